@@ -1,0 +1,205 @@
+"""params.yaml -> frozen, checked settings, one section a stage.
+
+In    a YAML 1.2 file (1e-4 is a number), every key stated: a default hidden in code would change results behind DVC's back.
+Out   Params; anything unknown, missing, out of range or of the wrong type is a UserError with line and remedy.
+
+Stages see these types for checking only (`if TYPE_CHECKING`): what a setting means reaches their cache key through the
+`params:` lists of dvc.yaml, so that a new section or a reworded comment here re-runs nothing.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node
+
+from cxrscore.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+MAX_BYTES = 1_000_000  # a params file of a megabyte is a mistake or an attack, and parsing is not linear in it
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LabelParams(Section):
+    """How the label table is read. `findings: []` takes the format's own list."""
+
+    format: Literal["table", "chexpert", "nih"]
+    id: Text
+    patient: str | None
+    study: str | None
+    findings: list[Text]
+    blank: Literal["zero", "ignore", "error"]
+    uncertain: Literal["zero", "one", "ignore", "error"]
+
+
+class PrepareParams(Section):
+    size: Annotated[int, Field(ge=32, le=2048)]
+    max_unreadable: Share
+
+
+class FoldParams(Section):
+    method: Literal["patient", "image"]
+    k: Annotated[int, Field(ge=2, le=100)]
+    seed: Annotated[int, Field(ge=0)]
+    train: list[Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _train_names_folds_that_exist(self) -> Self:
+        if not self.train or len(set(self.train)) != len(self.train) or max(self.train) >= self.k:
+            raise ValueError(f"train lists distinct folds from 0 to {self.k - 1}, not {self.train}")
+        return self
+
+
+class IndependentHead(Section):
+    kind: Literal["independent"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class CouplingHead(Section):
+    kind: Literal["coupling"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    alpha: NotNegative
+    l1: NotNegative
+    prox: bool
+    lr_scale: Positive
+
+
+class AsymmetricLossParams(Section):
+    kind: Literal["asl"]
+    gamma_neg: NotNegative
+    gamma_pos: NotNegative
+    clip: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+
+
+class WeightedBCEParams(Section):
+    kind: Literal["bce"]
+    max_pos_weight: Annotated[float, Field(ge=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+
+
+class AugmentParams(Section):
+    scale: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)]
+    flip: Share
+    degrees: Annotated[float, Field(ge=0, le=180)]
+
+    @model_validator(mode="after")
+    def _scale_is_a_range(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale is [smallest, largest], not {self.scale}")
+        return self
+
+
+class TrainParams(Section):
+    backbone: Text
+    init: Text
+    head: Annotated[IndependentHead | CouplingHead, Field(discriminator="kind")]
+    loss: Annotated[AsymmetricLossParams | WeightedBCEParams, Field(discriminator="kind")]
+    augment: AugmentParams
+    epochs: Count
+    warmup_epochs: NotNegative
+    patience: Count
+    batch_size: Count
+    lr: Positive
+    weight_decay: NotNegative
+    clip_norm: Positive
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    max_bad_steps: Count
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Params(Section):
+    labels: LabelParams
+    prepare: PrepareParams
+    folds: FoldParams
+    train: TrainParams
+
+
+def read_params(path: Path) -> Params:
+    """Raises UserError with file, line and remedy. Source of the number rules: YAML 1.2.2, section 10.3.2."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run in a project folder, or make one with `cxrscore init`.")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: {path.stat().st_size} bytes; settings fit in {MAX_BYTES}.")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        node = yaml.compose(text)
+        _refuse_aliases(path, yaml, text)
+        values = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}:{line}: {error.problem or 'not YAML'}.") from error
+    except YAMLError as error:
+        raise UserError(f"{path}: {error}") from error
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path}: sections with settings were expected, such as `prepare:`.")
+    try:
+        return Params.model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError(_explain(path, node, error)) from error
+
+
+def _refuse_aliases(path: Path, yaml: YAML, text: str) -> None:
+    for event in yaml.parse(text):  # an anchor can expand to gigabytes, and no settings file needs one
+        if type(event).__name__ == "AliasEvent":
+            raise UserError(f"{path}:{event.start_mark.line + 1}: aliases (*name) are not read; write the value.")
+
+
+def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
+    """One line an error: file:line, key, what was found, what would be right."""
+    lines = []
+    for problem in error.errors():
+        keys = [part for part in problem["loc"] if part not in ("independent", "coupling", "asl", "bce")]
+        key = ".".join(str(part) for part in keys)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key{_nearest(keys)}"
+        elif problem["type"] == "missing":
+            message = "missing; every setting is stated, see the presets"
+        else:
+            message = f"{message[0].lower()}{message[1:]} (found {problem['input']!r})"
+        lines.append(f"{path}:{_line(node, keys)}: {key}: {message}.")
+    return "\n".join(lines)
+
+
+def _line(node: Node | None, keys: list[int | str]) -> int:
+    line = 1
+    for key in keys:
+        if not isinstance(node, MappingNode):
+            break
+        found = [(name, value) for name, value in node.value if name.value == str(key)]
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line
+
+
+def _nearest(keys: list[int | str]) -> str:
+    names = _names(Params, [str(key) for key in keys[:-1]])
+    close = difflib.get_close_matches(str(keys[-1]), names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(names))}"
+
+
+def _names(model: type[BaseModel], keys: list[str]) -> set[str]:
+    """The keys that the section at `keys` knows; of a choice of models, all of theirs."""
+    models: list[Any] = [model]
+    for key in keys:
+        models = [m for one in models if key in one.model_fields for m in _models(one.model_fields[key].annotation)]
+    return {name for one in models for name in one.model_fields}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    choices = getattr(annotation, "__args__", (annotation,))
+    return [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
