@@ -2,15 +2,16 @@
 
 The map. A module imports only from rows below its own, never sideways; tests/test_architecture.py holds it.
 
-    __main__                                                     the console script
-    cli                                                          the door: one command, one call
-    params                                                       params.yaml -> frozen, checked settings
-    prepare folds train evaluate report | score phantom project  the stages | the other stories
-    checkpoint batches scoring/                                  a model in a file; rows -> device; the scorer's engine
-    model store labels submission figures                        pixels -> logits; prepared images; label and score tables
-    heads/ images loss augment predict metrics datasets/         pure parts
-    files                                                        whole-or-nothing writes, hashes, strict CSV
-    errors                                                       what a person can mend
+    __main__                                                       the console script
+    cli                                                            the door: one command, one call
+    terminal params project                                        progress; settings; init, data use
+    prepare folds train evaluate report | score phantom            the stages | the other stories
+    checkpoint batches learner scoring/                            a model in a file; batches; one step
+    model store labels split submission                            pixels -> logits; tables; prepared images
+    heads/ images loss augment predict figures datasets/ stratify  pure parts
+    metrics machine layout progress closure                        statistics; device; output names; cache keys
+    files                                                          whole-or-nothing writes, strict CSV
+    errors                                                         what a person can mend
 
 Data flow forward only:
 

@@ -5,15 +5,21 @@ Out   the same, never half-written and never coerced: every cell stays the text 
 """
 
 import csv
+import difflib
+import gzip
 import hashlib
+import io
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO
 
 from cxrscore.errors import UserError
+
+MAX_CELL = 1_000_000  # characters; a longer cell is a quote that was never closed, or an attack
 
 
 @contextmanager
@@ -59,7 +65,7 @@ def sha256_file(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file as text: `columns[name][i]` is a cell, `lines[i]` the line of the file on which row i ends."""
+    """A CSV file as text: `columns[name][i]` is a cell, `lines[i]` the line on which row i ends."""
 
     path: Path
     columns: dict[str, list[str]]
@@ -68,14 +74,112 @@ class Table:
     def __len__(self) -> int:
         return len(self.lines)
 
+    def column(self, name: str) -> list[str]:
+        """The cells under exactly this name. Raises UserError with the nearest name there is."""
+        if name not in self.columns:
+            raise UserError(f"{self.path}:1: no column {name!r}; {nearest(name, self.columns)}.")
+        return self.columns[name]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A clause for an error: the name that was probably meant, else all there are."""
+    plain = {_plain(other): other for other in names}
+    close = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.7)
+    if close:
+        return f"the nearest is {plain[close[0]]!r}, and case, spaces and marks count"
+    return f"there are {', '.join(map(repr, plain.values()))}"
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().replace("_", " ")
+
+
+def read_table(path: Path) -> Table:
+    """A UTF-8 CSV file, plain or `.gz`: a header and at least one row. A BOM, CRLF and blank lines are fine.
+
+    Raises UserError with file and line for anything else: no row is padded, cut or guessed.
+    """
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    usual_limit = csv.field_size_limit(MAX_CELL)
+    cells: list[str] = []  # row after row; slices of one list are twice as fast as zip over rows
+    lines = [0]
+    try:
+        header = next(reader, [])
+        _check_header(path, header)
+        lines = [reader.line_num]
+        for row in reader:
+            if row and len(row) != len(header):
+                raise UserError(
+                    f"{path}:{reader.line_num}: {len(row)} cells under a header of {len(header)}; "
+                    "a comma inside a cell needs quotes around the cell."
+                )
+            if row:
+                cells += row
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise UserError(
+            f"{path}:{lines[-1] + 1}: {error}, in the row that starts here; close its quotes, "
+            f'and write a quote inside a cell as "". Cells hold at most {MAX_CELL:,} characters.'
+        ) from error
+    finally:
+        csv.field_size_limit(usual_limit)
+    if not cells:
+        raise UserError(f"{path}: a header and no rows; add the rows, or name another file.")
+    return Table(path, {name: cells[i :: len(header)] for i, name in enumerate(header)}, lines[1:])
+
+
+def _text(path: Path) -> str:
+    """The whole file as text. Raises UserError where it is missing, damaged, not UTF-8 or not text."""
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: damaged gzip ({error}); fetch the file again.") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; a CSV file was expected.") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path}: this is UTF-16; save it as UTF-8 (in a spreadsheet: 'CSV UTF-8').")
+    nul = data.find(b"\0")
+    if nul >= 0:
+        raise UserError(
+            f"{path}:{_line(data, nul)}: a NUL byte, so this is no text file; export the table again as CSV."
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        raise UserError(
+            f"{path}:{_line(data, error.start)}: {byte}; save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')."
+        ) from error
+
+
+def _line(data: bytes, position: int) -> int:
+    return data.count(b"\n", 0, position) + 1
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    if not header:
+        raise UserError(f"{path}: empty; a header of column names was expected.")
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise UserError(f"{path}:1: cells are separated by {name}; save it with commas.")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}:1: {', '.join(map(repr, twice))} names two columns; rename one of them.")
+
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """RFC 4180 quoting where needed, `\\n` line ends, UTF-8; names that are not UTF-8 come out as they came in."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = _writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+    """RFC 4180 quoting where needed, `\\n` line ends, UTF-8; other names come out as they came in."""
+    lines = csv.writer(_Echo(), lineterminator="\r\n")  # so that csv quotes a cell with a bare \r, too
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        file.writelines(lines.writerow(row)[:-2] + "\n" for row in chain([header], rows))
 
 
-def _writer(file: IO[str]) -> "csv._writer":
-    return csv.writer(file, lineterminator="\n")
+class _Echo:
+    """A file for csv.writer that hands each line back."""
+
+    def write(self, line: str) -> str:
+        return line

@@ -1,10 +1,12 @@
 """params.yaml -> frozen, checked settings, one section a stage.
 
-In    a YAML 1.2 file (1e-4 is a number), every key stated: a default hidden in code would change results behind DVC's back.
-Out   Params; anything unknown, missing, out of range or of the wrong type is a UserError with line and remedy.
+In    a YAML 1.2 file (1e-4 is a number), every key stated: a default hidden in code would change results
+      behind DVC's back.
+Out   Params; anything unknown, missing, out of range or of the wrong type is a UserError with line and
+      remedy.
 
-Stages see these types for checking only (`if TYPE_CHECKING`): what a setting means reaches their cache key through the
-`params:` lists of dvc.yaml, so that a new section or a reworded comment here re-runs nothing.
+Stages see these types for checking only (`if TYPE_CHECKING`): what a setting means reaches their cache key
+through the `params:` lists of dvc.yaml, so that a new section or a reworded comment here re-runs nothing.
 """
 
 import difflib
@@ -24,7 +26,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
-MAX_BYTES = 1_000_000  # a params file of a megabyte is a mistake or an attack, and parsing is not linear in it
+MAX_BYTES = (
+    1_000_000  # a params file of a megabyte is a mistake or an attack, and parsing is not linear in it
+)
 
 
 class Section(BaseModel):
@@ -154,7 +158,9 @@ def read_params(path: Path) -> Params:
 def _refuse_aliases(path: Path, yaml: YAML, text: str) -> None:
     for event in yaml.parse(text):  # an anchor can expand to gigabytes, and no settings file needs one
         if type(event).__name__ == "AliasEvent":
-            raise UserError(f"{path}:{event.start_mark.line + 1}: aliases (*name) are not read; write the value.")
+            raise UserError(
+                f"{path}:{event.start_mark.line + 1}: aliases (*name) are not read; write the value."
+            )
 
 
 def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
@@ -196,7 +202,9 @@ def _names(model: type[BaseModel], keys: list[str]) -> set[str]:
     """The keys that the section at `keys` knows; of a choice of models, all of theirs."""
     models: list[Any] = [model]
     for key in keys:
-        models = [m for one in models if key in one.model_fields for m in _models(one.model_fields[key].annotation)]
+        models = [
+            m for one in models if key in one.model_fields for m in _models(one.model_fields[key].annotation)
+        ]
     return {name for one in models for name in one.model_fields}
 
 

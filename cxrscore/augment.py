@@ -1,0 +1,61 @@
+"""Random changes of training images: crop, flip and rotation as one batched warp on the device.
+
+In    pixels (B, 1, S, S) uint8 on the device, theta (B, 2, 3) float32: where each output point lies in the
+      input.
+Out   (B, 1, S, S) float32 in 0..255.
+The randomness is a pure function of (seed, epoch, sample): neither batch size, order nor workers change it.
+Law: torchvision's RandomResizedCrop (area share, log-uniform aspect 3/4 to 4/3, ten tries, else the whole
+image), then a horizontal flip, then a rotation. Fused, a rotated corner shows the image beyond the crop
+instead of black; black remains beyond the image.
+"""
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+TRIES = 10  # of RandomResizedCrop.get_params
+LOG_ASPECT = np.log(4 / 3)
+
+
+def draw_warps(
+    n: int, *, seed: int, epoch: int, scale: tuple[float, float], flip: float, degrees: float
+) -> np.ndarray:
+    """-> theta (n, 2, 3) float32, row i for sample i, in the coordinates of torch's affine_grid (-1..1, x
+    first).
+    """
+    u = np.random.default_rng([seed, epoch, 1]).random((n, 2 * TRIES + 4))
+    width, height = _crop_sides(u[:, :TRIES], u[:, TRIES : 2 * TRIES], scale)
+    x0 = (1 - width) * (2 * u[:, -4] - 1)
+    y0 = (1 - height) * (2 * u[:, -3] - 1)
+    mirror = np.where(u[:, -2] < flip, -1.0, 1.0)
+    angle = np.deg2rad(degrees) * (2 * u[:, -1] - 1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    rows = [[width * mirror * cos, -width * mirror * sin, x0], [height * sin, height * cos, y0]]
+    return np.array(rows, dtype=np.float32).transpose(2, 0, 1)
+
+
+def _crop_sides(
+    u_area: np.ndarray, u_aspect: np.ndarray, scale: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, TRIES) uniforms -> width and height (n,) as shares of the image's: the first try that fits, else
+    the whole image.
+    """
+    area = scale[0] + (scale[1] - scale[0]) * u_area
+    aspect = np.exp(LOG_ASPECT * (2 * u_aspect - 1))
+    width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
+    fits = (width <= 1) & (height <= 1)
+    first = fits.argmax(1)[:, None]
+    found = fits.any(1)
+    width, height = (np.take_along_axis(sides, first, 1)[:, 0] for sides in (width, height))
+    return np.where(found, width, 1.0), np.where(found, height, 1.0)
+
+
+def warp(pixels: Tensor, theta: Tensor) -> Tensor:
+    """(B, 1, S, S) uint8 and (B, 2, 3) -> (B, 1, S, S) float32, bilinear, black outside the image."""
+    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def epoch_order(rows: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+    """The training rows (n,) in this epoch's order, a function of (seed, epoch, rows)."""
+    return np.random.default_rng([seed, epoch, 0]).permutation(rows)

@@ -1,0 +1,202 @@
+"""One fold's model in one file: weights, and all that scoring needs to know, verified on load.
+
+In    a model and its facts (Card).
+Out   a .safetensors file whose metadata hold the card as JSON and a sha256 over the tensors (neither
+      safetensors nor torch notices a flipped bit). Nothing is ever unpickled; nothing is loaded that does not
+      fit.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cxrscore.errors import UserError
+from cxrscore.files import replacing, sha256_file
+from cxrscore.machine import Machine
+from cxrscore.model import build_model
+
+SCHEMA = 1
+KEY = "cxrscore"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint says of itself. `findings` in the order of the logits; `prevalence` of the training
+    rows, in that order.
+    """
+
+    findings: list[str]
+    id_column: str
+    backbone: str
+    head: dict[str, Any]
+    size: int
+    preprocessing: str
+    fold: int
+    k: int
+    epoch: int
+    macro_auc: float
+    prevalence: list[float]
+    params: dict[str, Any]
+    sha256: dict[str, str]
+    versions: dict[str, str]
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A loaded checkpoint: its model in evaluation mode on the machine's device, its card and its file's
+    sha256.
+    """
+
+    path: Path
+    card: Card
+    model: nn.Module
+    file_sha256: str
+
+
+def save_checkpoint(path: Path, model: nn.Module, card: Card) -> None:
+    """Whole or not at all; the same weights and card give the same bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    facts = json.dumps({"card": asdict(card), "sha256": _digest(tensors)}, sort_keys=True, allow_nan=False)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={KEY: facts})  # one entry: safetensors shuffles several
+
+
+def read_card(path: Path) -> Card:
+    """The card alone, without the weights. Raises UserError."""
+    facts, _ = _read_metadata(path)
+    if facts.get("schema", 0) > SCHEMA:
+        raise UserError(
+            f"{path}: schema {facts['schema']}, this version reads up to {SCHEMA}; update cxrscore."
+        )
+    try:
+        return Card(**facts)
+    except TypeError as error:
+        raise UserError(f"{path}: its card does not fit this version ({error}); train again.") from error
+
+
+def load_fold(path: Path, machine: Machine) -> Fold:
+    """Raises UserError for a file that is damaged, not a checkpoint, or holds weights that cannot be
+    right.
+    """
+    card = read_card(path)
+    _, stated = _read_metadata(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    if _digest(tensors) != stated:
+        raise UserError(
+            f"{path}: the weights do not match their sha256: the file is damaged; restore or train it again."
+        )
+    _refuse_impossible(path, tensors)
+    model = build_model(card.backbone, init="none", findings=len(card.findings), head=card.head)
+    _refuse_unlike(path, model.state_dict(), tensors)
+    model.load_state_dict(tensors)
+    return Fold(path, card, model.eval().requires_grad_(False).to(machine.device), sha256_file(path))
+
+
+def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None = None) -> list[Fold]:
+    """The fold checkpoints of a folder, in fold order: all k of them, or exactly those named in `folds`.
+
+    Raises UserError for a missing fold, the same file twice, or folds that do not score the same thing in the
+    same way.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise UserError(
+            f"{folder}: no checkpoints (*.safetensors) there; train some with `dvc repro`, or name --models."
+        )
+    cards = {path: read_card(path) for path in paths}
+    if folds is not None:
+        cards = {path: card for path, card in cards.items() if card.fold in folds}
+    paths = sorted(cards, key=lambda path: cards[path].fold)
+    _refuse_incomplete(folder, [cards[path] for path in paths], folds)
+    _refuse_mixture(cards, paths)
+    loaded = [load_fold(path, machine) for path in paths]
+    _refuse_twins(loaded)
+    return loaded
+
+
+def _read_metadata(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})[KEY])
+        return facts["card"], facts["sha256"]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file.") from error
+    except KeyError as error:
+        raise UserError(
+            f"{path}: a .safetensors file, but not a cxrscore checkpoint: it has no {error} entry."
+        ) from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a readable checkpoint ({error}); sha256 {sha256_file(path)}."
+        ) from error
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes, types and bytes, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def _refuse_impossible(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} holds NaN or infinite values; train this fold again.")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise UserError(f"{path}: {name} holds negative variances; train this fold again.")
+
+
+def _refuse_unlike(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    unlike = [
+        name for name in sorted(expected.keys() & found.keys()) if expected[name].shape != found[name].shape
+    ]
+    if missing or unknown or unlike:
+        raise UserError(
+            f"{path}: missing {missing[:5]}, unknown {unknown[:5]}, other shape {unlike[:5]}; not this model."
+        )
+
+
+def _refuse_incomplete(folder: Path, cards: Sequence[Card], folds: Sequence[int] | None) -> None:
+    found = [card.fold for card in cards]
+    wanted = sorted(folds) if folds is not None else list(range(cards[0].k))
+    if found != wanted:
+        raise UserError(
+            f"{folder}: folds {found} are there, {wanted} are needed; train the missing ones, "
+            "or name those to use with --folds."
+        )
+
+
+def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
+    """Folds of one ensemble agree on what they score and on what they see."""
+    first, *others = paths
+    for other in others:
+        for name in ("findings", "id_column", "size", "preprocessing", "k", "backbone", "head"):
+            mine, theirs = getattr(cards[first], name), getattr(cards[other], name)
+            if mine != theirs:
+                raise UserError(
+                    f"{other}: {name} is {theirs}, but {mine} in {first}; one ensemble needs one training."
+                )
+
+
+def _refuse_twins(loaded: Sequence[Fold]) -> None:
+    seen: dict[str, Path] = {}
+    for fold in loaded:
+        if fold.file_sha256 in seen:
+            raise UserError(
+                f"{fold.path}: the same file as {seen[fold.file_sha256]}; each fold is another model."
+            )
+        seen[fold.file_sha256] = fold.path

@@ -1,0 +1,32 @@
+"""A plain label table, such as Grand X-Ray SLAM's: a column for each finding with 0, 1, -1 or blank.
+
+In    a Table; `patient` and `study` name columns, None where there is none; the findings have to be listed.
+Out   Columns; view, sex and age from ViewPosition or ViewCategory, Sex and Age, where they are.
+"""
+
+from collections.abc import Sequence
+
+from cxrscore.datasets.columns import WHOLE, Columns, first_filled
+from cxrscore.errors import UserError
+from cxrscore.files import Table
+
+
+def read_plain(
+    table: Table, *, id: str, patient: str | None, study: str | None, findings: Sequence[str]
+) -> Columns:
+    if not findings:
+        labels = [name for name, cells in table.columns.items() if name != id and set(cells) <= WHOLE.keys()]
+        raise UserError(
+            f"{table.path}: labels.findings is empty, and this format has no own list; list the columns "
+            f"that are findings. Those with only 0, 1, -1 and blanks: {', '.join(labels) or 'none'}."
+        )
+    columns = table.columns
+    return Columns(
+        findings={name: table.column(name) for name in findings},
+        spelling=WHOLE,
+        patient=table.column(patient) if patient else None,
+        study=table.column(study) if study else None,
+        view=first_filled(columns.get("ViewPosition"), columns.get("ViewCategory")),
+        sex=columns.get("Sex"),
+        age=columns.get("Age"),
+    )

@@ -1,0 +1,157 @@
+"""Score tables and truth -> metrics. No model, no GPU: out-of-fold and competition tables have one shape.
+
+In    out/oof/fold{k}.csv and .flip.csv, data/labels.csv; or any score table and any label table.
+Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots/auc.csv.
+A finding with a single class has no area: it is absent, counted, and left out of the mean.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxrscore.errors import UserError
+from cxrscore.files import write_table, write_text
+from cxrscore.labels import LabelTable, read_labels
+from cxrscore.layout import Layout
+from cxrscore.metrics import auc_by_finding, macro
+from cxrscore.submission import read_scores
+
+if TYPE_CHECKING:
+    from cxrscore.params import LabelParams
+
+DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores (n, L) with the truth of the same rows, y and mask (n, L)."""
+
+    findings: Sequence[str]
+    scores: np.ndarray
+    table: LabelTable
+    unscored: int
+
+    def areas(self) -> np.ndarray:
+        return auc_by_finding(self.table.y, self.table.mask, self.scores)
+
+    def patients(self) -> int | None:
+        return len(set(self.table.patient)) if self.table.patient is not None else None
+
+
+def evaluate(
+    labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: Sequence[int]
+) -> dict[str, Any]:
+    """The stage: out-of-fold metrics of the trained folds, as validated (one view) and with the mirror
+    image.
+    """
+    table = read_labels(labels_csv, **labels.model_dump())
+    plain = [_join(layout.scores(fold, flip=False), table) for fold in folds]
+    flipped = [_join(layout.scores(fold, flip=True), table) for fold in folds]
+    _refuse_overlap(plain, layout)
+    pooled, pooled_flip = _pool(plain), _pool(flipped)
+    metrics = summarise(pooled)
+    metrics["flip"] = _without_counts(summarise(pooled_flip))
+    by_fold = {str(fold): _fold_metrics(a, b) for fold, a, b in zip(folds, plain, flipped, strict=True)}
+    metrics["folds"] = by_fold | {"mean": _mean_of(by_fold)}
+    write_text(layout.metrics, json.dumps(metrics, indent=1) + "\n")
+    _write_areas(layout.plots / "auc.csv", pooled, dict(zip(folds, plain, strict=True)))
+    return metrics
+
+
+def evaluate_table(
+    scores_csv: Path, labels_csv: Path, *, labels: dict[str, Any]
+) -> tuple[dict[str, Any], int]:
+    """Any score table against any label table -> metrics, and how many labelled rows have no score.
+
+    `labels`: the keyword arguments of read_labels but `findings`, which are the score table's columns.
+    """
+    _, _, findings, _ = read_scores(scores_csv)
+    joined = _join(scores_csv, read_labels(labels_csv, **labels | {"findings": list(findings)}))
+    return summarise(joined), joined.unscored
+
+
+def summarise(scored: Scored) -> dict[str, Any]:
+    """Numbers by name: macro_auc, auc.<finding>, and the counts they rest on."""
+    areas = scored.areas()
+    counts = {"images": len(scored.scores), "findings_defined": int((~np.isnan(areas)).sum())}
+    patients = scored.patients()
+    defined = {
+        name: _round(area) for name, area in zip(scored.findings, areas, strict=True) if not np.isnan(area)
+    }
+    metrics: dict[str, Any] = {"macro_auc": _round(macro(areas))} if defined else {}
+    return metrics | counts | ({"patients": patients} if patients is not None else {}) | {"auc": defined}
+
+
+def _join(scores_csv: Path, table: LabelTable) -> Scored:
+    """A score table with the labels of its rows, in its order. Raises UserError for rows without labels."""
+    _, ids, findings, scores = read_scores(scores_csv)
+    if list(findings) != list(table.findings):
+        raise UserError(
+            f"{scores_csv}: scores {', '.join(findings)}; the labels hold {', '.join(table.findings)}."
+        )
+    row_of = {name: row for row, name in enumerate(table.ids)}
+    unknown = [name for name in ids if name not in row_of]
+    if unknown:
+        raise UserError(
+            f"{scores_csv}: {len(unknown)} rows are not in {table.path}: {', '.join(unknown[:10])}."
+        )
+    rows = np.array([row_of[name] for name in ids], dtype=np.int64)
+    return Scored(findings, scores, table.rows(rows), len(table.ids) - len(rows))
+
+
+def _pool(parts: Sequence[Scored]) -> Scored:
+    first = parts[0]
+    scores = np.concatenate([part.scores for part in parts])
+    y, mask = (np.concatenate([getattr(part.table, name) for part in parts]) for name in ("y", "mask"))
+    ids = [name for part in parts for name in part.table.ids]
+    patient = (
+        [name for part in parts for name in part.table.patient or []]
+        if first.table.patient is not None
+        else None
+    )
+    table = LabelTable(
+        path=first.table.path, ids=ids, findings=first.table.findings, y=y, mask=mask, patient=patient
+    )
+    return Scored(first.findings, scores, table, 0)
+
+
+def _refuse_overlap(parts: Sequence[Scored], layout: Layout) -> None:
+    ids = [name for part in parts for name in part.table.ids]
+    if len(set(ids)) != len(ids):
+        raise UserError(
+            f"{layout.oof}: an image was validated in two folds: tables of different splits; train again."
+        )
+
+
+def _fold_metrics(plain: Scored, flipped: Scored) -> dict[str, Any]:
+    values = {"macro_auc": macro(plain.areas()), "flip_macro_auc": macro(flipped.areas())}
+    return {name: _round(value) for name, value in values.items() if not np.isnan(value)} | {
+        "images": len(plain.scores)
+    }
+
+
+def _mean_of(by_fold: dict[str, dict[str, Any]]) -> dict[str, float]:
+    names = ("macro_auc", "flip_macro_auc")
+    found = {name: [fold[name] for fold in by_fold.values() if name in fold] for name in names}
+    return {name: _round(float(np.mean(values))) for name, values in found.items() if values}
+
+
+def _without_counts(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name in ("macro_auc", "auc")}
+
+
+def _write_areas(path: Path, pooled: Scored, by_fold: dict[int, Scored]) -> None:
+    rows = []
+    for name, scored in [("all", pooled), *((str(fold), part) for fold, part in by_fold.items())]:
+        positives = ((scored.table.y == 1) & scored.table.mask).sum(0)
+        for finding, area, count in zip(scored.findings, scored.areas(), positives, strict=True):
+            rows.append([name, finding, "" if np.isnan(area) else f"{area:.{DIGITS}f}", int(count)])
+    write_table(path, ["fold", "finding", "auc", "positives"], rows)
+
+
+def _round(value: float) -> float:
+    return round(value, DIGITS)

@@ -1,0 +1,106 @@
+"""Numbers -> pictures: pure functions from arrays to SVG text, the same bytes for the same numbers."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+INK, SOFT, ACCENT = "#1b1f24", "#8a929c", "#0b6e99"
+FOLD_COLOURS = ("#0b6e99", "#c8553d", "#5a8f29", "#8e5ea2", "#d19a2a", "#4c5b6b")
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "cxrscore",  # else matplotlib draws random ids, and the report's bytes change
+    "svg.fonttype": "none",
+}
+
+
+def auc_by_finding(
+    findings: Sequence[str], pooled: Sequence[float], folds: Mapping[str, Sequence[float]]
+) -> str:
+    """(L,) areas out of fold, and each fold's (L,): a bar a finding, best first, with a dot a fold. NaN
+    draws nothing.
+    """
+    order = sorted(range(len(findings)), key=lambda i: -1.0 if math.isnan(pooled[i]) else pooled[i])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7, 0.9 + 0.27 * len(findings)), layout="constrained")
+        axes = figure.add_subplot()
+        rows = np.arange(len(findings))
+        axes.barh(rows, [pooled[i] for i in order], height=0.62, color="#cfe3ec", label="all folds pooled")
+        for colour, (name, areas) in zip(FOLD_COLOURS * len(folds), folds.items(), strict=False):
+            axes.plot([areas[i] for i in order], rows, "o", ms=4, color=colour, label=f"fold {name}")
+        axes.axvline(0.5, color=SOFT, lw=0.8, ls="--")
+        axes.annotate(
+            "chance", (0.5, len(findings) - 0.3), ha="center", color=SOFT, fontsize=8, annotation_clip=False
+        )
+        axes.set_yticks(rows, [findings[i] for i in order])
+        axes.set_xlim(0.4, 1.0)
+        axes.set_xlabel("area under the ROC curve, out of fold")
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return _svg(figure)
+
+
+def history(folds: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Each fold's columns by name (epoch, train_loss, macro_auc): loss and validation macro-AUC by epoch."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 2.8), layout="constrained")
+        panels = figure.subplots(1, 2)
+        for axes, column, title in zip(
+            panels, ("train_loss", "macro_auc"), ("training loss", "validation macro-AUC"), strict=True
+        ):
+            _curves(axes, column, title, folds)
+        panels[1].legend(frameon=False, loc="lower right")
+        return _svg(figure)
+
+
+def _curves(axes: Axes, column: str, title: str, folds: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    for colour, (name, columns) in zip(FOLD_COLOURS * len(folds), folds.items(), strict=False):
+        axes.plot(
+            [e + 1 for e in columns["epoch"]],
+            columns[column],
+            "o-",
+            ms=3,
+            lw=1.4,
+            color=colour,
+            label=f"fold {name}",
+        )
+    axes.set_title(title, loc="left", fontsize=9.5)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def coupling(findings: Sequence[str], matrix: np.ndarray) -> str:
+    """(L, L), row = source, column = target: warm where the source pushes the target up, cool where down."""
+    most = max(float(np.abs(matrix).max()), 1e-6)
+    with mpl.rc_context(STYLE):
+        side = 2.2 + 0.32 * len(findings)
+        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
+        axes.set_xticks(range(len(findings)), findings, rotation=90)
+        axes.set_yticks(range(len(findings)), findings)
+        axes.set_xlabel("target: whose logit is pushed")
+        axes.set_ylabel("source: whose probability pushes")
+        axes.tick_params(length=0)
+        figure.colorbar(image, ax=axes, shrink=0.7, label="coupling A, mean over folds")
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,148 @@
+"""Labels and prepared images -> out/folds.csv, and a report on how even and how separate the folds are.
+
+In    data/labels.csv, the index of out/prepared (images that could be read).
+Out   the fold of each prepared image, in the order of the index; the balance report as JSON.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.errors import UserError
+from cxrscore.files import read_table, write_text
+from cxrscore.labels import LabelTable, read_labels
+from cxrscore.split import Folds, write_folds
+from cxrscore.stratify import stratify, stratify_images
+
+if TYPE_CHECKING:
+    from cxrscore.params import FoldParams, LabelParams
+
+__all__ = ["balance", "make_folds", "stratify", "stratify_images"]
+
+Counts = NDArray[np.int64]
+ENOUGH = 50  # images with both findings, under which a pair's share cannot be even to a few per cent
+
+
+def balance(labels: LabelTable, sha256: Sequence[str], fold: Counts, *, k: int) -> dict[str, Any]:
+    """Counts by name: images, patients, findings, pairs; what lies in two folds; findings a fold lacks."""
+    y = labels.y.astype(np.int64)
+    left, right = np.triu_indices(len(labels.findings), 1)
+    singly = np.stack([y[fold == f].sum(0) for f in range(k)], axis=1)  # (L, k)
+    together = np.stack(
+        [(y[fold == f].T @ y[fold == f])[left, right] for f in range(k)], axis=1
+    )  # (pairs, k)
+    pairs = [f"{labels.findings[a]} + {labels.findings[b]}" for a, b in zip(left, right, strict=True)]
+    copies = _in_two_folds(sha256, fold)
+    copied = [name for name, content in zip(labels.ids, sha256, strict=True) if content in copies]
+    return {
+        "images": {"total": len(fold), "folds": _by_fold(np.bincount(fold, minlength=k))},
+        "patients": _whole(labels.patient, fold, k),
+        "studies": _whole(labels.study, fold, k),
+        "findings": _even(labels.findings, singly, at_least=1),
+        "pairs": _even(pairs, together, at_least=ENOUGH),
+        "absent": _absent(labels, singly),
+        "identical_files": {"across_folds": len(copied), "first": copied[:10]},
+    }
+
+
+def _even(names: Sequence[str], counts: Counts, *, at_least: int) -> dict[str, Any]:
+    """counts (names, k) -> the same by name; deviation is the largest |count / (total / k) - 1| of a fold."""
+    by_name: dict[str, dict[str, Any]] = {
+        name: {
+            "total": int(row.sum()),
+            "folds": _by_fold(row),
+            "deviation": round(float(np.abs(row / row.mean() - 1).max()), 6),
+        }
+        for name, row in zip(names, counts, strict=True)
+        if row.sum() >= at_least
+    }
+    return {"deviation": max((row["deviation"] for row in by_name.values()), default=0.0), "by_name": by_name}
+
+
+def _by_fold(counts: Counts) -> dict[str, int]:
+    return {str(f): count for f, count in enumerate(counts.tolist())}
+
+
+def _whole(names: list[str] | None, fold: Counts, k: int) -> dict[str, Any]:
+    """Patients or studies: how many a fold holds, and how many lie in more than one."""
+    if names is None:
+        return {}
+    held = np.array([f for _, f in set(zip(names, fold.tolist(), strict=True))])
+    return {
+        "total": len(set(names)),
+        "folds": _by_fold(np.bincount(held, minlength=k)),
+        "split": len(_in_two_folds(names, fold)),
+    }
+
+
+def _in_two_folds(names: Iterable[str], fold: Counts) -> set[str]:
+    first: dict[str, int] = {}
+    return {name for name, f in zip(names, fold.tolist(), strict=True) if first.setdefault(name, f) != f}
+
+
+def _absent(labels: LabelTable, singly: Counts) -> dict[str, Any]:
+    """Findings without a positive in some fold, with those folds and the number of their patients."""
+    people = np.array(labels.patient or labels.ids)
+    return {
+        name: {"patients": len(np.unique(people[y > 0])), "folds": np.flatnonzero(held == 0).tolist()}
+        for name, y, held in zip(labels.findings, labels.y.T, singly, strict=True)
+        if not held.all()
+    }
+
+
+def _notes(report: dict[str, Any]) -> list[str]:
+    notes = []
+    for name, lack in report["absent"].items():
+        folds = ", ".join(map(str, lack["folds"]))
+        notes.append(
+            f"{name}: no positive in fold {folds}, of {lack['patients']} patients; no AUC is defined there."
+        )
+    copies, split = report["identical_files"]["across_folds"], report["patients"].get("split", 0)
+    if copies:
+        notes.append(f"{copies} images have an identical file in another fold; the report names the first.")
+    if split:
+        notes.append(f"{split} patients lie in more than one fold, so validation flatters the model.")
+    return notes
+
+
+def make_folds(
+    labels_csv: Path,
+    index_csv: Path,
+    folds_csv: Path,
+    report_json: Path,
+    *,
+    labels: "LabelParams",
+    params: "FoldParams",
+) -> tuple[str, ...]:
+    """The stage -> notes to print. Raises UserError where labels and index do not fit, or k is too large."""
+    table = read_labels(labels_csv, **labels.model_dump())
+    index = read_table(index_csv)
+    table = _in_order_of(index.column(labels.id), table, index_csv)
+    if params.method == "image":
+        fold = stratify_images(table.y, k=params.k, seed=params.seed)
+    elif table.patient is None:
+        raise UserError(
+            "folds.method is patient, and labels.patient is null; name a column, or set folds.method: image."
+        )
+    else:
+        fold = stratify(table.y, table.patient, k=params.k, seed=params.seed)
+    report = balance(table, index.column("sha256"), fold, k=params.k)
+    assert params.method == "image" or not report["patients"]["split"]
+    write_folds(folds_csv, Folds(table.ids, table.patient, fold), id=labels.id, patient=labels.patient)
+    write_text(report_json, json.dumps({"method": params.method, **report}, indent=1) + "\n")
+    return (*table.notes, *_notes(report))
+
+
+def _in_order_of(ids: list[str], table: LabelTable, index_csv: Path) -> LabelTable:
+    row = {name: i for i, name in enumerate(table.ids)}
+    unknown = [name for name in ids if name not in row]
+    if unknown:
+        raise UserError(
+            f"{index_csv}: {len(unknown)} images have no row in {table.path}, the first is {unknown[0]!r}; "
+            "prepare again with `dvc repro prepare`."
+        )
+    return table.rows([row[name] for name in ids])

@@ -1,0 +1,187 @@
+"""A label table in one of the field's formats -> LabelTable: ids as text, findings as 0/1 with a mask.
+
+In    a CSV file, its format and columns, and what a blank and an uncertain (-1) label mean.
+Out   LabelTable. Nothing is coerced: what is not as declared is a UserError with file, line and remedy.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.datasets import BLANK, FORMATS, UNCERTAIN, Columns
+from cxrscore.errors import UserError
+from cxrscore.files import Table, read_table
+
+OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|\Z)")  # an id is a path under the image folder
+WITH_NO_FINDING = {
+    "No Finding",
+    "Support Devices",
+}  # a healthy chest can hold a pacemaker: CheXpert's labeller agrees
+REMEDY = {
+    "blank": "set labels.blank to zero or ignore, or fill the cells in",
+    "uncertain": "set labels.uncertain to zero, one or ignore",
+}
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """One row an image. `y` (n, L) int8 is 0 or 1; where `mask` (n, L) is False it does not count, and is 0.
+
+    `study` is unique across patients; `notes` are sentences for the person who ran the command.
+    """
+
+    path: Path
+    ids: list[str]
+    findings: tuple[str, ...]
+    y: NDArray[np.int8]
+    mask: NDArray[np.bool_]
+    patient: list[str] | None = None
+    study: list[str] | None = None
+    view: list[str] | None = None
+    sex: list[str] | None = None
+    age: list[str] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, index: Sequence[int] | NDArray[np.int64]) -> "LabelTable":
+        """The rows at `index`, in that order."""
+        texts = {name: getattr(self, name) for name in ("ids", "patient", "study", "view", "sex", "age")}
+        picked: dict[str, Any] = {name: cells and [cells[i] for i in index] for name, cells in texts.items()}
+        return replace(self, **picked, y=self.y[index], mask=self.mask[index])
+
+
+def read_labels(
+    path: Path,
+    *,
+    format: str,
+    id: str,
+    patient: str | None,
+    study: str | None,
+    findings: Sequence[str],
+    blank: str,
+    uncertain: str,
+) -> LabelTable:
+    """`id`, `patient` and `study` as the format's module says; findings in the order given, none for its own.
+
+    `blank` is zero, ignore or error; `uncertain` can be one, too. Raises UserError for a bad table.
+    """
+    twice = [name for name, times in Counter(findings).items() if times > 1]
+    if twice:
+        raise UserError(f"labels.findings: {', '.join(twice)} is listed twice; list each finding once.")
+    table, notes = _without_repeats(read_table(path), id)
+    _check_ids(table, id)
+    columns = FORMATS[format](table, id=id, patient=patient, study=study, findings=findings)
+    _check_filled(table, columns.patient, patient)
+    _check_filled(table, columns.study, study)
+    y, mask = _decide(table, columns, blank=blank, uncertain=uncertain)
+    return LabelTable(
+        path=path,
+        ids=table.column(id),
+        findings=tuple(columns.findings),
+        y=y,
+        mask=mask,
+        patient=columns.patient,
+        study=_studies(columns),
+        view=columns.view,
+        sex=columns.sex,
+        age=columns.age,
+        notes=(*notes, *_doubts(y, tuple(columns.findings))),
+    )
+
+
+def _without_repeats(table: Table, id: str) -> tuple[Table, tuple[str, ...]]:
+    """The first of identical rows. Raises UserError for two rows of one image that differ in any cell."""
+    first: dict[str, int] = {}
+    keep = [row for row, name in enumerate(table.column(id)) if first.setdefault(name, row) == row]
+    if len(keep) == len(table):
+        return table, ()
+    for row in sorted(set(range(len(table))) - set(keep)):
+        name, other = table.column(id)[row], first[table.column(id)[row]]
+        differing = [repr(column) for column, cells in table.columns.items() if cells[row] != cells[other]]
+        if differing:
+            raise UserError(
+                f"{table.path}:{table.lines[row]}: {name!r} is also on line {table.lines[other]}, "
+                f"with another {', '.join(differing)}; keep the row that is right."
+            )
+    columns = {name: [cells[row] for row in keep] for name, cells in table.columns.items()}
+    note = f"{table.path}: {len(table) - len(keep)} rows repeat an earlier row exactly, and count once."
+    return Table(table.path, columns, [table.lines[row] for row in keep]), (note,)
+
+
+def _check_ids(table: Table, id: str) -> None:
+    _check_filled(table, table.column(id), id)
+    for line, name in zip(table.lines, table.column(id), strict=True):
+        if OUTSIDE.search(name):
+            raise UserError(
+                f"{table.path}:{line}: {id!r} is {name!r}; write a path under the image folder, without .."
+            )
+
+
+def _check_filled(table: Table, cells: list[str] | None, name: str | None) -> None:
+    for row, cell in enumerate(cells or []):
+        if not cell.strip():
+            raise UserError(
+                f"{table.path}:{table.lines[row]}: {name!r} is blank; fill it in, or delete the row."
+            )
+
+
+def _studies(columns: Columns) -> list[str] | None:
+    """patient/study: many tables number the studies of each patient from 1."""
+    if columns.study is None or columns.patient is None:
+        return columns.study
+    return [f"{patient}/{study}" for patient, study in zip(columns.patient, columns.study, strict=True)]
+
+
+def _decide(
+    table: Table, columns: Columns, *, blank: str, uncertain: str
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Label cells -> y and mask (n, L), by the declared policies."""
+    codes = np.stack(
+        [_codes(table, columns, name) for name in columns.findings], axis=1
+    )  # (n, L) in {0, 1, -1, -2}
+    y, mask = codes.copy(), np.ones(codes.shape, dtype=bool)
+    for code, key, policy in ((BLANK, "blank", blank), (UNCERTAIN, "uncertain", uncertain)):
+        found = codes == code
+        if policy == "error" and found.any():
+            raise UserError(_refusal(table, list(columns.findings), found, key))
+        y[found] = 1 if policy == "one" else 0
+        mask[found] = policy != "ignore"
+    return y, mask
+
+
+def _codes(table: Table, columns: Columns, name: str) -> NDArray[np.int8]:
+    cells = columns.findings[name]
+    for cell in set(cells) - columns.spelling.keys():
+        legal = ", ".join(cell or "blank" for cell in columns.spelling)
+        hint = " `format: chexpert` reads 1.0, 0.0 and -1.0." if cell in ("1.0", "0.0", "-1.0") else ""
+        raise UserError(
+            f"{table.path}:{table.lines[cells.index(cell)]}: {name!r}: labels are {legal}, not {cell!r}; "
+            f"correct the cell.{hint}"
+        )
+    return np.fromiter(map(columns.spelling.__getitem__, cells), dtype=np.int8, count=len(cells))
+
+
+def _refusal(table: Table, findings: list[str], found: NDArray[np.bool_], key: str) -> str:
+    row, column = np.argwhere(found)[0]
+    counts = ", ".join(f"{name} {n}" for name, n in zip(findings, found.sum(0), strict=True) if n)
+    where = f"{table.path}:{table.lines[row]}: {findings[column]!r}"
+    return f"{where} is {key}, the first of {found.sum()} labels ({counts}); {REMEDY[key]}."
+
+
+def _doubts(y: NDArray[Any], findings: tuple[str, ...]) -> list[str]:
+    """What is legal and worth a look: images without any label, healthy ones with a pathology."""
+    empty = int((~y.any(axis=1)).sum())
+    notes = [f"{empty} images have none of the findings, not even No Finding."] if empty else []
+    if "No Finding" in findings:
+        others = [i for i, name in enumerate(findings) if name not in WITH_NO_FINDING]
+        torn = int((y[:, findings.index("No Finding")].astype(bool) & y[:, others].any(axis=1)).sum())
+        notes += [f"{torn} images have No Finding together with a pathology."] if torn else []
+    return notes

@@ -1,0 +1,55 @@
+"""Where the pipeline keeps its files: the names of dvc.yaml's outputs, in one place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths under one output folder, `out` in a project."""
+
+    root: Path
+
+    @property
+    def prepared(self) -> Path:
+        return self.root / "prepared"
+
+    @property
+    def folds(self) -> Path:
+        return self.root / "folds.csv"
+
+    @property
+    def balance(self) -> Path:
+        return self.root / "balance.json"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def oof(self) -> Path:
+        return self.root / "oof"
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "plots"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def checkpoint(self, fold: int) -> Path:
+        return self.models / f"fold{fold}.safetensors"
+
+    def scores(self, fold: int, *, flip: bool) -> Path:
+        return self.oof / (f"fold{fold}.flip.csv" if flip else f"fold{fold}.csv")
+
+    def history(self, fold: int) -> Path:
+        return self.root / "history" / f"fold{fold}.csv"
+
+    def summary(self, fold: int) -> Path:
+        return self.root / "summary" / f"fold{fold}.json"

@@ -1,0 +1,81 @@
+"""What learns: a model, its moving average, its optimizer, and one step of them.
+
+In    gray (B, 1, S, S), y (B, L), mask (B, L) on the device, the step's learning rate.
+Out   the loss as a float; the model and its average changed, or untouched where the loss is not finite.
+"""
+
+import math
+from typing import Any
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor
+
+from cxrscore.loss import Loss
+from cxrscore.machine import Machine, seeded
+from cxrscore.model import CXRModel
+
+
+def lr_at(step: int, *, warmup: int, total: int, peak: float) -> float:
+    """Rate of step 0..total-1: linear to the peak over `warmup` steps, then half a cosine to zero. Source:
+    paper, III-E.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Learner:
+    """`ema` is what is validated and saved: timm's ModelEmaV3, whose decay after step t is min(ema_decay, 1
+    - t^(-2/3)).
+    """
+
+    def __init__(
+        self,
+        model: CXRModel,
+        loss: Loss,
+        machine: Machine,
+        *,
+        lr: float,
+        weight_decay: float,
+        clip_norm: float,
+        ema_decay: float,
+    ) -> None:
+        self.model = model.to(machine.device).train()
+        self.loss, self.machine, self.clip_norm = loss, machine, clip_norm
+        self.ema = ModelEmaV3(self.model, decay=ema_decay, use_warmup=True)
+        self.optimizer = torch.optim.AdamW(_groups(model, lr), lr=lr, weight_decay=weight_decay)
+        self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype is torch.float16)
+        self.steps = self.skipped = 0
+
+    def step(self, gray: Tensor, y: Tensor, mask: Tensor, *, lr: float, keys: tuple[int, ...]) -> float:
+        """One update. Dropout draws from `keys` alone. A loss that is not finite changes nothing and is
+        counted.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+        with seeded(self.machine, *keys), self.machine.autocast():
+            output = self.model(gray)
+        loss = self.loss(output.logits, y, mask) + sum(output.losses.values())
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            self.skipped += 1
+            return value
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.head.after_step(lr)
+        self.steps += 1
+        self.ema.update(self.model, step=self.steps)
+        return value
+
+
+def _groups(model: CXRModel, lr: float) -> list[dict[str, Any]]:
+    """The head's own groups, and one for all other parameters."""
+    own = model.head.own_groups(lr)
+    taken = {id(parameter) for group in own for parameter in group["params"]}
+    return [{"params": [parameter for parameter in model.parameters() if id(parameter) not in taken]}, *own]

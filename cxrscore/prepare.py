@@ -1,0 +1,136 @@
+"""Labelled images -> the store that training reads: every file decoded once, in the order of the label table.
+
+In    a label table whose ids are paths under a folder of images.
+Out   a store (store.py). Files that cannot be read are in its quarantine.csv; too many stop the stage.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxrscore.errors import UserError
+from cxrscore.labels import read_labels
+from cxrscore.progress import Progress
+from cxrscore.scoring.decode import Decoded, decode_all
+from cxrscore.scoring.listing import list_images
+from cxrscore.store import StoredImage, write_quarantine, write_store
+
+if TYPE_CHECKING:
+    from cxrscore.params import LabelParams, PrepareParams
+
+
+@dataclass
+class Tally:
+    """What the decoding met besides readable images. `faults` are name, kind, message."""
+
+    total: int
+    max_unreadable: float
+    faults: list[tuple[str, str, str]] = field(default_factory=list)
+    turned: int = 0
+
+
+def prepare(
+    labels_csv: Path,
+    images: Path,
+    out: Path,
+    *,
+    labels: "LabelParams",
+    params: "PrepareParams",
+    workers: int,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """Replace the store at `out`; returns what to tell. Raises UserError, and then changes nothing."""
+    table = read_labels(labels_csv, **labels.model_dump())
+    _check_replaceable(out)
+    listing = list_images(images, follow_symlinks=True)  # DVC may link to its cache, which lies elsewhere
+    strangers = sorted(set(listing.paths) - set(table.ids))
+    _check_files(images, table.ids, strangers, max_unreadable=params.max_unreadable)
+    tally = Tally(len(table.ids), params.max_unreadable)
+    progress.start("prepare", tally.total)
+    with _replacing_folder(out) as folder:
+        decoded = decode_all(images, table.ids, size=params.size, workers=workers)
+        write_store(folder, _readable(decoded, tally, progress), size=params.size, id_column=labels.id)
+        if len(tally.faults) == tally.total:
+            raise UserError(f"{images}: no image can be read: {_first_ten(map(_sentence, tally.faults))}.")
+        write_quarantine(folder, tally.faults, id_column=labels.id)
+    return (*table.notes, *_notes(tally, strangers, listing.faults))
+
+
+def _check_replaceable(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: a file; name the folder for the prepared images.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "index.csv").is_file():
+        raise UserError(f"{out}: holds other files, which would be deleted; name a new folder.")
+
+
+def _check_files(
+    images: Path, ids: Sequence[str], strangers: Sequence[str], *, max_unreadable: float
+) -> None:
+    """A folder that is plainly the wrong one is told before an hour of decoding."""
+    missing = [name for name in ids if not os.path.lexists(images / name)]
+    if len(missing) / len(ids) > max_unreadable:
+        raise UserError(
+            f"{images}: {len(missing):,} of {len(ids):,} labelled images are not here: {_first_ten(missing)}"
+            f"; files here without a label: {_first_ten(strangers) or 'none'}."
+        )
+
+
+def _readable(decoded: Iterable[Decoded], tally: Tally, progress: Progress) -> Iterator[StoredImage]:
+    """The images for the store, in order; the others go to the tally. Raises UserError for too many."""
+    for one in decoded:
+        progress.advance(1, f"{len(tally.faults):,} unreadable" if tally.faults else "")
+        if one.pixels is not None:
+            tally.turned += one.orientation != 1
+            yield StoredImage(one.path, one.pixels, one.sha256, one.width, one.height)
+            continue
+        assert one.fault is not None, one.path
+        tally.faults.append((one.path, one.fault.kind, str(one.fault)))
+        if len(tally.faults) / tally.total > tally.max_unreadable:
+            raise UserError(
+                f"more than {tally.max_unreadable:.2%} of {tally.total:,} images cannot be read, after "
+                f"{one.index + 1:,}: {_first_ten(map(_sentence, tally.faults))}; mend or remove them, or "
+                "raise prepare.max_unreadable."
+            )
+
+
+def _notes(tally: Tally, strangers: Sequence[str], unlisted: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    missing = [name for name, kind, _ in tally.faults if kind == "VANISHED"]
+    broken = [_sentence(fault) for fault in tally.faults if fault[1] != "VANISHED"]
+    if missing:
+        yield f"{len(missing):,} labelled images have no file: {_first_ten(missing)}."
+    if broken:
+        yield f"{len(broken):,} images cannot be read, see quarantine.csv: {_first_ten(broken)}."
+    if strangers:
+        yield f"{len(strangers):,} files have no label and are left out: {_first_ten(strangers)}."
+    if unlisted:
+        yield f"{len(unlisted):,} places could not be searched: {_first_ten(map(_sentence, unlisted))}."
+    if tally.turned:
+        yield f"{tally.turned:,} images were turned upright as their EXIF orientation says."
+
+
+def _sentence(fault: tuple[str, str, str]) -> str:
+    name, kind, message = fault
+    return f"{name} ({kind}: {message})"
+
+
+def _first_ten(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+@contextmanager
+def _replacing_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out`; on success it takes the place of `out`, else it is removed."""
+    new, old = (out.with_name(f".{out.name}.{os.getpid()}.{state}") for state in ("tmp", "old"))
+    try:
+        yield new
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

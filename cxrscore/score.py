@@ -1,0 +1,183 @@
+"""A folder of radiographs -> a table: the ensemble's mean probability over flips and folds, a row a file.
+
+In    a folder, fold checkpoints, perhaps a template (a sample submission).
+Out   the table, by rename; beside it <out>.errors.csv when a file could not be scored.
+listed = scored + quarantined, always: a file never gets a neighbour's pixels, a black image or silence.
+Source of the rule (mean of probabilities over flips, then over folds): sparse label couplings, III-F.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from cxrscore.checkpoint import Card, Fold, load_ensemble
+from cxrscore.errors import Unreadable, UserError
+from cxrscore.images import PREPROCESSING
+from cxrscore.machine import Machine
+from cxrscore.predict import mean, pad, predict_folds
+from cxrscore.progress import Progress
+from cxrscore.scoring.decode import Decoded, decode_all
+from cxrscore.scoring.listing import Listing, list_images
+from cxrscore.submission import (
+    Template,
+    formula_notes,
+    ids_of,
+    match_template,
+    read_template,
+    write_errors,
+    write_scores,
+)
+
+Quarantined = tuple[str, str, str, str]  # path, stage, kind, message
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score; none of it changes which pixels belong to which row."""
+
+    template: Path | None = None
+    id_kind: str = "relpath"
+    folds: tuple[int, ...] | None = None
+    flip: bool = True
+    batch_size: int = 16
+    workers: int = 2
+    overwrite: bool = False
+    follow_symlinks: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be scored: files and their ids, in the order of the table's rows; the table's columns."""
+
+    root: Path
+    paths: Sequence[str]
+    ids: Sequence[str]
+    id_column: str
+    columns: Sequence[str]
+    faults: Sequence[Quarantined]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did. `errors_csv` is there exactly where something is quarantined."""
+
+    listed: int
+    scored: int
+    quarantined: Sequence[Quarantined]
+    notes: Sequence[str]
+    errors_csv: Path | None
+
+
+def score(
+    folder: Path, out_csv: Path, options: Options, *, models: Path, machine: Machine, progress: Progress
+) -> Outcome:
+    """Raises UserError, and then nothing was written."""
+    errors_csv = out_csv.with_name(out_csv.name + ".errors.csv")
+    check_output(out_csv, overwrite=options.overwrite)
+    template = read_template(options.template) if options.template else None
+    listing = list_images(folder, exclude=[out_csv, errors_csv], follow_symlinks=options.follow_symlinks)
+    ensemble = load_ensemble(models, machine, folds=options.folds)
+    card = ensemble[0].card
+    plan, notes = make_plan(listing, card, template=template, id_kind=options.id_kind)
+    progress.start("score", len(plan.paths))
+    probs, quarantined = run(plan, ensemble, options, machine=machine, progress=progress)
+    quarantined = [*plan.faults, *quarantined]
+    scored = np.isfinite(probs).all(1)
+    outcome = Outcome(
+        listed=len(plan.paths) + len(plan.faults),
+        scored=int(scored.sum()),
+        quarantined=quarantined,
+        notes=notes,
+        errors_csv=errors_csv if quarantined else None,
+    )
+    assert outcome.listed == outcome.scored + len(quarantined), "a file is neither scored nor quarantined"
+    if quarantined:
+        write_errors(errors_csv, quarantined)
+    else:
+        errors_csv.unlink(missing_ok=True)  # an older run's list would speak of this one
+    ids = [name for name, done in zip(plan.ids, scored, strict=True) if done]
+    order = [card.findings.index(name) for name in plan.columns]
+    write_scores(out_csv, plan.id_column, ids, plan.columns, probs[scored][:, order])
+    return outcome
+
+
+def check_output(out_csv: Path, *, overwrite: bool) -> None:
+    if out_csv.is_dir():
+        raise UserError(f"{out_csv}: a folder; name the file to write, such as {out_csv / 'sub.csv'}.")
+    if not out_csv.parent.is_dir():
+        raise UserError(f"{out_csv.parent}: no such folder for the output.")
+    if out_csv.exists() and not overwrite:
+        raise UserError(f"{out_csv}: exists; --overwrite replaces it, or choose another name.")
+
+
+def make_plan(
+    listing: Listing, card: Card, *, template: Template | None, id_kind: str
+) -> tuple[Plan, list[str]]:
+    """Listing and template -> the files to score, and notes on what is left out. Raises UserError."""
+    if card.preprocessing != PREPROCESSING:
+        raise UserError(
+            f"the models were trained on images prepared as {card.preprocessing}; this version prepares "
+            f"{PREPROCESSING}: train again, or score with the version that trained them."
+        )
+    notes = [f"{count} skipped: {reason}" for reason, count in listing.skipped.items()]
+    faults = [(path, "list", kind, message) for path, kind, message in listing.faults]
+    paths, ids = listing.paths, ids_of(listing.paths, id_kind)
+    id_column, columns = card.id_column, card.findings
+    if template is not None:
+        chosen = match_template(template, ids, card.findings, notes=notes)
+        paths, ids = [paths[row] for row in chosen], template.ids
+        id_column, columns = template.id_column, template.columns
+    return Plan(listing.root, paths, ids, id_column, columns, faults), notes + formula_notes(ids)
+
+
+def run(
+    plan: Plan, ensemble: Sequence[Fold], options: Options, *, machine: Machine, progress: Progress
+) -> tuple[np.ndarray, list[Quarantined]]:
+    """-> probabilities (n, L), NaN for the quarantined, and those. Decoding runs ahead of the device."""
+    card = ensemble[0].card
+    models = [fold.model for fold in ensemble]
+    probs = np.full((len(plan.paths), len(card.findings)), np.nan, dtype=np.float32)
+    quarantined: list[Quarantined] = []
+    decoded = decode_all(plan.root, plan.paths, size=card.size, workers=options.workers)
+    for items in _chunks(decoded, options.batch_size):
+        quarantined += [_row(item.path, "decode", item.fault) for item in items if item.fault is not None]
+        good = [item for item in items if item.fault is None]
+        if good:
+            rows = forward(models, good, flip=options.flip, batch_size=options.batch_size, machine=machine)
+            finite = np.isfinite(rows).all(1)
+            for item, row, sound in zip(good, rows, finite, strict=True):
+                if sound:
+                    probs[item.index] = row
+                else:
+                    fault = Unreadable("NON_FINITE", "the models gave no finite score")
+                    quarantined.append(_row(item.path, "compute", fault))
+        progress.advance(len(items), f"{len(quarantined)} quarantined")
+    return probs, quarantined
+
+
+def forward(
+    models: Sequence[nn.Module], items: Sequence[Decoded], *, flip: bool, batch_size: int, machine: Machine
+) -> np.ndarray:
+    """Decoded images -> (b, L) float32. All forwards have one shape: company never changes a row's bytes."""
+    pixels = [item.pixels for item in items if item.pixels is not None]
+    assert len(pixels) == len(items), "an image without pixels"
+    gray = pad(torch.from_numpy(np.stack(pixels)[:, None]).to(machine.device), batch_size)
+    probs: np.ndarray = (
+        mean(predict_folds(models, gray, flip=flip, machine=machine))[: len(items)].cpu().numpy()
+    )
+    return probs
+
+
+def _row(path: str, stage: str, fault: Unreadable) -> Quarantined:
+    return (path, stage, fault.kind, str(fault))
+
+
+def _chunks(items: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,154 @@
+"""Prepared images on disk: written once in order, read by row.
+
+In    images in order: name, pixels (S, S) uint8, sha256 of the source bytes, source width and height.
+Out   a folder: shard-00000.npy, ... of (n, S, S) uint8 with SHARD_ROWS rows each, the last one shorter;
+      index.csv, written last, so that a folder without it is no store; quarantine.csv for the files left out.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.errors import UserError
+from cxrscore.files import Table, read_table, sha256_file, write_table
+
+SHARD_ROWS = 4096
+INDEX_COLUMNS = ("sha256", "width", "height", "shard", "row")
+REMEDY = "run `dvc repro prepare`"
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """What the store keeps of one image; the pixels go to a shard, the rest to the index."""
+
+    name: str
+    pixels: NDArray[np.uint8]  # (S, S)
+    sha256: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """Rows 0 to n - 1 in the order of writing, memory-mapped: threads may read at the same time."""
+
+    folder: Path
+    size: int
+    ids: list[str]
+    sha256: list[str]
+    sha256_index: str  # of index.csv, which holds the sha256 of every source file: it names the whole content
+    shards: list[NDArray[np.uint8]]  # of (n, S, S)
+    place: NDArray[np.int64]  # (n, 2): shard, row in it
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, rows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.uint8]:
+        """(B,) row numbers, in any order -> (B, S, S) pixels, a copy."""
+        pixels = np.empty((len(rows), self.size, self.size), np.uint8)
+        for i, (shard, row) in enumerate(self.place[rows]):
+            pixels[i] = self.shards[shard][row]
+        return pixels
+
+
+def write_store(
+    folder: Path, images: Iterable[StoredImage], *, size: int, id_column: str, shard_rows: int = SHARD_ROWS
+) -> None:
+    """One pass over `images`, one image in memory at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = _write_shards(folder, images, size=size, shard_rows=shard_rows)
+    write_table(folder / "index.csv", [id_column, *INDEX_COLUMNS], rows)
+
+
+def write_quarantine(folder: Path, rows: Iterable[tuple[str, str, str]], *, id_column: str) -> None:
+    """`rows` are name, kind, message."""
+    write_table(folder / "quarantine.csv", [id_column, "kind", "message"], rows)
+
+
+def open_store(folder: Path) -> Store:
+    """Raises UserError where shards and index are not of one piece."""
+    index_csv = folder / "index.csv"
+    if not index_csv.is_file():
+        raise UserError(f"{folder}: no prepared images here (no index.csv); {REMEDY}.")
+    index = read_table(index_csv)
+    id_column = next(iter(index.columns))
+    if tuple(index.columns) != (id_column, *INDEX_COLUMNS):
+        found = ", ".join(index.columns)
+        raise UserError(f"{index_csv}:1: columns {found} are not those of an index; {REMEDY}.")
+    place = _read_place(index)
+    shards = [_open_shard(folder, shard, int(n)) for shard, n in enumerate(np.bincount(place[:, 0]))]
+    size = shards[0].shape[1]
+    if any(shard.shape[1:] != (size, size) for shard in shards):
+        raise UserError(f"{folder}: shards of different image sizes; {REMEDY}.")
+    return Store(
+        folder=folder,
+        size=size,
+        ids=index.columns[id_column],
+        sha256=index.columns["sha256"],
+        sha256_index=sha256_file(index_csv),
+        shards=shards,
+        place=place,
+    )
+
+
+def _write_shards(
+    folder: Path, images: Iterable[StoredImage], *, size: int, shard_rows: int
+) -> Iterator[tuple[str, str, int, int, int, int]]:
+    """Rows of the index, each after its pixels are written."""
+    iterator = iter(images)
+    shard = 0
+    while (image := next(iterator, None)) is not None:
+        with (folder / f"shard-{shard:05}.npy").open("wb") as file:
+            _write_header(file, n=shard_rows, size=size)
+            row = 0
+            while image is not None:
+                assert image.pixels.shape == (size, size) and image.pixels.dtype == np.uint8, image.name
+                file.write(image.pixels.tobytes())
+                yield image.name, image.sha256, image.width, image.height, shard, row
+                row += 1
+                image = next(iterator, None) if row < shard_rows else None
+            file.seek(0)
+            _write_header(file, n=row, size=size)
+            file.flush()
+            os.fsync(file.fileno())
+        shard += 1
+
+
+def _write_header(file: BinaryIO, *, n: int, size: int) -> None:
+    """Of one length whatever n is: numpy pads the first axis of an .npy header so that a file can grow."""
+    shape = (n, size, size)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _read_place(index: Table) -> NDArray[np.int64]:
+    """(n, 2) shard and row of each image: shards in order, rows counted from 0 in each."""
+    try:
+        place = np.array([index.columns["shard"], index.columns["row"]], dtype=np.int64).T
+    except ValueError as error:
+        raise UserError(f"{index.path}: shard and row are whole numbers ({error}); {REMEDY}.") from error
+    shard, row = place.T
+    starts = np.append(True, shard[1:] != shard[:-1])
+    follows = np.where(starts[1:], (np.diff(shard) == 1) & (row[1:] == 0), np.diff(row) == 1)
+    if place[0].any() or not follows.all():
+        line = index.lines[int(np.argmin(np.append(not place[0].any(), follows)))]
+        raise UserError(f"{index.path}:{line}: shards and rows do not count up one by one; {REMEDY}.")
+    return place
+
+
+def _open_shard(folder: Path, shard: int, n: int) -> NDArray[np.uint8]:
+    path = folder / f"shard-{shard:05}.npy"
+    try:
+        pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: missing, and the index has {n} images in it; {REMEDY}.") from error
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); {REMEDY}.") from error
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or len(pixels) != n:
+        found = f"{pixels.dtype} of shape {pixels.shape}"
+        raise UserError(f"{path}: {found}; the index has {n} images; {REMEDY}.")
+    return pixels

@@ -1,0 +1,119 @@
+"""The map holds: every module has a row, imports point down, stages key on exactly what they import, the
+door stays light.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import cxrscore
+from cxrscore.cli import app
+from cxrscore.closure import closure, imports
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "cxrscore"
+STAGES = ("prepare", "folds", "train", "evaluate", "report")
+
+
+def rooms_by_row() -> dict[str, int]:
+    """The map in cxrscore/__init__.py, read as it is printed there: room -> row, counted from the top."""
+    lines = (cxrscore.__doc__ or "").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.strip().startswith("__main__"))
+    rows = {}
+    for row, line in enumerate(lines[start : lines.index("", start)]):
+        for room in line.strip().split("  ")[0].replace("|", " ").split():
+            rows[room.rstrip("/")] = row
+    return rows
+
+
+def modules() -> list[str]:
+    files = sorted(PACKAGE.rglob("*.py"))
+    names = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files
+    ]
+    return [name for name in names if name != "cxrscore"]
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_every_module_has_its_row_and_every_row_its_module() -> None:
+    assert {room(module) for module in modules()} == set(rooms_by_row())
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_down(module: str) -> None:
+    rows = rooms_by_row()
+    for other in imports(module):
+        if other != "cxrscore" and room(other) != room(module):
+            assert rows[room(other)] > rows[room(module)], f"{module} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_opens_by_saying_what_it_is(module: str) -> None:
+    path = ROOT / Path(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    assert ast.get_docstring(ast.parse(file.read_bytes()))
+
+
+def test_the_package_itself_holds_no_code_so_it_needs_to_be_in_no_cache_key() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_bytes())
+    assert [type(node).__name__ for node in tree.body] == ["Expr", "Assign"]
+
+
+def stages_of(path: Path) -> dict[str, dict[str, list[str]]]:
+    stages: dict[str, dict[str, list[str]]] = YAML(typ="safe").load(path)["stages"]
+    return stages
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_lists_exactly_the_modules_it_imports(stage: str) -> None:
+    listed = [dep for dep in stages_of(ROOT / "dvc.yaml")[stage]["deps"] if dep.startswith("cxrscore/")]
+    assert listed == closure(f"cxrscore.{stage}")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_nothing_that_trains_depends_on_the_door_or_the_scorer(stage: str) -> None:
+    files = set(closure(f"cxrscore.{stage}"))
+    assert not files & {"cxrscore/cli.py", "cxrscore/terminal.py", "cxrscore/params.py", "cxrscore/score.py"}
+
+
+def test_the_pipeline_of_a_new_project_is_ours_but_for_its_code_keys() -> None:
+    ours, theirs = stages_of(ROOT / "dvc.yaml"), stages_of(PACKAGE / "presets" / "dvc.yaml")
+    assert list(theirs) == ["code", *ours]
+    for name, stage in ours.items():
+        mine = [dep for dep in stage.pop("deps") if not dep.startswith("cxrscore/")]
+        other = [dep for dep in theirs[name].pop("deps") if dep != f"out/code/{name}.sha256"]
+        assert (stage, mine) == (theirs[name], other)
+
+
+def test_help_loads_neither_torch_nor_polars_nor_dvc() -> None:
+    code = (
+        "import sys; from cxrscore.cli import app; app(['--help'], standalone_mode=False); "
+        "print(sorted({'torch', 'polars', 'dvc', 'numpy', 'timm'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_every_commands_help_has_an_example() -> None:
+    root = get_command(app)
+    commands = dict(root.commands)  # type: ignore[attr-defined]
+    commands |= {f"data {name}": command for name, command in commands.pop("data").commands.items()}
+    for name, command in commands.items():
+        assert "Example: cxrscore " + name in (command.help or ""), name
+
+
+def test_params_and_the_demo_preset_are_the_same_file() -> None:
+    assert (ROOT / "params.yaml").read_bytes() == (PACKAGE / "presets" / "demo.yaml").read_bytes()
+
+
+def test_an_unknown_command_exits_with_two() -> None:
+    assert CliRunner().invoke(app, ["scroe"]).exit_code == 2

@@ -1,0 +1,65 @@
+"""The fused warp: pure in (seed, epoch, sample), and the law it states."""
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+
+from cxrscore.augment import draw_warps, epoch_order, warp
+
+LAW = {"scale": (0.84, 1.0), "flip": 0.5, "degrees": 10.0}
+STILL = {"scale": (1.0, 1.0), "flip": 0.0, "degrees": 0.0}
+
+
+def image() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 1, 16, 16), dtype=np.uint8))
+
+
+def test_a_samples_warp_depends_on_seed_epoch_and_sample_alone() -> None:
+    few, many = (draw_warps(n, seed=3, epoch=2, **LAW) for n in (10, 1000))
+    assert np.array_equal(few, many[:10])
+    assert not np.array_equal(few, draw_warps(10, seed=3, epoch=1, **LAW))
+    assert not np.array_equal(few, draw_warps(10, seed=4, epoch=2, **LAW))
+
+
+def test_no_change_is_the_identity() -> None:
+    theta = torch.from_numpy(draw_warps(2, seed=0, epoch=0, **STILL))
+    assert torch.allclose(warp(image(), theta), image().float(), atol=1e-3)
+
+
+def test_a_certain_flip_is_the_mirror_image() -> None:
+    theta = torch.from_numpy(draw_warps(2, seed=0, epoch=0, **STILL | {"flip": 1.0}))
+    assert torch.allclose(warp(image(), theta), image().flip(-1).float(), atol=1e-3)
+
+
+def test_a_rotation_is_torchvisions_on_a_smooth_image() -> None:
+    ramp = torch.linspace(0, 200, 64).view(1, 1, 1, 64).expand(1, 1, 64, 64).to(torch.uint8)
+    theta = draw_warps(1, seed=1, epoch=0, **STILL | {"degrees": 10.0})
+    angle = np.rad2deg(np.arctan2(theta[0, 1, 0], theta[0, 1, 1]))
+    ours = warp(ramp, torch.from_numpy(theta))[..., 16:48, 16:48]
+    theirs = v2.functional.rotate(ramp.float(), float(angle), v2.InterpolationMode.BILINEAR)[
+        ..., 16:48, 16:48
+    ]
+    assert 1 < abs(angle) < 10
+    assert (ours - theirs).abs().max() < 3
+
+
+def test_crops_follow_random_resized_crops_law() -> None:
+    theta = draw_warps(20_000, seed=0, epoch=0, **LAW | {"degrees": 0.0})
+    width, height = np.abs(theta[:, 0, 0]), theta[:, 1, 1]
+    reference = [
+        v2.RandomResizedCrop(100, scale=(0.84, 1.0)).make_params([torch.zeros(1, 1000, 1000)])
+        for _ in range(5000)
+    ]
+    theirs = np.array([(p["width"] / 1000, p["height"] / 1000) for p in reference])
+    for ours, other in ((width, theirs[:, 0]), (height, theirs[:, 1]), (width * height, theirs.prod(1))):
+        assert np.abs(np.quantile(ours, [0.1, 0.5, 0.9]) - np.quantile(other, [0.1, 0.5, 0.9])).max() < 0.01
+    assert (np.abs(theta[:, 0, 2]) <= 1 - width + 1e-6).all()
+    assert abs((theta[:, 0, 0] < 0).mean() - 0.5) < 0.02
+
+
+def test_an_epochs_order_is_a_permutation_that_epochs_do_not_share() -> None:
+    rows = np.arange(5, 55)
+    first, again, next_one = (epoch_order(rows, seed=0, epoch=epoch) for epoch in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert sorted(first) == list(rows)
+    assert not np.array_equal(first, next_one)

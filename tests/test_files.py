@@ -1,0 +1,143 @@
+"""Files are written whole, and a table is read as it stands or refused with file, line and remedy."""
+
+import csv
+import gzip
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from cxrscore.errors import UserError
+from cxrscore.files import MAX_CELL, read_table, replacing, sha256_file, write_table, write_text
+
+
+def table(tmp_path: Path, data: bytes | str, name: str = "t.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def test_cells_stay_the_text_they_are(tmp_path: Path) -> None:
+    read = read_table(table(tmp_path, "id,Edema\n001,1.0\n1,NA\n1.0, null \n"))
+    assert read.columns == {"id": ["001", "1", "1.0"], "Edema": ["1.0", "NA", " null "]}
+    assert len(read) == 3
+
+
+def test_a_byte_order_mark_crlf_and_blank_lines_are_fine(tmp_path: Path) -> None:
+    read = read_table(table(tmp_path, b"\xef\xbb\xbfid,Edema\r\na,1\r\n\r\nb,0\r\n\r\n"))
+    assert read.columns == {"id": ["a", "b"], "Edema": ["1", "0"]}
+    assert read.lines == [2, 4]
+
+
+def test_a_gz_table_reads_as_the_plain_one(tmp_path: Path) -> None:
+    data = "id,Edema\na,1\n"
+    assert read_table(table(tmp_path, gzip.compress(data.encode()), "t.csv.gz")).columns == {
+        "id": ["a"],
+        "Edema": ["1"],
+    }
+
+
+def test_a_quoted_newline_is_part_of_the_cell_and_lines_still_count_right(tmp_path: Path) -> None:
+    read = read_table(table(tmp_path, 'id,Edema\n"a\nb",1\nc,0\n'))
+    assert read.columns["id"] == ["a\nb", "c"]
+    assert read.lines == [3, 4]
+    with pytest.raises(
+        UserError, match=r"t\.csv:5: 1 cells under a header of 2; a comma inside a cell needs quotes"
+    ):
+        read_table(table(tmp_path, 'id,Edema\n"a\nb",1\nc,0\nd\n'))
+
+
+def test_text_that_csv_would_mangle_comes_back_as_it_went_in(tmp_path: Path) -> None:
+    names = ["a,b", 'say "x"', "two\nlines", "bare\rreturn", "crlf\r\n", " space ", "ü", "=1+1", ""]
+    write_table(tmp_path / "t.csv", ["id", "n"], [(name, i) for i, name in enumerate(names)])
+    assert read_table(tmp_path / "t.csv").columns == {"id": names, "n": [str(i) for i in range(len(names))]}
+    assert (tmp_path / "t.csv").read_bytes().startswith(b'id,n\n"a,b",0\n')
+
+
+def test_a_name_that_is_not_utf8_is_written_byte_for_byte(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.csv", ["id"], [["caf\udce9"]])
+    assert (tmp_path / "t.csv").read_bytes() == b"id\ncaf\xe9\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("id,Edema\na,1\nb\n", r"t\.csv:3: 1 cells under a header of 2"),
+        ("id,Edema\na,1\nb,1,0\n", r"t\.csv:3: 3 cells under a header of 2"),
+        ("id,Edema,Edema\na,1,0\n", r"t\.csv:1: 'Edema' names two columns; rename one"),
+        ("", r"t\.csv: empty; a header of column names"),
+        ("\n\n", r"t\.csv: empty; a header of column names"),
+        ("id,Edema\n", r"t\.csv: a header and no rows; add the rows"),
+        ("id;Edema\na;1\n", r"t\.csv:1: cells are separated by semicolons; save it with commas"),
+        ("id\tEdema\na\t1\n", r"t\.csv:1: cells are separated by tabs; save it with commas"),
+        ("id,Edema\na,1\n".encode("utf-16"), r"t\.csv: this is UTF-16; save it as UTF-8"),
+        ("id,Edema\na,1\n".encode("utf-16-le"), r"t\.csv:1: a NUL byte, so this is no text file"),
+        ("id,Edema\na,1\ncafé,0\n".encode("latin-1"), r"t\.csv:3: byte 0xe9 is not UTF-8; save it as UTF-8"),
+        ("id,Edema\na,1\nb\0,0\n", r"t\.csv:3: a NUL byte"),
+        (
+            'id,Edema\na,1\n"b,0\nc,1\n',
+            r"t\.csv:3: unexpected end of data, in the row that starts here; close its quotes",
+        ),
+        ('id,Edema\n"a"b,1\n', r"t\.csv:2: .* expected after '\"', in the row that starts here"),
+        (
+            "id,Edema\na,1\n" + "b" * (MAX_CELL + 1) + ",0\n",
+            r"t\.csv:3: field larger than .* at most 1,000,000 characters",
+        ),
+    ],
+)
+def test_a_table_that_is_not_whole_is_refused_where_it_breaks(
+    tmp_path: Path, data: bytes | str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        read_table(table(tmp_path, data))
+
+
+def test_the_limit_on_cells_is_for_our_tables_only(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    with pytest.raises(UserError, match="field larger than"):
+        read_table(table(tmp_path, "id\n" + "b" * (MAX_CELL + 1)))
+    assert csv.field_size_limit() == before
+
+
+def test_a_missing_file_a_folder_and_a_damaged_gz_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no\.csv: No such file or directory; a CSV file was expected"):
+        read_table(tmp_path / "no.csv")
+    with pytest.raises(UserError, match=r"Is a directory; a CSV file was expected"):
+        read_table(tmp_path)
+    whole = gzip.compress(b"id,Edema\n" + b"a,1\n" * 999)
+    for damaged in (whole[:-9], whole[:20] + b"\xff" * 9 + whole[29:], b"id,Edema\na,1\n"):
+        with pytest.raises(UserError, match=r"t\.csv\.gz: damaged gzip .* fetch the file again"):
+            read_table(table(tmp_path, damaged, "t.csv.gz"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"), [("edema", "Edema"), ("Edema ", "Edema"), ("Lung_Opacity", "Lung Opacity")]
+)
+def test_a_column_is_found_by_its_exact_name_and_the_nearest_is_named(
+    tmp_path: Path, asked: str, there: str
+) -> None:
+    read = read_table(table(tmp_path, "id,Edema,Lung Opacity\na,1,0\n"))
+    assert read.column(there)
+    with pytest.raises(UserError, match=rf"t\.csv:1: no column '{asked}'; the nearest is '{there}'"):
+        read.column(asked)
+
+
+def test_where_no_column_is_near_all_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column 'Fracture'; there are 'id', 'Edema'"):
+        read_table(table(tmp_path, "id,Edema\na,1\n")).column("Fracture")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(ZeroDivisionError, match="division"):
+        write_table(tmp_path / "a.txt", ["id"], ([1 / n] for n in (1, 0)))
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_write_makes_its_folder_and_its_content_is_what_is_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.bin"
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"abc")
+        assert not path.exists()
+    assert sha256_file(path) == hashlib.sha256(b"abc").hexdigest()

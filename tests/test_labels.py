@@ -1,0 +1,229 @@
+"""Labels are read as declared: policies for blank and -1, ids as text, every bad table of BAD_INPUTS refused."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrscore.errors import UserError
+from cxrscore.labels import LabelTable, read_labels
+
+SLAM = "Image_name,Patient_ID,Study,Sex,Age,ViewCategory,ViewPosition,Edema,No Finding,Support Devices\n"
+ROWS = """\
+00000005_001_001.jpg,00000005,001,Female,68,Frontal,AP,1,0,0
+00000005_002_001.jpg,00000005,002,Female,69,Frontal,PA,,1,1
+00000007_001_001.jpg,00000007,001,Male,50,Lateral,,0,1,0
+"""
+COLUMNS: dict[str, Any] = {"format": "table", "id": "Image_name", "patient": "Patient_ID", "study": "Study"}
+POLICY: dict[str, Any] = {
+    "findings": ["Edema", "No Finding", "Support Devices"],
+    "blank": "zero",
+    "uncertain": "error",
+}
+
+
+def read(tmp_path: Path, text: str, **settings: Any) -> LabelTable:
+    path = tmp_path / "labels.csv"
+    path.write_text(text, newline="")
+    return read_labels(path, **{**COLUMNS, **POLICY, **settings})
+
+
+def of_edema(tmp_path: Path, *cells: str, **settings: Any) -> LabelTable:
+    """A table of one finding with these cells, one image each."""
+    rows = "".join(f"{i}.png,{cell}\n" for i, cell in enumerate(cells))
+    columns = {"patient": None, "study": None, "findings": ["Edema"]}
+    return read(tmp_path, "Image_name,Edema\n" + rows, **{**columns, **settings})
+
+
+def test_a_slam_table_is_read_whole(tmp_path: Path) -> None:
+    table = read(tmp_path, SLAM + ROWS)
+    assert table.ids == ["00000005_001_001.jpg", "00000005_002_001.jpg", "00000007_001_001.jpg"]
+    assert table.findings == ("Edema", "No Finding", "Support Devices")
+    assert table.y.tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 0]]
+    assert table.y.dtype == np.int8 and table.mask.all()
+    assert table.patient == ["00000005", "00000005", "00000007"]
+    assert table.view == ["AP", "PA", "Lateral"]
+    assert (table.sex, table.age) == (["Female", "Female", "Male"], ["68", "69", "50"])
+    assert table.notes == ()
+
+
+def test_studies_that_are_numbered_within_a_patient_are_told_apart(tmp_path: Path) -> None:
+    assert read(tmp_path, SLAM + ROWS).study == ["00000005/001", "00000005/002", "00000007/001"]
+
+
+def test_findings_come_in_the_order_asked_for_not_the_files(tmp_path: Path) -> None:
+    table = read(tmp_path, SLAM + ROWS, findings=["Support Devices", "Edema"])
+    assert table.findings == ("Support Devices", "Edema")
+    assert table.y.tolist() == [[0, 1], [1, 0], [0, 0]]
+
+
+def test_rows_picks_rows_in_the_order_asked_for(tmp_path: Path) -> None:
+    table = read(tmp_path, SLAM + ROWS, study=None).rows([2, 0])
+    assert table.ids == ["00000007_001_001.jpg", "00000005_001_001.jpg"]
+    assert (table.y[:, 0].tolist(), table.patient, table.study) == ([0, 1], ["00000007", "00000005"], None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "y", "mask"),
+    [
+        ({"blank": "zero", "uncertain": "zero"}, [0, 1, 0, 0], [1, 1, 1, 1]),
+        ({"blank": "zero", "uncertain": "one"}, [0, 1, 1, 0], [1, 1, 1, 1]),
+        ({"blank": "ignore", "uncertain": "ignore"}, [0, 1, 0, 0], [1, 1, 0, 0]),
+        ({"blank": "ignore", "uncertain": "one"}, [0, 1, 1, 0], [1, 1, 1, 0]),
+    ],
+)
+def test_blank_and_uncertain_follow_their_policies(
+    tmp_path: Path, settings: dict[str, str], y: list[int], mask: list[int]
+) -> None:
+    table = of_edema(tmp_path, "0", "1", "-1", "", **settings)
+    assert table.y[:, 0].tolist() == y
+    assert table.mask[:, 0].astype(int).tolist() == mask
+
+
+def test_an_uncertain_label_is_refused_with_the_first_line_and_counts_by_finding(tmp_path: Path) -> None:
+    text = "Image_name,Edema,Mass\na,1,0\nb,0,-1\nc,-1,-1\n"
+    message = (
+        r"labels\.csv:3: 'Mass' is uncertain, the first of 3 labels \(Edema 1, Mass 2\); set labels\.uncert"
+    )
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, text, patient=None, study=None, findings=["Edema", "Mass"])
+
+
+def test_a_blank_label_is_refused_where_the_policy_says_so(tmp_path: Path) -> None:
+    message = r"labels\.csv:3: 'Edema' is blank, the first of 2 labels \(Edema 2\); set labels\.blank to"
+    with pytest.raises(UserError, match=message):
+        of_edema(tmp_path, "1", "", "", blank="error")
+
+
+@pytest.mark.parametrize(
+    "cell", ["Positive", "0.5", "True", "NaN", "nan", "2", " 1", "1.0", "0.0", "-1.0", "+1", "\uff11", "None"]
+)
+def test_a_label_in_any_other_spelling_is_refused_not_guessed(tmp_path: Path, cell: str) -> None:
+    message = (
+        rf"labels\.csv:3: 'Edema': labels are 0, 1, -1, blank, not {re.escape(repr(cell))}; correct the cell"
+    )
+    with pytest.raises(UserError, match=message):
+        of_edema(tmp_path, "1", cell)
+
+
+def test_where_another_format_would_read_the_label_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not '1\.0'; correct the cell\. `format: chexpert` reads 1\.0"):
+        of_edema(tmp_path, "1.0")
+
+
+@pytest.mark.parametrize("header", ["edema", "Edema ", " Edema", "EDEMA", "Oedema"])
+def test_a_renamed_finding_is_refused_and_the_near_column_named(tmp_path: Path, header: str) -> None:
+    with pytest.raises(UserError, match=rf"labels\.csv:1: no column 'Edema'; the nearest is '{header}'"):
+        read(tmp_path, f"Image_name,{header}\na,1\n", patient=None, study=None, findings=["Edema"])
+
+
+@pytest.mark.parametrize("missing", ["id", "patient", "study"])
+def test_a_missing_column_is_named(tmp_path: Path, missing: str) -> None:
+    with pytest.raises(UserError, match=r"labels\.csv:1: no column 'Nowhere'; there are 'Image_name'"):
+        read(tmp_path, SLAM + ROWS, **{missing: "Nowhere"})
+
+
+def test_no_findings_asked_for_is_refused_with_the_columns_that_look_like_some(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"list the columns that are findings\. .*: Edema, No Finding, Support Devices\."
+    ):
+        read(tmp_path, SLAM + ROWS, findings=[])
+
+
+def test_a_finding_listed_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels\.findings: Edema is listed twice"):
+        read(tmp_path, SLAM + ROWS, findings=["Edema", "No Finding", "Edema"])
+
+
+def test_an_identical_row_counts_once_and_that_is_noted(tmp_path: Path) -> None:
+    table = read(tmp_path, SLAM + ROWS + ROWS)
+    assert table.ids == read(tmp_path, SLAM + ROWS).ids
+    assert table.notes == (f"{tmp_path}/labels.csv: 3 rows repeat an earlier row exactly, and count once.",)
+
+
+def test_two_rows_of_one_image_that_differ_are_refused_with_both_lines(tmp_path: Path) -> None:
+    other = ROWS.splitlines()[0].removesuffix("1,0,0") + "0,1,0\n"
+    message = (
+        r"labels\.csv:5: '00000005_001_001\.jpg' is also on line 2, with another 'Edema', 'No Finding'; keep"
+    )
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, SLAM + ROWS + other)
+
+
+def test_ids_are_text_so_that_001_and_1_are_two_images(tmp_path: Path) -> None:
+    text = "Image_name,Edema\n001,1\n1,0\n1.0,0\n1e0,0\nNA,0\n"
+    assert read(tmp_path, text, patient=None, study=None, findings=["Edema"]).ids == [
+        "001",
+        "1",
+        "1.0",
+        "1e0",
+        "NA",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "a/../../b.png",
+        "..",
+        "/etc/passwd",
+        "C:\\x.png",
+        "c:x.png",
+        "..\\x.png",
+        "\\\\host\\x",
+        "a/..",
+    ],
+)
+def test_an_id_that_leaves_the_image_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        UserError, match=r"labels\.csv:3: 'Image_name' is .*; write a path under the image folder"
+    ):
+        read(tmp_path, f"Image_name,Edema\na,1\n{name},0\n", patient=None, study=None, findings=["Edema"])
+
+
+@pytest.mark.parametrize("name", ["a..b.png", "p1/s1/x.png", "..hidden", "a b,c.png", "…"])
+def test_an_id_with_harmless_dots_and_folders_is_fine(tmp_path: Path, name: str) -> None:
+    assert read(
+        tmp_path, f'Image_name,Edema\n"{name}",1\n', patient=None, study=None, findings=["Edema"]
+    ).ids == [name]
+
+
+def test_an_id_with_a_nul_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels\.csv:2: a NUL byte"):
+        read(tmp_path, "Image_name,Edema\na\0.png,1\n", patient=None, study=None, findings=["Edema"])
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [(",p,s", "Image_name"), (" ,p,s", "Image_name"), ("a,,s", "Patient_ID"), ("a,p, ", "Study")],
+)
+def test_a_blank_id_patient_or_study_is_refused(tmp_path: Path, row: str, column: str) -> None:
+    text = f"Image_name,Patient_ID,Study,Edema\nb,p,s,1\n{row},0\n"
+    with pytest.raises(
+        UserError, match=rf"labels\.csv:3: '{column}' is blank; fill it in, or delete the row"
+    ):
+        read(tmp_path, text, findings=["Edema"])
+
+
+def test_without_patients_there_are_none(tmp_path: Path) -> None:
+    table = read(tmp_path, SLAM + ROWS, patient=None)
+    assert (table.patient, table.study) == (None, ["001", "002", "001"])
+
+
+def test_images_without_any_finding_and_healthy_ones_with_a_pathology_are_counted(tmp_path: Path) -> None:
+    text = "Image_name,Edema,No Finding,Support Devices\na,1,1,0\nb,0,1,1\nc,0,0,0\nd,1,0,0\n"
+    assert read(tmp_path, text, patient=None, study=None).notes == (
+        "1 images have none of the findings, not even No Finding.",
+        "1 images have No Finding together with a pathology.",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "Image_name,Edema\n", "Image_name;Edema\na;1\n"])
+def test_an_empty_or_misread_table_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        UserError, match=r"labels\.csv:?1?: (empty|a header and no rows|cells are separated by semicolons)"
+    ):
+        read(tmp_path, text)

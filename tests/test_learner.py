@@ -1,0 +1,92 @@
+"""One training step: the schedule, the average, clipping, and steps that must not count."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from cxrscore.learner import Learner, lr_at
+from cxrscore.loss import build_loss
+from cxrscore.machine import Machine
+from cxrscore.model import CXRModel
+
+LOSS = build_loss(
+    "asl", label_smoothing=0.0, pos_weight=torch.ones(3), gamma_neg=4.0, gamma_pos=0.0, clip=0.05
+)
+SETTINGS = {"lr": 1e-3, "weight_decay": 1e-4, "clip_norm": 1.0, "ema_decay": 0.9}
+
+
+def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    gray = torch.randint(0, 256, (4, 1, 32, 32), generator=generator).float()
+    y = torch.randint(0, 2, (4, 3), generator=generator).float()
+    return gray, y, torch.ones(4, 3, dtype=torch.bool)
+
+
+def test_the_rate_warms_up_linearly_then_follows_half_a_cosine() -> None:
+    rates = [lr_at(step, warmup=4, total=12, peak=2.0) for step in range(12)]
+    assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert rates[4:] == pytest.approx([1 + math.cos(math.pi * i / 8) for i in range(8)])
+
+
+def test_without_warm_up_it_starts_at_the_peak() -> None:
+    assert lr_at(0, warmup=0, total=5, peak=1.0) == 1.0
+
+
+def test_the_average_follows_timms_warm_up(tiny_model: CXRModel, cpu: Machine) -> None:
+    learner = Learner(tiny_model, LOSS, cpu, **SETTINGS)
+    average = tiny_model.head.classifier.weight.detach().clone()
+    for step in range(3):
+        learner.step(*batch(step), lr=1e-3, keys=(0, step))
+        decay = min(0.9, 1 - (1 + step) ** (-2 / 3))
+        average = decay * average + (1 - decay) * tiny_model.head.classifier.weight.detach()
+    assert torch.allclose(learner.ema.module.head.classifier.weight, average, atol=1e-7)
+
+
+def test_gradients_are_clipped_to_the_norm(
+    tiny_model: CXRModel, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = Learner(tiny_model, lambda *args: 1e4 * LOSS(*args), cpu, **SETTINGS)
+    norms = []
+
+    def look(*_: object) -> None:
+        norms.append(
+            float(nn.utils.get_total_norm(p.grad for p in tiny_model.parameters() if p.grad is not None))
+        )
+
+    learner.optimizer.register_step_pre_hook(look)
+    learner.step(*batch(), lr=1e-3, keys=(0,))
+    assert norms == [pytest.approx(1.0, rel=1e-4)]
+
+
+def test_a_loss_that_is_not_finite_changes_no_weight_and_is_counted(
+    tiny_model: CXRModel, cpu: Machine
+) -> None:
+    learner = Learner(tiny_model, lambda *args: LOSS(*args) * float("nan"), cpu, **SETTINGS)
+    before = {name: p.detach().clone() for name, p in tiny_model.named_parameters()}
+    assert math.isnan(learner.step(*batch(), lr=1e-3, keys=(0,)))
+    assert (learner.skipped, learner.steps) == (1, 0)
+    assert all(torch.equal(before[name], p) for name, p in tiny_model.named_parameters())
+    assert all(torch.equal(before[name], p) for name, p in learner.ema.module.named_parameters())
+
+
+def test_the_couplings_move_at_their_own_rate_without_decay(tiny_model: CXRModel, cpu: Machine) -> None:
+    tiny_model.head.lr_scale = 0.0
+    with torch.no_grad():
+        tiny_model.head.A.fill_(0.5)
+    learner = Learner(tiny_model, LOSS, cpu, **SETTINGS)
+    learner.step(*batch(), lr=1e-1, keys=(0,))
+    assert (tiny_model.head.A == 0.5).all()
+
+
+def test_a_step_is_a_function_of_its_keys(cpu: Machine, tiny_model: CXRModel) -> None:
+    import copy
+
+    other = copy.deepcopy(tiny_model)
+    losses = []
+    for model in (tiny_model, other):
+        torch.rand(7)  # whatever was drawn outside does not matter
+        losses.append(Learner(model, LOSS, cpu, **SETTINGS).step(*batch(), lr=1e-3, keys=(1, 2, 3)))
+    assert losses[0] == losses[1]
+    assert all(torch.equal(a, b) for a, b in zip(tiny_model.parameters(), other.parameters(), strict=True))

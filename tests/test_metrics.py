@@ -1,0 +1,34 @@
+"""Statistics against scikit-learn and slow definitions."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from cxrscore.metrics import auc_by_finding, macro, roc_auc
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))
+def test_roc_auc_is_scikit_learns_ties_included(pairs: list[tuple[bool, int]]) -> None:
+    y, scores = np.array([p[0] for p in pairs], dtype=int), np.array([p[1] for p in pairs], dtype=float)
+    if y.min() == y.max():
+        assert math.isnan(roc_auc(y, scores))
+    else:
+        assert roc_auc(y, scores) == pytest.approx(roc_auc_score(y, scores), abs=1e-12)
+
+
+def test_masked_entries_count_nowhere() -> None:
+    y = np.array([[1, 1], [0, 0], [0, 1]])
+    mask = np.array([[True, True], [True, False], [False, True]])
+    scores = np.array([[0.9, 0.1], [0.2, 0.1], [1.0, 0.1]])
+    areas = auc_by_finding(y, mask, scores)
+    assert areas[0] == 1.0
+    assert math.isnan(areas[1])
+
+
+def test_macro_is_the_mean_over_defined_findings() -> None:
+    assert macro(np.array([0.6, np.nan, 0.8])) == pytest.approx(0.7)
+    assert math.isnan(macro(np.array([np.nan])))

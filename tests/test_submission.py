@@ -1,0 +1,187 @@
+"""Scores reach the table under the right name, in the right column, byte for byte."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxrscore.errors import UserError
+from cxrscore.submission import (
+    formula_notes,
+    ids_of,
+    match_template,
+    read_scores,
+    read_template,
+    write_errors,
+    write_scores,
+)
+
+FINDINGS = ["Edema", "No Finding", "Pleural Effusion"]
+
+
+def a_template(
+    folder: Path, ids: list[str], header: str = "Image_name,Edema,No Finding,Pleural Effusion"
+) -> Path:
+    path = folder / "sample_submission.csv"
+    path.write_text("\n".join([header, *(f"{name},0,0,0" for name in ids)]) + "\n")
+    return path
+
+
+def some_probs(n: int, columns: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).random((n, columns), dtype=np.float32)
+
+
+def test_a_score_table_is_plain_csv_with_seven_digits(tmp_path: Path) -> None:
+    probs = np.array([[0, 1, 1 / 3], [1e-7, 0.5, 0.125]], dtype=np.float32)
+    write_scores(tmp_path / "sub.csv", "Image_name", ["a.jpg", "b.jpg"], FINDINGS, probs)
+    assert (tmp_path / "sub.csv").read_bytes() == (
+        b"Image_name,Edema,No Finding,Pleural Effusion\na.jpg,0,1,0.3333333\nb.jpg,1e-07,0.5,0.125\n"
+    )
+
+
+def test_scores_come_back_as_written_to_seven_digits(tmp_path: Path) -> None:
+    probs = some_probs(20)
+    ids = [f"{i:03}" for i in range(20)]
+    write_scores(tmp_path / "sub.csv", "id", ids, FINDINGS, probs)
+    id_column, again, findings, read = read_scores(tmp_path / "sub.csv")
+    assert (id_column, again, findings, read.dtype) == ("id", ids, FINDINGS, np.float32)
+    np.testing.assert_allclose(read, probs, rtol=5e-7)
+
+
+@pytest.mark.parametrize(
+    "name", ["NA", "null", "None", "nan", "001", "1e5", "", " x ", "=cmd()", "a\tb", "😀,\"'"]
+)
+def test_an_id_is_text_whatever_it_looks_like(tmp_path: Path, name: str) -> None:
+    write_scores(tmp_path / "sub.csv", "id", [name, "other"], FINDINGS, some_probs(2))
+    assert read_scores(tmp_path / "sub.csv")[1] == [name, "other"]
+
+
+file_names = st.lists(
+    st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name), min_size=1, unique=True
+)
+
+
+@given(file_names)
+def test_any_file_name_comes_through_csv_byte_for_byte(
+    tmp_path_factory: pytest.TempPathFactory, names: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("names") / "sub.csv"
+    write_scores(path, "id", [os.fsdecode(name) for name in names], FINDINGS, some_probs(len(names)))
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = list(csv.reader(file))
+    assert [os.fsencode(row[0]) for row in rows[1:]] == names
+
+
+def test_a_score_that_is_no_number_is_never_written(tmp_path: Path) -> None:
+    probs = some_probs(1)
+    probs[0, 0] = np.nan
+    with pytest.raises(AssertionError, match="a score that is no number"):
+        write_scores(tmp_path / "sub.csv", "id", ["a"], FINDINGS, probs)
+    assert not (tmp_path / "sub.csv").exists()
+
+
+@pytest.mark.parametrize("cell", ["nan", "", "1.5", "-0.1", "high", "inf"])
+def test_a_table_with_anything_but_probabilities_is_refused_with_its_line(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "sub.csv").write_text(f"id,Edema\na,0.5\nb,{cell}\n")
+    with pytest.raises(UserError, match=rf"sub.csv:3: Edema: a number from 0 to 1, not '{cell}'"):
+        read_scores(tmp_path / "sub.csv")
+
+
+def test_an_id_that_comes_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    (tmp_path / "sub.csv").write_text("id,Edema\na,0.5\nb,0.5\na,0.5\n")
+    for read in (read_scores, read_template):
+        with pytest.raises(UserError, match=r"sub.csv:4: id 'a' is also on line 2"):
+            read(tmp_path / "sub.csv")
+
+
+def test_a_table_of_ids_alone_holds_no_scores(tmp_path: Path) -> None:
+    (tmp_path / "sub.csv").write_text("id\na\n")
+    with pytest.raises(UserError, match="no finding beside 'id'"):
+        read_scores(tmp_path / "sub.csv")
+
+
+def test_a_template_keeps_its_own_order_of_rows_and_columns(tmp_path: Path) -> None:
+    path = a_template(tmp_path, ["c.jpg", "a.jpg"], "name,Pleural Effusion,Edema,No Finding")
+    template = read_template(path)
+    assert (template.id_column, template.ids) == ("name", ["c.jpg", "a.jpg"])
+    assert template.columns == ["Pleural Effusion", "Edema", "No Finding"]
+    notes: list[str] = []
+    assert match_template(template, ["a.jpg", "b.jpg", "c.jpg"], FINDINGS, notes=notes) == [2, 0]
+    assert notes == [f"1 files are not in {path} and are left out"]
+
+
+def test_a_template_of_other_findings_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    template = read_template(a_template(tmp_path, ["a.jpg"], "id,Edema,No finding,Hernia"))
+    message = (
+        r"no column 'No Finding' \(the nearest is 'No finding'.*'Pleural Effusion'.*column 'Hernia' is no"
+    )
+    with pytest.raises(UserError, match=message):
+        match_template(template, ["a.jpg"], FINDINGS, notes=[])
+
+
+def test_template_ids_without_a_file_are_listed_and_counted(tmp_path: Path) -> None:
+    template = read_template(a_template(tmp_path, [f"{i}.jpg" for i in range(15)]))
+    with pytest.raises(
+        UserError, match=r"12 ids have no file: '3.jpg', .*'12.jpg', ...; the files are named like '0"
+    ):
+        match_template(template, ["0.jpg", "1.jpg", "2.jpg"], FINDINGS, notes=[])
+
+
+def test_a_name_in_the_other_unicode_form_matches_when_it_means_one_file(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9.jpg", "cafe\u0301.jpg"
+    template = read_template(a_template(tmp_path, [composed]))
+    notes: list[str] = []
+    assert match_template(template, ["a.jpg", decomposed], FINDINGS, notes=notes) == [1]
+    assert "1 ids of" in notes[0] and "another Unicode form" in notes[0]
+
+
+def test_a_name_in_the_other_unicode_form_that_means_two_files_matches_none(tmp_path: Path) -> None:
+    both = ["\u1e69.jpg", "s\u0323\u0307.jpg"]  # one letter, composed and decomposed
+    template = read_template(a_template(tmp_path, ["s\u0307\u0323.jpg"]))  # and in a third order
+    with pytest.raises(UserError, match="1 ids have no file"):
+        match_template(template, both, FINDINGS, notes=[])
+
+
+def test_two_ids_may_not_mean_one_file(tmp_path: Path) -> None:
+    template = read_template(a_template(tmp_path, ["caf\u00e9.jpg", "cafe\u0301.jpg"]))
+    with pytest.raises(UserError, match="two ids differ in Unicode form alone"):
+        match_template(template, ["caf\u00e9.jpg"], FINDINGS, notes=[])
+
+
+def test_ids_are_paths_names_or_stems() -> None:
+    paths = ["p1/view1.jpg", "p2/view2.tar.gz"]
+    assert ids_of(paths, "relpath") == paths
+    assert ids_of(paths, "name") == ["view1.jpg", "view2.tar.gz"]
+    assert ids_of(paths, "stem") == ["view1", "view2.tar"]
+
+
+@pytest.mark.parametrize(("kind", "other"), [("name", "p2/x.jpg"), ("stem", "p1/x.png")])
+def test_two_files_with_one_id_are_refused(kind: str, other: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"2 files share an id \({kind}\): 'p1/x.jpg' .*{other}.*--id relpath"
+    ):
+        ids_of(["p1/x.jpg", "p1/y.jpg", other], kind)
+
+
+def test_only_the_first_ten_clashes_are_told() -> None:
+    with pytest.raises(UserError, match=r"30 files share an id .*'9/x.jpg' \('x.jpg'\), ...; use"):
+        ids_of([f"{i}/x.jpg" for i in range(30)], "name")
+
+
+def test_ids_like_formulas_are_kept_and_told() -> None:
+    assert formula_notes(["a", "b"]) == []
+    assert formula_notes(["=1+1", "@x", "a=b"])[0].startswith("2 ids begin like a formula")
+
+
+def test_the_list_of_errors_is_safe_to_open_in_a_spreadsheet(tmp_path: Path) -> None:
+    write_errors(
+        tmp_path / "e.csv",
+        [("=cmd().png", "decode", "TRUNCATED", "ends, early"), ("b.png", "list", "IO_ERROR", "")],
+    )
+    assert (tmp_path / "e.csv").read_text() == (
+        'path,stage,kind,message\n\'=cmd().png,decode,TRUNCATED,"ends, early"\nb.png,list,IO_ERROR,\n'
+    )
