@@ -90,11 +90,7 @@ def match_template(
 def formula_notes(ids: Iterable[str]) -> list[str]:
     """A note where a spreadsheet would run ids as formulas: they are written as they are all the same."""
     count = sum(name.startswith(FORMULA) for name in ids)
-    return (
-        [f"{count} ids begin like a formula; take care when opening the table in a spreadsheet"]
-        if count
-        else []
-    )
+    return [f"{count} ids begin like a formula; open the table in a spreadsheet with care"] if count else []
 
 
 def write_scores(

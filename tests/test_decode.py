@@ -72,6 +72,14 @@ def test_each_file_is_opened_once_and_nothing_else(tmp_path: Path, workers: int)
     assert sorted(opened) == [str(tmp_path / name) for name in names]
 
 
+def test_a_fault_lets_go_of_the_bytes_of_its_file(tmp_path: Path) -> None:
+    for name in ("cut.png", "cut.jpg"):
+        (tmp_path / name).write_bytes(a_png(0)[:-9])
+    for one in decode_all(tmp_path, ["cut.png", "cut.jpg"], size=16, workers=0):
+        assert one.fault is not None
+        assert one.fault.__traceback__ is None and one.fault.__cause__ is None
+
+
 def test_only_a_bounded_number_of_files_is_read_ahead(tmp_path: Path) -> None:
     taken = []
 

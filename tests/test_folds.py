@@ -1,4 +1,4 @@
-"""The folds stage covers exactly the prepared images, keeps patients whole, and reports what is not even or not separate."""
+"""The folds stage covers exactly the prepared images, keeps patients whole, and reports what is not even."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ FINDINGS = ["Edema", "Mass", "No Finding"]
 
 
 class Project:
-    """A label table of 40 patients with 3 images each (studies 1, 1, 2), and the index of their prepared images."""
+    """A label table of 40 patients with 3 images each, of studies 1, 1, 2, and its index."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

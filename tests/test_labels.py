@@ -1,4 +1,4 @@
-"""Labels are read as declared: policies for blank and -1, ids as text, every bad table of BAD_INPUTS refused."""
+"""Labels are read as declared: policies for blank and -1, ids as text, every bad table refused."""
 
 import re
 from pathlib import Path

@@ -40,6 +40,12 @@ def test_clutter_and_partial_downloads_and_texts_are_counted(tmp_path: Path) -> 
     assert listing.faults == []
 
 
+def test_a_folder_may_be_named_like_a_partial_download_or_a_table(tmp_path: Path) -> None:
+    make(tmp_path, "batch.tmp/x.png", "batch.csv/y.png")
+    listing = list_images(tmp_path)
+    assert (listing.paths, listing.skipped) == (["batch.csv/y.png", "batch.tmp/x.png"], {})
+
+
 def test_the_output_may_lie_among_the_images(tmp_path: Path) -> None:
     make(tmp_path, "x.png", "out/sub.csv.png", "runs/1.png")
     listing = list_images(

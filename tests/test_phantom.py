@@ -144,7 +144,7 @@ def drawn(finding: str, position: str, strength: float) -> NDArray[np.int16]:
         draw_build(np.random.default_rng(1), "Male", 50),
         draw_pose(np.random.default_rng(2), position),
     )
-    signs = {finding: Sign(strength, np.random.default_rng(3))}
+    signs = {finding: Sign(strength, 0, np.random.default_rng(3))}
     return expose(build, pose, position, signs, size=96, rng=np.random.default_rng(4)).astype(np.int16)
 
 

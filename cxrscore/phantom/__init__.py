@@ -36,13 +36,9 @@ def make_phantoms(
     studies = draw_cohort(seed, images=images, test_share=test_share)
     write = partial(_write_study, out=out, size=size, seed=seed)
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of whoever calls
-    if workers == 1:
-        for study in studies:
-            write(study)
-    else:
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            for _ in pool.map(write, studies, chunksize=8):
-                pass
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:  # starts no process before its first task
+        run = map if workers == 1 else partial(pool.map, chunksize=8)
+        list(run(write, studies))
     train, test = (sorted(_rows(studies, test=part)) for part in (False, True))
     order = np.random.default_rng([seed, images]).permutation(len(test))
     write_table(out / "test_labels.csv", COLUMNS, test)

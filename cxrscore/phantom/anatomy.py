@@ -58,7 +58,7 @@ class Chest:
         return side % len(self.lungs)
 
     def spot(self, lung: int, across: float, down: float) -> tuple[float, float]:
-        """A point in a lung: `across` from middle 0 to wall 1 (front to back), `down` from apex 0 to base 1."""
+        """A point in a lung: `across` from middle 0 to wall 1 (front to back), `down` from apex to base."""
         outline = self.lungs[lung]
         top, base = outline[:, 1].min(), float(np.median(self.domes[lung][:, 1]))
         y = top + down * (base - top)

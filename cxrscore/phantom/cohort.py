@@ -8,7 +8,7 @@ Source of the constants: the training table of CheXpert-v1.0 (Irvin et al., AAAI
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count, islice
 from statistics import NormalDist
@@ -90,7 +90,7 @@ def draw_cohort(seed: int, *, images: int, test_share: float) -> list[Study]:
     for study in _all_studies(seed, test_share):
         if left <= 0:
             break
-        studies.append(Study(**{**vars(study), "positions": study.positions[:left]}))
+        studies.append(replace(study, positions=study.positions[:left]))
         left -= len(study.positions)
     return studies
 

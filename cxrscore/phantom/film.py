@@ -128,12 +128,9 @@ class Film:
         return np.asarray(np.exp(np.float32(-0.5) * (along**2 + across**2)), dtype=np.float32)
 
     def cloud(self, rng: np.random.Generator, grain: float) -> Floats:
-        """Smooth random texture, (H, W) in [0, 1], with spots about `grain` wide."""
-        cells = (
-            max(2, round(self.width / self.scale / grain)),
-            max(2, round(self.height / self.scale / grain)),
-        )
-        image = Image.fromarray(rng.integers(0, 256, (cells[1], cells[0]), dtype=np.uint8))
+        """Smooth random texture, (H, W) in [0, 1], in spots `grain` wide; uses `rng` alike at any size."""
+        cells = round(1.2 / grain)
+        image = Image.fromarray(rng.integers(0, 256, (cells, cells), dtype=np.uint8))
         return _unit(image.resize((self.width, self.height), Image.Resampling.BICUBIC))
 
     def write(self, text: str, at: tuple[float, float], height: float) -> None:
@@ -162,7 +159,10 @@ def develop(film: Film, shape: tuple[int, int], rng: np.random.Generator) -> NDA
     image = Image.fromarray(np.asarray(light, dtype=np.float32))
     seen = np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
     seen = np.clip((seen - low) / (high - low), 0, 1) ** np.float32(gamma)
-    grain = rng.standard_normal(shape, dtype=np.float32) * np.float32(rng.uniform(*GRAIN))
+    averaged = (
+        min(1.0, min(shape) / 2500) ** 0.25
+    )  # what a picture loses of its grain when it is made smaller
+    grain = rng.standard_normal(shape, dtype=np.float32) * np.float32(averaged * rng.uniform(*GRAIN))
     return np.asarray(np.clip(255 * seen + grain, 0, 255), dtype=np.uint8)
 
 

@@ -27,6 +27,7 @@ BOTH_SIDES = {
 @dataclass(frozen=True)
 class Sign:
     strength: float  # 0 invisible .. 1 as in a textbook
+    side: int  # 0 the left of the picture, 1 the right
     where: np.random.Generator
 
 
@@ -35,14 +36,12 @@ def reshape(build: Build, signs: Mapping[str, Sign]) -> Build:
     if sign := signs.get("Cardiomegaly"):
         build = replace(build, heart=build.heart + sign.strength * sign.where.uniform(0.19, 0.28))
     if sign := signs.get("Enlarged Cardiomediastinum"):
-        build = replace(
-            build, mediastinum=build.mediastinum + sign.strength * sign.where.uniform(0.05, 0.085)
-        )
+        wider = sign.strength * sign.where.uniform(0.055, 0.09)
+        build = replace(build, mediastinum=build.mediastinum + wider)
     if sign := signs.get("Atelectasis"):
-        side = int(sign.where.integers(2))
         lift = sign.strength * float(sign.where.uniform(0.05, 0.1))
-        raised = (lift, 0.0) if side == 0 else (0.0, lift)
-        build = replace(build, raised=raised, shift=0.35 * lift * (2 * side - 1))
+        raised = (lift, 0.0) if sign.side == 0 else (0.0, lift)
+        build = replace(build, raised=raised, shift=0.35 * lift * (2 * sign.side - 1))
     return build
 
 
@@ -50,28 +49,21 @@ def opacity(film: Film, chest: Chest, sign: Sign) -> None:
     """A hazy patch that leaves the vessels visible."""
     for lung in _lungs(chest, sign, "Lung Opacity"):
         centre = chest.spot(lung, sign.where.uniform(0.35, 0.65), sign.where.uniform(0.45, 0.85))
-        patch = film.bump(
-            centre, (sign.where.uniform(0.06, 0.1), sign.where.uniform(0.06, 0.1)), sign.where.uniform(0, 3)
-        )
-        film.density += (
-            chest.masks[lung]
-            * patch
-            * np.float32(0.38 * sign.strength)
-            * (0.7 + 0.5 * film.cloud(sign.where, 0.05))
-        )
+        radii = (sign.where.uniform(0.06, 0.1), sign.where.uniform(0.06, 0.1))
+        haze = film.bump(centre, radii, sign.where.uniform(0, 3)) * (0.7 + 0.5 * film.cloud(sign.where, 0.05))
+        film.density += chest.masks[lung] * haze * np.float32(0.38 * sign.strength)
 
 
 def consolidation(film: Film, chest: Chest, sign: Sign) -> None:
     """A dense lobe, sharp at its fissure, in which the bronchi stay dark."""
     for lung in _lungs(chest, sign, "Consolidation"):
-        top, base = ((0.05, 0.42), (0.4, 0.68), (0.6, 1.3))[sign.where.choice(3, p=[0.4, 0.3, 0.3])]
+        top, base = ((-0.05, 0.48), (0.36, 0.72), (0.58, 1.3))[sign.where.choice(3, p=[0.5, 0.3, 0.2])]
         edge = [chest.spot(lung, across, down)[1] for across, down in ((0.5, top), (0.5, base))]
         slope = sign.where.normal(0, 0.1)
         y = film.y + np.float32(slope) * (film.x - np.float32(chest.hila[lung][0]))
         lobe = chest.masks[lung] * _step(y, edge[0], 0.008) * (1 - _step(y, edge[1], 0.008))
-        film.blend(
-            lobe * np.float32(1.0 * sign.strength) * (0.75 + 0.25 * film.cloud(sign.where, 0.06)), 0.92
-        )
+        texture = 0.8 + 0.2 * film.cloud(sign.where, 0.06)
+        film.raise_to(lobe * texture * np.float32(sign.strength), 1.25)
         _bronchogram(film, chest, lung, 0.5 * (top + min(base, 1.0)), sign)
 
 
@@ -99,40 +91,36 @@ def edema(film: Film, chest: Chest, sign: Sign) -> None:
     """Bat-wing haze about both hila, upper vessels as wide as lower ones, Kerley lines at the bases."""
     for lung, mask in enumerate(chest.masks):
         x, y = chest.hila[lung]
-        out = 0.06 * np.sign(x) if chest.view == "frontal" else 0.0
-        wing = film.bump((x + out, y + 0.02), (0.075, 0.13), -0.25 * np.sign(x)) * (
-            0.75 + 0.5 * film.cloud(sign.where, 0.025)
-        )
+        outwards = np.sign(x) if chest.view == "frontal" else 0.0
+        wing = film.bump((x + 0.06 * outwards, y + 0.02), (0.075, 0.13), -0.25 * outwards)
+        wing *= np.float32(0.5) * (0.75 + 0.5 * film.cloud(sign.where, 0.025))
         haze = 0.12 + 0.1 * film.cloud(sign.where, 0.02)
-        film.density += mask * np.float32(sign.strength) * (np.float32(0.5) * wing + haze)
-        upper = [np.array(chest.spot(lung, a, 0.12)) for a in (0.35, 0.5, 0.65)]
-        film.stroke(
-            [
-                (spline(np.stack([[x, y], 0.5 * (np.array([x, y]) + tip) + 0.01, tip])), 0.007)
-                for tip in upper
-            ],
-            0.2 * sign.strength,
-            blur=0.003,
-        )
+        film.density += mask * np.float32(sign.strength) * (wing + haze)
+        root, bow = np.array([x, y]), np.array([0.01 * outwards, 0.0])
+        tips = [np.array(chest.spot(lung, across, 0.12)) for across in (0.35, 0.5, 0.65)]
+        vessels = [(spline(np.stack([root, 0.5 * (root + tip) + bow, tip])), 0.007) for tip in tips]
+        film.stroke(vessels, 0.2 * sign.strength, blur=0.003)
         feet = [np.array(chest.spot(lung, 0.985, down)) for down in np.linspace(0.6, 0.95, 8)]
-        inward = np.array([-0.045 * (np.sign(x) if chest.view == "frontal" else 1), -0.004])
-        film.stroke([(np.stack([foot, foot + inward]), 0.003) for foot in feet], 0.3 * sign.strength)
+        inwards = np.array([-0.045 * (outwards or 1.0), -0.004])
+        film.stroke([(np.stack([foot, foot + inwards]), 0.003) for foot in feet], 0.3 * sign.strength)
 
 
 def atelectasis(film: Film, chest: Chest, sign: Sign) -> None:
     """Plates: dense bands across the base, thin at their ends; dome and trachea have moved in `reshape`."""
     for lung in _lungs(chest, sign, "Atelectasis"):
-        for down in (0.72, 0.9)[: int(sign.where.integers(1, 3))]:
+        for down in (0.78, 0.92, 0.66)[: int(sign.where.integers(1, 4))]:
             tilt, height = sign.where.normal(0, 0.05), sign.where.uniform(0.022, 0.036)
-            ends = [
-                np.array(chest.spot(lung, across, down + rise))
-                for across, rise in ((0.05, -tilt), (0.95, tilt))
-            ]
+            near, far = sign.where.uniform(0.05, 0.2), sign.where.uniform(0.85, 0.97)
+            start, end = (
+                np.array(chest.spot(lung, near, down - tilt)),
+                np.array(chest.spot(lung, far, down + tilt)),
+            )
             t = np.linspace(0, 1, 12)[:, None]
-            band = ends[0] + t * (ends[1] - ends[0])
-            thick = np.array([0, 0.5 * height]) * np.sin(np.pi * t) ** 0.6
-            plate = film.mask(np.concatenate([band - thick, (band + thick)[::-1]]), blur=0.004)
-            film.raise_to(plate * np.float32(sign.strength), 1.1)
+            band = start + t * (end - start)
+            band[1:-1, 1] += sign.where.normal(0, 0.0025, 10)
+            thick = np.array([0, 0.5 * height]) * np.sin(np.pi * t) ** 0.5
+            plate = film.mask(np.concatenate([band - thick, (band + thick)[::-1]]), blur=0.0045)
+            film.raise_to(plate * np.float32(sign.strength), 1.35)
         base = film.bump(chest.spot(lung, 0.45, 1.0), (0.1, 0.035))
         film.density += chest.masks[lung] * base * np.float32(0.3 * sign.strength)
 
@@ -146,8 +134,8 @@ def lesion(film: Film, chest: Chest, sign: Sign) -> None:
         radius = sign.where.uniform(0.055, 0.085) / count**0.25
         outline = ring(centre, (radius, radius * sign.where.uniform(0.85, 1.15)))[::4]
         outline = outline + sign.where.normal(0, 0.06 * radius, outline.shape)
-        film.fill(spline(outline, closed=True), 0.3 * sign.strength, blur=0.004)
-        film.density += film.bump(centre, (0.6 * radius, 0.6 * radius)) * np.float32(0.4 * sign.strength)
+        film.fill(spline(outline, closed=True), 0.38 * sign.strength, blur=0.004)
+        film.density += film.bump(centre, (0.6 * radius, 0.6 * radius)) * np.float32(0.5 * sign.strength)
 
 
 def effusion(film: Film, chest: Chest, sign: Sign) -> None:
@@ -157,7 +145,7 @@ def effusion(film: Film, chest: Chest, sign: Sign) -> None:
         level = foot - (0.04 + sign.where.beta(1.5, 2.0) * 0.3) * (0.4 + 0.6 * sign.strength)
         wall = np.float32(chest.spot(lung, 1.0, 0.85)[0])
         climb = np.float32(0.075) * np.exp(-np.abs(film.x - wall) / np.float32(0.045))
-        whole = np.minimum(1, 4 * chest.masks[lung])  # no seam of lung at its soft edge
+        whole = np.minimum(1, 20 * chest.masks[lung])  # no seam of lung at its soft edge
         fluid = whole * _step(film.y, level - climb, 0.008)
         film.raise_to(fluid * np.float32(min(1.0, 1.2 * sign.strength)), 1.1)
         veil = chest.masks[lung] * _step(film.y, level - 0.12, 0.06)
@@ -166,7 +154,7 @@ def effusion(film: Film, chest: Chest, sign: Sign) -> None:
 
 def pneumothorax(film: Film, chest: Chest, sign: Sign) -> None:
     """A dark rim without vessels, the white line of the pleura, and a smaller, denser lung."""
-    lung = chest.lung_of(int(sign.where.integers(2)))
+    lung = chest.lung_of(sign.side)
     depth = sign.where.uniform(0.16, 0.45) * (0.5 + 0.5 * sign.strength)
     root = chest.lungs[lung][np.abs(chest.lungs[lung][:, 0] - chest.trachea[-1, 0]).argmin(), 0]
     centre = np.array([root, chest.hila[lung][1] + 0.13])  # the lung hangs on its hilum
@@ -182,8 +170,7 @@ def pneumothorax(film: Film, chest: Chest, sign: Sign) -> None:
 
 def pleural_other(film: Film, chest: Chest, sign: Sign) -> None:
     """Thickened pleura: a band along the wall and over the apex, with plaques of calcium."""
-    start = int(sign.where.integers(2))
-    sides = {chest.lung_of(start), chest.lung_of(start + int(sign.where.random() < 0.6))}
+    sides = {chest.lung_of(sign.side), chest.lung_of(sign.side + int(sign.where.random() < 0.6))}
     for lung in sorted(sides):
         wall = chest.walls[lung]
         centre = wall.mean(axis=0) * np.array([0.4, 1.0])
@@ -199,8 +186,8 @@ def pleural_other(film: Film, chest: Chest, sign: Sign) -> None:
 
 def fracture(film: Film, chest: Chest, sign: Sign) -> None:
     """Neighbouring ribs that break in one line: a gap, a step, callus, and a bruise that lifts the pleura."""
-    lung = chest.lung_of(int(sign.where.integers(2)))
-    first, broken = int(sign.where.integers(2, 4)), int(sign.where.integers(3, 6))
+    lung = chest.lung_of(sign.side)
+    first, broken = int(sign.where.integers(1, 3)), int(sign.where.integers(4, 7))
     at = int(sign.where.integers(8, 10))
     inwards = -0.014 * np.sign(chest.ribs[lung][0][-1, 0])
     for rib in chest.ribs[lung][first : first + broken]:
@@ -211,23 +198,26 @@ def fracture(film: Film, chest: Chest, sign: Sign) -> None:
         film.density += film.bump((rib[at, 0], rib[at, 1] + 0.006), (0.018, 0.016)) * np.float32(
             1.0 * sign.strength
         )
-        bruise = film.bump((rib[-1, 0], rib[-1, 1]), (0.04, 0.045)) * chest.masks[lung]
-        film.density += bruise * np.float32(0.45 * sign.strength)
-    if sign.where.random() < 0.75:
+    x, y = chest.ribs[lung][first + broken // 2][-1]
+    bruise = film.bump((x, y), (0.045, 0.085)) * chest.masks[lung]
+    film.density += bruise * np.float32(0.65 * sign.strength)
+    if sign.where.random() < 0.8:
         _surgical_emphysema(film, chest.ribs[lung][first : first + broken], sign)
 
 
 def _surgical_emphysema(film: Film, ribs: list[Points], sign: Sign) -> None:
-    """Air that a broken rib let into the muscles of the chest wall: dark streaks along it."""
+    """Air that a broken rib let into the muscles of the chest wall: a darker wall, in dark streaks."""
     edge = np.array([rib[-1] for rib in ribs])
     away = np.array([np.sign(edge[0, 0]), 0.0])
-    for _ in range(12):
-        along = edge[0] + (edge[-1] - edge[0]) * sign.where.uniform(-0.5, 1.5)
+    middle = edge.mean(axis=0) + 0.05 * away
+    film.density -= film.bump((middle[0], middle[1]), (0.022, 0.09)) * np.float32(0.25 * sign.strength)
+    for _ in range(24):
+        along = edge[0] + (edge[-1] - edge[0]) * sign.where.normal(0.5, 0.45)
         start = along + away * sign.where.uniform(0.015, 0.075)
         streak = np.stack(
             [start, start + sign.where.normal([0, 0.05], 0.015), start + sign.where.normal([0, 0.1], 0.02)]
         )
-        film.stroke([(spline(streak), sign.where.uniform(0.006, 0.013))], -0.35 * sign.strength, blur=0.002)
+        film.stroke([(spline(streak), sign.where.uniform(0.007, 0.016))], -0.2 * sign.strength, blur=0.005)
 
 
 def devices(film: Film, chest: Chest, sign: Sign) -> None:
@@ -250,9 +240,8 @@ ON_TOP: dict[str, Draw] = {"Pleural Other": pleural_other, "Fracture": fracture,
 
 
 def _lungs(chest: Chest, sign: Sign, finding: str) -> list[int]:
-    first = int(sign.where.integers(2))
-    second = (first + 1) if sign.where.random() < BOTH_SIDES[finding] else first
-    return sorted({chest.lung_of(first), chest.lung_of(second)})
+    other = int(sign.where.random() < BOTH_SIDES[finding])
+    return sorted({chest.lung_of(sign.side), chest.lung_of(sign.side + other)})
 
 
 def _step(y: Floats, level: float | Floats, softness: float) -> Floats:

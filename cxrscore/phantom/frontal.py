@@ -135,7 +135,7 @@ def _mediastinum(film: Film, chest: Chest, build: Build, pose: Pose) -> None:
     column = np.concatenate([half, half[::-1] * np.array([-1, 1])]) + np.array([0.6 * shift, 0])
     knob = 0.034 + 0.02 * build.age + 0.35 * (wide - 0.055)
     aorta = ring((shift + 0.036 + 0.3 * (wide - 0.055), -0.17), (knob, knob * 1.1))
-    film.raise_to(film.mask(spline(column, closed=True), blur=0.007), 0.95)
+    film.raise_to(film.mask(spline(column, closed=True), blur=0.007), 0.95 + max(0.0, 2 * (wide - 0.07)))
     film.raise_to(film.mask(aorta, blur=0.005), 1.0)
     film.raise_to(film.mask(heart_outline(chest, build), blur=0.006), 1.05 + max(0.0, build.heart - 0.5))
     film.density += np.float32(0.12) * film.bump((chest.heart[0], chest.heart[1] + 0.04), (0.1, 0.09))

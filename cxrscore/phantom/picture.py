@@ -24,7 +24,7 @@ def picture(study: Study, image: int, *, size: int, seed: int) -> NDArray[np.uin
     rng = stream(seed, study.patient, study.number, image)
     places = stream(seed, study.patient, study.number).spawn(len(FINDINGS))
     signs = {
-        finding: Sign(_conspicuity(rng), place)
+        finding: Sign(_conspicuity(rng), int(place.integers(2)), place)
         for finding, place, present in zip(FINDINGS, places, study.y, strict=True)
         if present
     }

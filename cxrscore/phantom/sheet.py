@@ -54,7 +54,7 @@ def contact_sheet(path: Path, *, size: int, seed: int) -> None:
 
 
 def _tile(finding: str, position: str, *, size: int, rng: np.random.Generator) -> Image.Image:
-    signs = {} if finding == FINDINGS[CLEAN] else {finding: Sign(1.0, rng.spawn(1)[0])}
+    signs = {} if finding == FINDINGS[CLEAN] else {finding: Sign(1.0, int(rng.integers(2)), rng.spawn(1)[0])}
     build = draw_build(rng, str(rng.choice(["Male", "Female"])), int(rng.integers(30, 80)))
     pixels = expose(build, draw_pose(rng, position), position, signs, size=size, rng=rng)
     tile = Image.fromarray(pixels)

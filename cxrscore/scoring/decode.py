@@ -70,16 +70,15 @@ def _decode_one(root: Path, size: int, item: tuple[int, str]) -> Decoded:
         header = read_header(data)
         pixels = decode(data, header, size=size)
     except Unreadable as fault:
-        return Decoded(index, path, sha256=sha256, fault=fault)
+        bare = Unreadable(fault.kind, str(fault))  # the caught one holds on to the bytes by its traceback
+        return Decoded(index, path, sha256=sha256, fault=bare)
     return Decoded(index, path, pixels, sha256, header.width, header.height, header.orientation)
 
 
 def read_file(path: Path) -> bytes:
     """All bytes of a regular file that held still. Raises Unreadable."""
     try:
-        handle = os.open(
-            path, os.O_RDONLY | os.O_NONBLOCK
-        )  # a FIFO may have come since the listing: do not wait
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO in the file's place would hold us
         with os.fdopen(handle, "rb") as file:
             for _ in range(2):
                 before = os.fstat(handle)

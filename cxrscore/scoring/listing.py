@@ -118,9 +118,7 @@ def _look(search: _Search, entry: os.DirEntry[str], relative: str) -> None:
 
 
 def _by_name(name: str) -> str:
-    if name.startswith(".") or name.lower() in CLUTTER:
-        return "hidden or system files"
-    return "partial downloads" if name.lower().endswith(PARTIAL) else ""
+    return "hidden or system files" if name.startswith(".") or name.lower() in CLUTTER else ""
 
 
 def _by_place(search: _Search, entry: os.DirEntry[str]) -> str:
@@ -141,6 +139,8 @@ def _by_place(search: _Search, entry: os.DirEntry[str]) -> str:
 def _by_content(entry: os.DirEntry[str]) -> str:
     if not entry.is_file():
         return "neither files nor folders"
+    if entry.name.lower().endswith(PARTIAL):
+        return "partial downloads"
     if not entry.name.lower().endswith(FOREIGN):
         return ""
     with Path(entry).open("rb") as file:
