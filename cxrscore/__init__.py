@@ -9,7 +9,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     checkpoint batches learner scoring/                            a model in a file; batches; one step
     model store labels split submission                            pixels -> logits; tables; prepared images
     heads/ images loss augment predict figures datasets/ stratify  pure parts
-    metrics machine layout progress closure                        statistics; device; output names; cache keys
+    metrics machine layout progress closure                        statistics; device; names; cache keys
     files                                                          whole-or-nothing writes, strict CSV
     errors                                                         what a person can mend
 

@@ -6,7 +6,7 @@ A finding with a single class has no area: it is absent, counted, and left out o
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,11 +54,13 @@ def evaluate(
     _refuse_overlap(plain, layout)
     pooled, pooled_flip = _pool(plain), _pool(flipped)
     metrics = summarise(pooled)
-    metrics["flip"] = _without_counts(summarise(pooled_flip))
-    by_fold = {str(fold): _fold_metrics(a, b) for fold, a, b in zip(folds, plain, flipped, strict=True)}
-    metrics["folds"] = by_fold | {"mean": _mean_of(by_fold)}
+    metrics["flip"] = _macro(pooled_flip)
+    metrics["folds"] = {str(fold): _macro(part) for fold, part in zip(folds, plain, strict=True)}
+    metrics["folds"]["mean"] = _mean(metrics["folds"].values())
     write_text(layout.metrics, json.dumps(metrics, indent=1) + "\n")
-    _write_areas(layout.plots / "auc.csv", pooled, dict(zip(folds, plain, strict=True)))
+    parts = [("all", "one", pooled), ("all", "flip", pooled_flip)]
+    parts += [(str(fold), "one", part) for fold, part in zip(folds, plain, strict=True)]
+    _write_areas(layout.plots / "auc.csv", parts)
     return metrics
 
 
@@ -127,30 +129,25 @@ def _refuse_overlap(parts: Sequence[Scored], layout: Layout) -> None:
         )
 
 
-def _fold_metrics(plain: Scored, flipped: Scored) -> dict[str, Any]:
-    values = {"macro_auc": macro(plain.areas()), "flip_macro_auc": macro(flipped.areas())}
-    return {name: _round(value) for name, value in values.items() if not np.isnan(value)} | {
-        "images": len(plain.scores)
-    }
+def _macro(scored: Scored) -> dict[str, float]:
+    area = macro(scored.areas())
+    return {} if np.isnan(area) else {"macro_auc": _round(area)}
 
 
-def _mean_of(by_fold: dict[str, dict[str, Any]]) -> dict[str, float]:
-    names = ("macro_auc", "flip_macro_auc")
-    found = {name: [fold[name] for fold in by_fold.values() if name in fold] for name in names}
-    return {name: _round(float(np.mean(values))) for name, values in found.items() if values}
+def _mean(folds: Iterable[dict[str, float]]) -> dict[str, float]:
+    found = [fold["macro_auc"] for fold in folds if fold]
+    return {"macro_auc": _round(float(np.mean(found)))} if found else {}
 
 
-def _without_counts(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if name in ("macro_auc", "auc")}
-
-
-def _write_areas(path: Path, pooled: Scored, by_fold: dict[int, Scored]) -> None:
+def _write_areas(path: Path, parts: Sequence[tuple[str, str, Scored]]) -> None:
+    """One row for each fold (or all), view and finding; a blank auc is undefined."""
     rows = []
-    for name, scored in [("all", pooled), *((str(fold), part) for fold, part in by_fold.items())]:
+    for fold, view, scored in parts:
         positives = ((scored.table.y == 1) & scored.table.mask).sum(0)
         for finding, area, count in zip(scored.findings, scored.areas(), positives, strict=True):
-            rows.append([name, finding, "" if np.isnan(area) else f"{area:.{DIGITS}f}", int(count)])
-    write_table(path, ["fold", "finding", "auc", "positives"], rows)
+            cell = "" if np.isnan(area) else f"{area:.{DIGITS}f}"
+            rows.append([fold, view, finding, cell, int(count)])
+    write_table(path, ["fold", "view", "finding", "auc", "positives"], rows)
 
 
 def _round(value: float) -> float:

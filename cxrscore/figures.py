@@ -39,7 +39,8 @@ def auc_by_finding(
         figure = Figure(figsize=(7, 0.9 + 0.27 * len(findings)), layout="constrained")
         axes = figure.add_subplot()
         rows = np.arange(len(findings))
-        axes.barh(rows, [pooled[i] for i in order], height=0.62, color="#cfe3ec", label="all folds pooled")
+        lengths = [pooled[i] - 0.5 for i in order]  # from chance, where nothing is known
+        axes.barh(rows, lengths, left=0.5, height=0.62, color="#cfe3ec", label="all folds pooled")
         for colour, (name, areas) in zip(FOLD_COLOURS * len(folds), folds.items(), strict=False):
             axes.plot([areas[i] for i in order], rows, "o", ms=4, color=colour, label=f"fold {name}")
         axes.axvline(0.5, color=SOFT, lw=0.8, ls="--")

@@ -72,7 +72,7 @@ def _channels(name: str, backbone: Any) -> int:
         was_training = backbone.training
         features = backbone.eval()(torch.zeros(1, 3, *backbone.pretrained_cfg["input_size"][1:]))
         backbone.train(was_training)
-    if features.ndim != 4 or features.shape[1] != backbone.num_features:
+    if features.ndim != 4 or features.shape[1] not in (backbone.num_features, backbone.head_hidden_size):
         raise UserError(
             f"train.backbone: {name} gives {tuple(features.shape)}; a map (B, C, h, w) is needed: a CNN."
         )

@@ -25,35 +25,42 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
     metrics, balance = _json(layout.metrics), _json(layout.balance)
     summaries = {str(fold): _json(layout.summary(fold)) for fold in folds}
     areas = _areas(layout.plots / "auc.csv")
-    findings = list(areas["all"])
-    by_fold = {name: [row["auc"] for row in rows.values()] for name, rows in areas.items() if name != "all"}
+    pooled, mirrored = areas["all", "one"], areas["all", "flip"]
+    by_fold = {str(fold): [row["auc"] for row in areas[str(fold), "one"].values()] for fold in folds}
     pictures = {
-        "auc": figures.auc_by_finding(findings, [areas["all"][name]["auc"] for name in findings], by_fold),
+        "auc": figures.auc_by_finding(list(pooled), [row["auc"] for row in pooled.values()], by_fold),
         "history": figures.history({str(fold): _history(layout.history(fold)) for fold in folds}),
     }
     couplings = [
         summary["learned"]["coupling"] for summary in summaries.values() if "coupling" in summary["learned"]
     ]
+    largest = float(np.abs(couplings).max()) if couplings else 0.0
     if couplings:
-        pictures["coupling"] = figures.coupling(findings, np.mean(couplings, axis=0))
+        pictures["coupling"] = figures.coupling(list(pooled), np.mean(couplings, axis=0))
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
     write_text(
         layout.report,
         page.render(
-            metrics=metrics, balance=balance, summaries=summaries, areas=areas["all"], pictures=pictures
+            metrics=metrics,
+            balance=balance,
+            summaries=summaries,
+            pooled=pooled,
+            mirrored=mirrored,
+            pictures=pictures,
+            largest=largest,
         ),
     )
 
 
-def _areas(path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """fold -> finding -> auc (NaN where undefined) and positives."""
-    areas: dict[str, dict[str, dict[str, float]]] = {}
+def _areas(path: Path) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """(fold, view) -> finding -> auc (NaN where undefined) and positives."""
+    areas: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             values = {"auc": float(row["auc"] or "nan"), "positives": int(row["positives"])}
-            areas.setdefault(row["fold"], {})[row["finding"]] = values
+            areas.setdefault((row["fold"], row["view"]), {})[row["finding"]] = values
     return areas
 
 

@@ -1,7 +1,8 @@
 """A label table nobody has described yet -> the `labels` settings that would read it.
 
 In    a strict table of text.
-Out   format, id, patient, study and findings, as params.yaml names them; the policies for blank and -1 stay the person's own choice.
+Out   format, id, patient, study and findings, as params.yaml names them. What a blank and -1 mean stays
+      the person's own choice.
 """
 
 from typing import Any

@@ -18,7 +18,7 @@ Points = NDArray[np.float64]
 
 OVERSAMPLE = 2  # shapes are drawn without antialiasing, at twice the size of a small picture
 DRAWN_PX = 1250  # a detector is not sharper: larger pictures are enlarged before their grain is added
-GRAIN = (2.2, 4.4)  # gray levels, standard deviation: 1.6 bits per pixel at 2,500 px and quality 92
+GRAIN = (3.5, 5.2)  # gray levels, standard deviation: 1.7 bits per pixel at 2,500 px and quality 92
 
 
 def points(*xy: tuple[float, float]) -> Points:

@@ -201,7 +201,7 @@ def fracture(film: Film, chest: Chest, sign: Sign) -> None:
     x, y = chest.ribs[lung][first + broken // 2][-1]
     bruise = film.bump((x, y), (0.045, 0.085)) * chest.masks[lung]
     film.density += bruise * np.float32(0.65 * sign.strength)
-    if sign.where.random() < 0.8:
+    if sign.where.random() < 0.9:
         _surgical_emphysema(film, chest.ribs[lung][first : first + broken], sign)
 
 
@@ -210,7 +210,7 @@ def _surgical_emphysema(film: Film, ribs: list[Points], sign: Sign) -> None:
     edge = np.array([rib[-1] for rib in ribs])
     away = np.array([np.sign(edge[0, 0]), 0.0])
     middle = edge.mean(axis=0) + 0.05 * away
-    film.density -= film.bump((middle[0], middle[1]), (0.022, 0.09)) * np.float32(0.25 * sign.strength)
+    film.density -= film.bump((middle[0], middle[1]), (0.028, 0.1)) * np.float32(0.36 * sign.strength)
     for _ in range(24):
         along = edge[0] + (edge[-1] - edge[0]) * sign.where.normal(0.5, 0.45)
         start = along + away * sign.where.uniform(0.015, 0.075)

@@ -17,13 +17,13 @@ from cxrscore.phantom.picture import expose
 
 COLUMNS = 7
 PLAIN = (("No Finding", "PA"), ("No Finding", "AP"), ("No Finding", "Lateral"))
-BESIDE = (
+BESIDE = (  # other devices, and what some findings look like from the side
     ("Support Devices", "AP"),
     ("Support Devices", "Lateral"),
     ("Pleural Effusion", "Lateral"),
     ("Consolidation", "Lateral"),
     ("Cardiomegaly", "Lateral"),
-)  # what two of them look like from the side
+)
 
 
 def contact_sheet(path: Path, *, size: int, seed: int) -> None:
