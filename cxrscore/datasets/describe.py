@@ -37,7 +37,7 @@ def describe(table: Table) -> dict[str, Any]:
     if not findings:
         others = ", ".join(name for name in names if name not in taken) or "none"
         raise UserError(
-            f"{table.path}: no column holds only 0, 1, -1 and blanks, as findings do; other columns: {others}."
+            f"{table.path}: no column holds only 0, 1, -1 and blanks; other columns: {others}."
         )
     return _settings("table", id_column, patient, study, findings)
 
