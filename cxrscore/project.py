@@ -38,7 +38,7 @@ def init_project(folder: Path, *, labels_csv: Path, images: Path, preset: str) -
     folder.mkdir(parents=True, exist_ok=True)
     try:
         notes = _take_in(folder / "data", labels_csv, images)
-        shutil.copy(PRESETS / "dvc.yaml", folder / "dvc.yaml")
+        shutil.copy(PRESETS / "pipeline.yaml", folder / "dvc.yaml")
         _write_params(PRESETS / f"{preset}.yaml", folder / "params.yaml", columns)
         write_text(folder / ".gitignore", IGNORED)
         _start_dvc(folder)

@@ -86,7 +86,7 @@ def test_nothing_that_trains_depends_on_the_door_or_the_scorer(stage: str) -> No
 
 
 def test_the_pipeline_of_a_new_project_is_ours_but_for_its_code_keys() -> None:
-    ours, theirs = stages_of(ROOT / "dvc.yaml"), stages_of(PACKAGE / "presets" / "dvc.yaml")
+    ours, theirs = stages_of(ROOT / "dvc.yaml"), stages_of(PACKAGE / "presets" / "pipeline.yaml")
     assert list(theirs) == ["code", *ours]
     for name, stage in ours.items():
         mine = [dep for dep in stage.pop("deps") if not dep.startswith("cxrscore/")]
