@@ -6,10 +6,10 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     cli                                                            the door: one command, one call
     terminal params project                                        progress; settings; init, data use
     prepare folds train evaluate report | score phantom            the stages | the other stories
-    checkpoint batches learner scoring/                            a model in a file; batches; one step
+    checkpoint batches fold_data learner scoring/                  a model in a file; batches; one step
     model store labels split submission                            pixels -> logits; tables; prepared images
     heads/ images loss augment predict figures datasets/ stratify  pure parts
-    metrics machine layout progress closure                        statistics; device; names; cache keys
+    metrics machine layout progress closure formats/               statistics; device; names; keys; headers
     files                                                          whole-or-nothing writes, strict CSV
     errors                                                         what a person can mend
 

@@ -157,14 +157,14 @@ def evaluate(
     from cxrscore.layout import Layout
     from cxrscore.params import read_params
 
-    settings = read_params(params)
     if scores is None:
+        settings = read_params(params)
         metrics = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
     else:
-        metrics, unscored = evaluate_table(scores, labels, labels=settings.labels.model_dump())
-        _tell(
-            [f"{unscored} of {unscored + metrics['images']} labelled images have no score"] * bool(unscored)
-        )
+        declared = read_params(params).labels if params.exists() else None
+        metrics, unscored = evaluate_table(scores, labels, labels=declared)
+        total = unscored + metrics["images"]
+        _tell([f"{unscored} of {total} labelled images have no score"] * bool(unscored))
     typer.echo(json.dumps(metrics, indent=1) if as_json else _metrics_text(metrics))
 
 
@@ -345,9 +345,7 @@ def _metrics_text(metrics: dict[str, Any]) -> str:
     """A table for a person: a finding a line, then the mean and what it rests on."""
     width = max((len(name) for name in metrics["auc"]), default=10)
     lines = [f"{name:<{width}}  {area:.4f}" for name, area in metrics["auc"].items()]
-    counts = [f"{metrics['images']:,} images"] + [f"{metrics['patients']:,} patients"] * (
-        "patients" in metrics
-    )
+    counts = [f"{metrics[name]:,} {name}" for name in ("images", "patients") if name in metrics]
     macro = f"{metrics['macro_auc']:.4f}" if "macro_auc" in metrics else "undefined"
     lines.append(
         f"{'macro-AUC':<{width}}  {macro}  ({metrics['findings_defined']} findings, {', '.join(counts)})"

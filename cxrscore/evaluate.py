@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cxrscore.params import LabelParams
 
 DIGITS = 5
+PLAIN = {"format": "table", "patient": None, "study": None, "blank": "error", "uncertain": "error"}
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,16 @@ def evaluate(
 
 
 def evaluate_table(
-    scores_csv: Path, labels_csv: Path, *, labels: dict[str, Any]
+    scores_csv: Path, labels_csv: Path, *, labels: "LabelParams | None"
 ) -> tuple[dict[str, Any], int]:
     """Any score table against any label table -> metrics, and how many labelled rows have no score.
 
-    `labels`: the keyword arguments of read_labels but `findings`, which are the score table's columns.
+    The findings are the score table's columns. Without a project's `labels`, a plain table is expected whose
+    id column is the score table's, and a blank or -1 is an error: nobody has said what they mean.
     """
-    _, _, findings, _ = read_scores(scores_csv)
-    joined = _join(scores_csv, read_labels(labels_csv, **labels | {"findings": list(findings)}))
+    id_column, _, findings, _ = read_scores(scores_csv)
+    settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
+    joined = _join(scores_csv, read_labels(labels_csv, **settings | {"findings": findings}))
     return summarise(joined), joined.unscored
 
 

@@ -45,7 +45,7 @@ def auc_by_finding(
             axes.plot([areas[i] for i in order], rows, "o", ms=4, color=colour, label=f"fold {name}")
         axes.axvline(0.5, color=SOFT, lw=0.8, ls="--")
         axes.annotate(
-            "chance", (0.5, len(findings) - 0.3), ha="center", color=SOFT, fontsize=8, annotation_clip=False
+            "chance", (0.5, len(findings) - 0.1), ha="center", color=SOFT, fontsize=8, annotation_clip=False
         )
         axes.set_yticks(rows, [findings[i] for i in order])
         axes.set_xlim(0.4, 1.0)

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from cxrscore.files import read_table, write_text
 
 PRESETS = Path(__file__).parent / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
+NULL = "tag:yaml.org,2002:null"  # else a setting that is null is written as nothing at all
 IGNORED = "/.cxrscore/\n/.venv/\n/data\n"
 
 
@@ -50,32 +50,41 @@ def init_project(folder: Path, *, labels_csv: Path, images: Path, preset: str) -
 
 
 def use_data(project: Path, *, labels_csv: Path, images: Path) -> list[str]:
-    """Replace data/ by the given data. `dvc add` over an import would keep the import: the demo would come
-    back.
+    """Replace data/ by the given data. `dvc add` over the import would keep it: the demo would come back.
+
+    When something is wrong, the project's data and settings are as they were.
     """
     _check_sources(labels_csv, images)
     if not (project / "dvc.yaml").is_file() or not (project / "params.yaml").is_file():
-        raise UserError(
-            f"{project}: no dvc.yaml and params.yaml; run in a project, or make one with `cxrscore init`."
-        )
+        raise UserError(f"{project}: no dvc.yaml and params.yaml; run in a project, or use `cxrscore init`.")
     columns = describe(read_table(labels_csv))
     data, tracked = project / "data", project / "data.dvc"
     if data.exists() and (not tracked.exists() or _changed(project)):
         raise UserError(f"{data}: holds changes that DVC has not stored; `dvc add data`, or move them away.")
-    fresh = project / ".data.new"
+    fresh, old, old_tracked = project / ".data.new", project / ".data.old", project / ".data.dvc.old"
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         notes = _take_in(fresh, labels_csv, images)
+        _move(data, old)
+        _move(tracked, old_tracked)
+        fresh.rename(data)
+        _dvc(project, "add", "--quiet", "data")
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() or old_tracked.exists():
+            shutil.rmtree(data, ignore_errors=True)
+            _move(old, data)
+            _move(old_tracked, tracked)
         raise
-    if data.exists():
-        shutil.rmtree(data)
-    tracked.unlink(missing_ok=True)
-    fresh.rename(data)
     _write_params(project / "params.yaml", project / "params.yaml", columns)
-    _dvc(project, "add", "--quiet", "data")
+    shutil.rmtree(old, ignore_errors=True)
+    old_tracked.unlink(missing_ok=True)
     return [*notes, *_notes(columns)]
+
+
+def _move(source: Path, target: Path) -> None:
+    if source.exists():
+        source.rename(target)
 
 
 def write_code_fingerprints(folder: Path) -> None:
@@ -89,34 +98,26 @@ def write_code_fingerprints(folder: Path) -> None:
 def _check_sources(labels_csv: Path, images: Path) -> None:
     if not labels_csv.is_file():
         raise UserError(f"{labels_csv}: no such label table.")
+    if labels_csv.suffix == ".gz":
+        raise UserError(f"{labels_csv}: unpack it first (gunzip), so that its versions can be compared.")
     if not images.is_dir():
         raise UserError(f"{images}: no such folder of images.")
 
 
 def _take_in(data: Path, labels_csv: Path, images: Path) -> list[str]:
-    """Link the images and copy the table (a person may edit it) into `data`; copy across file systems, and
-    say so.
-    """
-    place = _linker()
-    shutil.copytree(images, data / "images", copy_function=place, ignore=_hidden)
-    name = "labels.csv.gz" if labels_csv.suffix == ".gz" else "labels.csv"
-    if name != "labels.csv":
-        raise UserError(f"{labels_csv}: unpack it first (gunzip): DVC tracks data/labels.csv.")
-    shutil.copyfile(labels_csv, data / name)
-    return ["images were copied: the file system does not let them be linked"] if place.copied else []  # type: ignore[attr-defined]
+    """Link the images and copy the table, which a person may edit, into `data`. -> a note if links failed."""
+    copied: list[str] = []
 
-
-def _linker() -> Callable[[str, str], str]:
-    def place(source: str, target: str) -> str:
+    def place(source: str, target: str) -> None:
         try:
             os.link(source, target)
-        except OSError:
+        except OSError:  # another file system, or one without hard links
             shutil.copy2(source, target)
-            place.copied = True  # type: ignore[attr-defined]
-        return target
+            copied.append(source)
 
-    place.copied = False  # type: ignore[attr-defined]
-    return place
+    shutil.copytree(images, data / "images", copy_function=place, ignore=_hidden)
+    shutil.copyfile(labels_csv, data / "labels.csv")
+    return [f"{len(copied)} images were copied: the file system does not link them"] if copied else []
 
 
 def _hidden(_: str, names: list[str]) -> list[str]:
@@ -127,6 +128,8 @@ def _write_params(source: Path, target: Path, columns: dict[str, Any]) -> None:
     """The settings of `source`, comments kept, with the table's own columns."""
     yaml = YAML()
     yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as the presets are, so that a diff shows what changed
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     settings = yaml.load(source.read_text(encoding="utf-8"))
     settings["labels"].update(columns)
     if columns["patient"] is None:

@@ -11,7 +11,6 @@ III-A to III-F.
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,8 @@ from cxrscore.batches import batches
 from cxrscore.checkpoint import Card, load_fold, save_checkpoint
 from cxrscore.errors import UserError
 from cxrscore.files import sha256_file, write_table, write_text
+from cxrscore.fold_data import FoldData, read_fold
 from cxrscore.images import PREPROCESSING
-from cxrscore.labels import read_labels
 from cxrscore.layout import Layout
 from cxrscore.learner import Learner, lr_at
 from cxrscore.loss import build_loss, positive_weights
@@ -36,31 +35,12 @@ from cxrscore.metrics import auc_by_finding, macro
 from cxrscore.model import CXRModel, build_model, parameter_count
 from cxrscore.predict import mean, pad, predict_views
 from cxrscore.progress import Progress
-from cxrscore.split import read_folds
-from cxrscore.store import Store, open_store
 from cxrscore.submission import write_scores
 
 if TYPE_CHECKING:
     from cxrscore.params import LabelParams, TrainParams
 
 SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
-
-
-@dataclass(frozen=True)
-class FoldData:
-    """The rows of one fold. y (n, L) and mask (n, L) are on the device, in the order of the store's rows."""
-
-    store: Store
-    findings: tuple[str, ...]
-    y: Tensor
-    mask: Tensor
-    train: np.ndarray
-    val: np.ndarray
-    k: int
-
-    def truth(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """y and mask of `rows` as arrays."""
-        return self.y[rows].cpu().numpy(), self.mask[rows].cpu().numpy()
 
 
 def train_fold(
@@ -94,35 +74,6 @@ def train_fold(
     _write_history(layout, fold, history, learner, card)
     _write_scores(
         layout, fold, data, machine=machine, batch_size=2 * params.batch_size, expected=card.macro_auc
-    )
-
-
-def read_fold(
-    fold: int, *, labels_csv: Path, layout: Layout, labels: "LabelParams", machine: Machine
-) -> FoldData:
-    """Store, labels and folds, brought to one order. Raises UserError where they are not of the same data."""
-    store = open_store(layout.prepared)
-    table = read_labels(labels_csv, **labels.model_dump())
-    folds = read_folds(layout.folds)
-    if list(folds.ids) != list(store.ids):
-        raise UserError(
-            f"{layout.folds}: made for other images than {layout.prepared}; run `dvc repro folds`."
-        )
-    row_of = {name: row for row, name in enumerate(table.ids)}
-    gone = [name for name in store.ids if name not in row_of]
-    if gone:
-        raise UserError(
-            f"{layout.prepared}: {len(gone)} images have no row in {labels_csv}; run `dvc repro prepare`."
-        )
-    rows = np.array([row_of[name] for name in store.ids])
-    return FoldData(
-        store=store,
-        findings=table.findings,
-        y=torch.from_numpy(table.y[rows]).float().to(machine.device),
-        mask=torch.from_numpy(table.mask[rows]).to(machine.device),
-        train=np.flatnonzero(folds.fold != fold),
-        val=np.flatnonzero(folds.fold == fold),
-        k=int(folds.fold.max()) + 1,
     )
 
 

@@ -1,13 +1,32 @@
-"""Shared makings of tests: a tiny model, a machine, a project of phantoms."""
+"""Shared makings of tests: a tiny model, a machine, a project of phantoms that every stage has run on."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 
+import cxrscore
+from cxrscore.evaluate import evaluate
+from cxrscore.folds import make_folds
+from cxrscore.layout import Layout
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import CXRModel, build_model
+from cxrscore.params import Params, read_params
+from cxrscore.phantom import make_phantoms
+from cxrscore.prepare import prepare
+from cxrscore.progress import Silent
+from cxrscore.report import write_report
+from cxrscore.train import train_fold
 
 TINY = "test_resnet"  # timm's smallest, 0.5 million parameters
 COUPLING = {"kind": "coupling", "dropout": 0.1, "alpha": 0.3, "l1": 1e-3, "prox": False, "lr_scale": 1.0}
+PRESETS = Path(cxrscore.__file__).parent / "presets"
+
+torch.set_num_threads(1)  # tensors are tiny here: test_train.py takes 6 s, with two threads on two busy cores 45 s
 
 
 @pytest.fixture
@@ -19,3 +38,88 @@ def cpu() -> Machine:
 def tiny_model(cpu: Machine) -> CXRModel:
     with seeded(cpu, 0):
         return build_model(TINY, init="none", findings=3, head=COUPLING)
+
+
+@dataclass(frozen=True)
+class Project:
+    """Phantoms (images/, labels.csv, test/, sample_submission.csv), settings, and what the stages made."""
+
+    data: Path
+    params: Params
+    layout: Layout
+
+    @property
+    def labels(self) -> Path:
+        return self.data / "labels.csv"
+
+    def copy_to(self, root: Path) -> "Project":
+        """The same with outputs of its own, for a test that changes them; the phantoms stay shared."""
+        return replace(self, layout=Layout(Path(shutil.copytree(self.layout.root, root / "out"))))
+
+    def train(self, fold: int, *, labels: dict[str, Any] | None = None, **changes: Any) -> None:
+        """The train stage on the CPU, with these settings changed."""
+        train_fold(
+            fold,
+            labels_csv=self.labels,
+            layout=self.layout,
+            labels=self.params.labels.model_copy(update=labels),
+            params=self.params.train.model_copy(update=changes),
+            machine=Machine(torch.device("cpu"), torch.float32),
+            progress=Silent(),
+        )
+
+
+def make_tiny(params_yaml: Path) -> None:
+    """The settings in the file, made small enough for a test: two folds, two epochs, 32 px."""
+    yaml = YAML()
+    settings = yaml.load(params_yaml.read_text())
+    settings["prepare"]["size"] = 32
+    settings["folds"].update(k=2, train=[0, 1])
+    settings["train"].update(backbone=TINY, init="none", epochs=2, warmup_epochs=0.5, batch_size=8)
+    with params_yaml.open("w") as file:
+        yaml.dump(settings, file)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 images of 18 patients with labels, and 8 of others to score. Shared: read only."""
+    folder = tmp_path_factory.mktemp("phantoms") / "data"
+    make_phantoms(folder, images=48, size=48, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """What the five stages make of the phantoms. Shared: read only, see Project.copy_to."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(PRESETS / "demo.yaml", root / "params.yaml")
+    make_tiny(root / "params.yaml")
+    made = Project(phantoms, read_params(root / "params.yaml"), Layout(root / "out"))
+    layout, params = made.layout, made.params
+    prepare(
+        made.labels,
+        phantoms / "images",
+        layout.prepared,
+        labels=params.labels,
+        params=params.prepare,
+        workers=1,
+        progress=Silent(),
+    )
+    make_folds(
+        made.labels,
+        layout.prepared / "index.csv",
+        layout.folds,
+        layout.balance,
+        labels=params.labels,
+        params=params.folds,
+    )
+    for fold in params.folds.train:
+        made.train(fold)
+    evaluate(made.labels, layout, labels=params.labels, folds=params.folds.train)
+    write_report(layout, folds=params.folds.train)
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under the folder, by its path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -36,9 +36,7 @@ def describe(table: Table) -> dict[str, Any]:
     findings = [name for name in names if name not in taken and set(table.columns[name]) <= WHOLE.keys()]
     if not findings:
         others = ", ".join(name for name in names if name not in taken) or "none"
-        raise UserError(
-            f"{table.path}: no column holds only 0, 1, -1 and blanks; other columns: {others}."
-        )
+        raise UserError(f"{table.path}: no column holds only 0, 1, -1 and blanks; other columns: {others}.")
     return _settings("table", id_column, patient, study, findings)
 
 

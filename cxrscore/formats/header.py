@@ -1,0 +1,18 @@
+"""The one form of what any image file says of itself: a format's reader -> Header -> bounds and pixels."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself, read before anything is allocated. `chunks` are a PNG's, checked."""
+
+    format: str
+    width: int
+    height: int
+    depth: int = 8
+    full_scale: int | None = None  # the largest value its samples can have, where 16 bits are not all used
+    white_is_zero: bool = False
+    orientation: int = 1
+    frames: int = 1
+    chunks: dict[bytes, bytes] = field(default_factory=dict, repr=False)

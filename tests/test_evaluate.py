@@ -1,0 +1,216 @@
+"""Metrics are scikit-learn's, of the right rows; what is undefined is absent and counted."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Project
+from sklearn.metrics import roc_auc_score
+
+from cxrscore.errors import UserError
+from cxrscore.evaluate import evaluate, evaluate_table
+from cxrscore.layout import Layout
+from cxrscore.params import LabelParams
+
+LABELS = LabelParams(
+    format="table",
+    id="Image_name",
+    patient="Patient_ID",
+    study=None,
+    findings=["Edema", "Fracture"],
+    blank="zero",
+    uncertain="ignore",
+)
+TRUTH = """Image_name,Patient_ID,Edema,Fracture
+a,1,1,0
+b,1,0,0
+c,2,1,0
+d,3,0,0
+e,3,-1,0
+"""
+SCORES = {
+    "fold0": "Image_name,Edema,Fracture\nc,0.4,0.5\na,0.9,0.5\nd,0.6,0.5\n",
+    "fold0.flip": "Image_name,Edema,Fracture\nc,0.7,0.5\na,0.9,0.5\nd,0.6,0.5\n",
+    "fold1": "Image_name,Edema,Fracture\nb,0.5,0.1\ne,0.99,0.2\n",
+    "fold1.flip": "Image_name,Edema,Fracture\nb,0.5,0.1\ne,0.01,0.2\n",
+}
+
+
+def a_project(root: Path, **other: str) -> tuple[Path, Layout]:
+    """labels.csv and out-of-fold tables; `other` replaces a table."""
+    (root / "labels.csv").write_text(TRUTH)
+    (root / "out" / "oof").mkdir(parents=True)
+    for name, text in (SCORES | other).items():
+        (root / "out" / "oof" / f"{name}.csv").write_text(text)
+    return root / "labels.csv", Layout(root / "out")
+
+
+def measure(root: Path, **other: str) -> dict[str, Any]:
+    labels_csv, layout = a_project(root, **other)
+    return evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def areas_of(labels_csv: Path, *tables: Path) -> dict[str, float]:
+    """By scikit-learn: finding -> area over the rows of all tables, where both classes are there."""
+    y_of = {row["Image_name"]: row for row in rows_of(labels_csv)}
+    rows = [row for table in tables for row in rows_of(table)]
+    areas = {}
+    for finding in list(rows[0])[1:]:
+        y = [int(y_of[row["Image_name"]][finding]) for row in rows]
+        if len(set(y)) == 2:
+            areas[finding] = roc_auc_score(y, [float(row[finding]) for row in rows])
+    return areas
+
+
+def numbers(metrics: dict[str, Any]) -> list[float]:
+    """The leaves of nested dicts; anything else fails."""
+    found = []
+    for name, value in metrics.items():
+        assert isinstance(name, str)
+        if isinstance(value, dict):
+            found += numbers(value)
+        else:
+            assert type(value) in (int, float), (name, value)
+            found.append(value)
+    return found
+
+
+def test_metrics_are_scikit_learns_pooled_by_fold_mean_and_flip(project: Project) -> None:
+    metrics = json.loads(project.layout.metrics.read_text())
+    plain = [project.layout.scores(fold, flip=False) for fold in (0, 1)]
+    flipped = [project.layout.scores(fold, flip=True) for fold in (0, 1)]
+    pooled = areas_of(project.labels, *plain)
+    assert metrics["auc"] == pytest.approx(pooled, abs=1e-5)
+    assert list(metrics["auc"]) == list(pooled)
+    assert metrics["findings_defined"] == len(pooled) < len(project.params.labels.findings)
+    assert metrics["macro_auc"] == pytest.approx(np.mean([*pooled.values()]), abs=1e-5)
+    both = np.mean([*areas_of(project.labels, *flipped).values()])
+    assert metrics["flip"]["macro_auc"] == pytest.approx(both, abs=1e-5)
+    folds = [np.mean([*areas_of(project.labels, table).values()]) for table in plain]
+    for fold in (0, 1):
+        assert metrics["folds"][str(fold)]["macro_auc"] == pytest.approx(folds[fold], abs=1e-5)
+    assert metrics["folds"]["mean"]["macro_auc"] == pytest.approx(np.mean(folds), abs=1e-5)
+
+
+def test_every_labelled_image_and_patient_is_counted(project: Project) -> None:
+    metrics, rows = json.loads(project.layout.metrics.read_text()), rows_of(project.labels)
+    assert metrics["images"] == len(rows)
+    assert metrics["patients"] == len({row["Patient_ID"] for row in rows})
+
+
+def test_metrics_hold_nested_numbers_only(project: Project) -> None:
+    def refuse(word: str) -> float:
+        raise AssertionError(f"{word} is no number for DVC")
+
+    metrics = json.loads(project.layout.metrics.read_text(), parse_constant=refuse)
+    assert all(math.isfinite(number) for number in numbers(metrics))
+
+
+def test_a_finding_of_one_class_is_absent_and_a_masked_label_counts_nowhere(tmp_path: Path) -> None:
+    assert measure(tmp_path) == {
+        "macro_auc": 0.5,  # a 0.9 over d 0.6 and b 0.5; c 0.4 under both; e is uncertain
+        "images": 5,
+        "findings_defined": 1,
+        "patients": 3,
+        "auc": {"Edema": 0.5},
+        "flip": {"macro_auc": 1.0},
+        "folds": {"0": {"macro_auc": 0.5}, "1": {}, "mean": {"macro_auc": 0.5}},
+    }
+
+
+def test_the_file_holds_what_is_returned(tmp_path: Path) -> None:
+    metrics = measure(tmp_path)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
+
+
+def test_the_table_of_areas_has_a_row_for_each_fold_view_and_finding(tmp_path: Path) -> None:
+    measure(tmp_path)
+    assert (tmp_path / "out/plots/auc.csv").read_text() == (
+        "fold,view,finding,auc,positives\n"
+        "all,one,Edema,0.50000,2\n"
+        "all,one,Fracture,,0\n"
+        "all,flip,Edema,1.00000,2\n"
+        "all,flip,Fracture,,0\n"
+        "0,one,Edema,0.50000,2\n"
+        "0,one,Fracture,,0\n"
+        "1,one,Edema,,0\n"
+        "1,one,Fracture,,0\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"fold1": SCORES["fold1"].replace("\nb", "\na")}, "an image was validated in two folds"),
+        ({"fold1": SCORES["fold1"].replace("\nb", "\nx")}, r"fold1.csv: 1 rows are not in .*labels.csv: x"),
+        (
+            {"fold1": SCORES["fold1"].replace("Edema", "Oedema")},
+            "fold1.csv: scores Oedema, Fracture; the labels",
+        ),
+        (
+            {"fold0.flip": "Image_name,Fracture,Edema\na,0.1,0.2\n"},
+            "scores Fracture, Edema; the labels hold Edema, Fracture",
+        ),
+        ({"fold1": SCORES["fold1"].replace("0.99", "nan")}, r"fold1.csv:3: Edema: a number from 0 to 1"),
+    ],
+    ids=["overlap", "unknown image", "other findings", "other order", "not a number"],
+)
+def test_tables_of_another_split_or_model_are_refused(
+    tmp_path: Path, other: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        measure(tmp_path, **other)
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_a_fold_without_its_table_is_named(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path)
+    with pytest.raises(UserError, match=r"fold2.csv: No such file"):
+        evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1, 2])
+
+
+def test_a_score_table_is_measured_on_its_rows_and_the_others_are_counted(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path)
+    metrics, unscored = evaluate_table(layout.scores(0, flip=False), labels_csv, labels=LABELS)
+    assert (metrics["images"], unscored, metrics["auc"]) == (3, 2, {"Edema": 0.5})
+
+
+def test_a_score_table_brings_its_own_findings_in_its_own_order(tmp_path: Path) -> None:
+    labels_csv, _ = a_project(tmp_path)
+    (tmp_path / "sub.csv").write_text("Image_name,Fracture,Edema\na,0.5,0.9\nb,0.5,0.1\n")
+    metrics, _ = evaluate_table(tmp_path / "sub.csv", labels_csv, labels=LABELS)
+    assert metrics["auc"] == {"Edema": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Image_name,Edema\na,0.5\nx,0.5\n", r"sub.csv: 1 rows are not in .*labels.csv: x"),
+        ("Image_name,Oedema\na,0.5\n", r"labels.csv:1: no column 'Oedema'"),
+        ("Image_name\na\n", "no finding beside 'Image_name'"),
+        ("Image_name,Edema\na,0.5\na,0.6\n", "id 'a' is also on line 2"),
+    ],
+    ids=["unknown image", "unknown finding", "no finding", "an image twice"],
+)
+def test_a_score_table_that_does_not_fit_the_labels_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    labels_csv, _ = a_project(tmp_path)
+    (tmp_path / "sub.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        evaluate_table(tmp_path / "sub.csv", labels_csv, labels=LABELS)
+
+
+def test_without_a_project_an_uncertain_label_is_an_error(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path)
+    with pytest.raises(UserError, match=r"labels.csv:6: 'Edema' is uncertain"):
+        evaluate_table(layout.scores(0, flip=False), labels_csv, labels=None)

@@ -1,0 +1,350 @@
+"""Every file has its row or is named with its fault; a row is that file's own, whatever happens around it."""
+
+import csv
+import dataclasses
+import os
+import shutil
+import socket
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Project, contents
+
+from cxrscore.checkpoint import load_fold, save_checkpoint
+from cxrscore.errors import UserError
+from cxrscore.images import read_image
+from cxrscore.machine import Machine
+from cxrscore.progress import Silent
+from cxrscore.score import Options, Outcome, score
+
+OPENED: list[str] | None = None  # paths, while a test listens
+
+
+def listen(event: str, words: tuple[object, ...]) -> None:
+    if event == "open" and OPENED is not None and isinstance(words[0], str | os.PathLike):
+        OPENED.append(os.fspath(words[0]))
+
+
+sys.addaudithook(listen)  # for good: Python has no way to take a hook back
+
+
+@pytest.fixture
+def folder(project: Project, tmp_path: Path) -> Path:
+    """Eight radiographs that a test may add to."""
+    return Path(shutil.copytree(project.data / "test", tmp_path / "images"))
+
+
+def run(folder: Path, out_csv: Path, models: Path, **options: object) -> Outcome:
+    return score(
+        folder,
+        out_csv,
+        Options(**{"workers": 0, "batch_size": 3, **options}),
+        models=models,
+        machine=Machine(torch.device("cpu"), torch.float32),
+        progress=Silent(),
+    )
+
+
+def cells(out_csv: Path) -> dict[tuple[str, str], str]:
+    """(id, finding) -> the text of the cell."""
+    with out_csv.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    id_column = next(iter(rows[0]))
+    return {(row[id_column], name): cell for row in rows for name, cell in row.items() if name != id_column}
+
+
+def ids(out_csv: Path) -> list[str]:
+    return [line.split(",")[0] for line in out_csv.read_text().splitlines()[1:]]
+
+
+def spoil(folder: Path) -> dict[str, str]:
+    """Three bad files among the good ones -> name: kind."""
+    first, *_, last = sorted(folder.iterdir())
+    (folder / "0.jpg").write_bytes(b"")
+    (folder / f"{first.stem}_x.jpg").write_bytes(last.read_bytes()[:-200])
+    (folder / "z.jpg").write_text("<html>404 Not Found</html>")
+    return {"0.jpg": "EMPTY_FILE", f"{first.stem}_x.jpg": "TRUNCATED", "z.jpg": "NOT_AN_IMAGE"}
+
+
+def test_there_is_one_row_for_each_file_in_the_order_of_the_names(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "deeper").mkdir()
+    shutil.copy(next(folder.glob("*.jpg")), folder / "deeper" / "a, b.jpg")
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models)
+    with (tmp_path / "sub.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
+    assert header == ["Image_name", *project.params.labels.findings]
+    assert [row[0] for row in rows] == files
+    assert (outcome.listed, outcome.scored, outcome.quarantined) == (9, 9, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "sub.csv"]
+
+
+def test_a_score_is_the_mean_over_flips_and_then_over_folds(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    run(folder, tmp_path / "sub.csv", project.layout.models)
+    models = [load_fold(project.layout.checkpoint(fold), cpu).model for fold in (0, 1)]
+    written = cells(tmp_path / "sub.csv")
+    for path in folder.iterdir():
+        gray = torch.from_numpy(read_image(path.read_bytes(), size=32).copy())[None, None]
+        folds = [
+            torch.stack([model(view).logits[0].sigmoid() for view in (gray, gray.flip(-1))]).mean(0)
+            for model in models
+        ]
+        expected = torch.stack(folds).mean(0).tolist()
+        found = [float(written[path.name, name]) for name in project.params.labels.findings]
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_bad_files_are_named_and_the_rows_of_the_others_keep_their_bytes(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    run(folder, tmp_path / "clean.csv", project.layout.models)
+    kinds = spoil(folder)
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, workers=2)
+    assert (tmp_path / "sub.csv").read_bytes() == (tmp_path / "clean.csv").read_bytes()
+    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (11, 8, 3)
+    assert outcome.errors_csv == tmp_path / "sub.csv.errors.csv"
+    with outcome.errors_csv.open(newline="") as file:
+        assert {row["path"]: row["kind"] for row in csv.DictReader(file)} == kinds
+
+
+def test_a_run_without_faults_takes_away_the_last_runs_list_of_them(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    for name in spoil(folder):
+        run(folder, tmp_path / "sub.csv", project.layout.models, overwrite=True)
+        (folder / name).unlink()
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, overwrite=True)
+    assert (outcome.errors_csv, outcome.scored) == (None, 8)
+    assert not (tmp_path / "sub.csv.errors.csv").exists()
+
+
+def test_a_folder_of_bad_files_gives_a_table_without_rows(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(b"")
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models)
+    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (8, 0, 8)
+    assert ids(tmp_path / "sub.csv") == []
+
+
+def test_a_templates_rows_order_and_columns_are_kept(project: Project, folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "plain.csv", project.layout.models)
+    names = ids(project.data / "sample_submission.csv")
+    findings = project.params.labels.findings
+    columns = [*findings[5:], *findings[:5]]
+    wanted = [names[5], names[0], names[3]]
+    zeros = ",".join("0" * len(columns))
+    rows = "".join(f"{name},{zeros}\n" for name in wanted)
+    (tmp_path / "template.csv").write_text(",".join(["id", *columns]) + "\n" + rows)
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, template=tmp_path / "template.csv")
+    assert (tmp_path / "sub.csv").read_text().splitlines()[0].split(",") == ["id", *columns]
+    assert ids(tmp_path / "sub.csv") == wanted
+    plain = cells(tmp_path / "plain.csv")
+    assert cells(tmp_path / "sub.csv") == {key: cell for key, cell in plain.items() if key[0] in wanted}
+    assert (outcome.listed, outcome.scored) == (3, 3)
+    assert outcome.notes == [f"5 files are not in {tmp_path / 'template.csv'} and are left out"]
+
+
+def test_a_template_over_all_files_gives_the_plain_tables_cells_in_its_order(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    sample = project.data / "sample_submission.csv"
+    run(folder, tmp_path / "plain.csv", project.layout.models)
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, template=sample)
+    assert ids(tmp_path / "sub.csv") == ids(sample) != ids(tmp_path / "plain.csv")
+    assert cells(tmp_path / "sub.csv") == cells(tmp_path / "plain.csv")
+    assert outcome.notes == []
+
+
+def test_the_bytes_are_the_same_for_any_number_of_workers(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    spoil(folder)
+    for workers in (0, 1, 2):
+        run(folder, tmp_path / f"{workers}.csv", project.layout.models, workers=workers)
+    tables = [(tmp_path / f"{workers}.csv").read_bytes() for workers in (0, 1, 2)]
+    errors = [(tmp_path / f"{workers}.csv.errors.csv").read_bytes() for workers in (0, 1, 2)]
+    assert tables[0] == tables[1] == tables[2]
+    assert errors[0] == errors[1] == errors[2]
+
+
+@pytest.mark.parametrize("kept", [slice(0, 1), slice(1, 6), slice(None, None, 2)])
+def test_company_never_changes_a_row(project: Project, folder: Path, tmp_path: Path, kept: slice) -> None:
+    run(folder, tmp_path / "all.csv", project.layout.models)
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    files = sorted(folder.iterdir())
+    for path in set(files) - set(files[kept]):
+        path.unlink()
+    run(folder, tmp_path / "some.csv", project.layout.models)
+    assert (tmp_path / "some.csv").read_text().splitlines() == [lines[0], *lines[1:][kept]]
+
+
+def test_the_size_of_a_batch_changes_no_score_beyond_rounding(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    tables = []
+    for batch_size in (1, 3, 8, 16):
+        run(folder, tmp_path / f"{batch_size}.csv", project.layout.models, batch_size=batch_size)
+        tables.append({key: float(cell) for key, cell in cells(tmp_path / f"{batch_size}.csv").items()})
+    assert all(table == pytest.approx(tables[0], abs=1e-6) for table in tables)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_file_is_opened_once_for_all_folds_and_flips(
+    project: Project, folder: Path, tmp_path: Path, workers: int
+) -> None:
+    global OPENED
+    OPENED = []
+    try:
+        run(folder, tmp_path / "sub.csv", project.layout.models, workers=workers, flip=True)
+        counts = Counter(path for path in OPENED if path.startswith(f"{folder}/"))
+    finally:
+        OPENED = None
+    assert counts == {str(path): 1 for path in folder.iterdir()}
+
+
+def test_an_existing_output_is_refused_untouched_and_replaced_only_when_asked(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sub.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"sub.csv: exists; --overwrite replaces it"):
+        run(folder, tmp_path / "sub.csv", project.layout.models)
+    assert (tmp_path / "sub.csv").read_text() == "mine"
+    run(folder, tmp_path / "sub.csv", project.layout.models, overwrite=True)
+    assert len(ids(tmp_path / "sub.csv")) == 8
+
+
+@pytest.mark.parametrize("name", ["sub.csv", "sub.jpg", "sub"])
+def test_an_output_among_the_images_is_not_one_of_them(project: Project, folder: Path, name: str) -> None:
+    run(folder, folder / name, project.layout.models)
+    before = (folder / name).read_bytes()
+    (folder / "bad.jpg").write_bytes(b"")
+    for _ in range(2):
+        outcome = run(folder, folder / name, project.layout.models, overwrite=True)
+        assert [row[0] for row in outcome.quarantined] == ["bad.jpg"]
+    assert (folder / name).read_bytes() == before
+
+
+def test_chosen_folds_alone_are_used(project: Project, folder: Path, tmp_path: Path) -> None:
+    for name, folds in (("both", (0, 1)), ("none", None), ("0", (0,)), ("1", (1,))):
+        run(folder, tmp_path / f"{name}.csv", project.layout.models, folds=folds)
+    both, one, other = (cells(tmp_path / f"{name}.csv") for name in ("both", "0", "1"))
+    assert (tmp_path / "both.csv").read_bytes() == (tmp_path / "none.csv").read_bytes()
+    assert one != other
+    means = {key: (float(one[key]) + float(other[key])) / 2 for key in both}
+    assert {key: float(cell) for key, cell in both.items()} == pytest.approx(means, abs=1e-6)
+
+
+def test_without_flips_the_mirror_image_does_not_count(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    run(folder, tmp_path / "sub.csv", project.layout.models, flip=False, folds=(1,))
+    model = load_fold(project.layout.checkpoint(1), cpu).model
+    gray = torch.from_numpy(np.stack([read_image(p.read_bytes(), size=32) for p in sorted(folder.iterdir())]))
+    expected = model(gray[:, None]).logits.sigmoid().flatten().tolist()
+    assert [float(cell) for cell in cells(tmp_path / "sub.csv").values()] == pytest.approx(expected, abs=1e-6)
+
+
+def test_scoring_asks_nothing_of_the_network(
+    project: Project, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("scoring asked for the network")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    with pytest.raises(AssertionError, match="network"):
+        socket.create_connection(("localhost", 80))
+    assert run(folder, tmp_path / "sub.csv", project.layout.models, workers=2).scored == 8
+
+
+def change_fold(project: Project, root: Path, cpu: Machine, **card: object) -> Path:
+    """The project's models, the first one with this changed in its card."""
+    models = Path(shutil.copytree(project.layout.models, root / "models"))
+    fold = load_fold(models / "fold0.safetensors", cpu)
+    save_checkpoint(fold.path, fold.model, dataclasses.replace(fold.card, **card))
+    return models
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": (0, 7)}, r"folds \[0\] are there, \[0, 7\] are needed"),
+        ({"template": "strange.csv"}, r"strange.csv: 1 ids have no file: 'x.jpg'"),
+        ({"template": "other.csv"}, r"other.csv:1: no column 'Atelectasis'.*'Oedema' is no finding"),
+        ({"id_kind": "stem"}, r"2 files share an id \(stem\).*use --id relpath"),
+    ],
+    ids=["a fold that is not there", "an id without a file", "another finding", "one id for two files"],
+)
+def test_a_call_to_mend_writes_nothing(
+    project: Project, folder: Path, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    findings = project.params.labels.findings
+    zeros = ",0" * len(findings)
+    (tmp_path / "strange.csv").write_text(",".join(["id", *findings]) + f"\nx.jpg{zeros}\n")
+    (tmp_path / "other.csv").write_text(",".join(["id", "Oedema", *findings[1:]]) + f"\nx.jpg{zeros}\n")
+    image = next(folder.glob("*.jpg"))
+    shutil.copy(image, image.with_suffix(".jpeg"))
+    if "template" in options:
+        options = {"template": tmp_path / str(options["template"])}
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=message):
+        run(folder, tmp_path / "sub.csv", project.layout.models, **options)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["nowhere/sub.csv", "images"])
+def test_an_output_that_cannot_be_written_is_told_first(
+    project: Project, folder: Path, tmp_path: Path, place: str
+) -> None:
+    with pytest.raises(UserError, match=r"no such folder for the output|a folder; name the file"):
+        run(folder, tmp_path / place, project.layout.models)
+
+
+def test_models_of_another_preprocessing_are_refused(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    models = change_fold(project, tmp_path, cpu, preprocessing="crop-v0")
+    with pytest.raises(UserError, match=r"trained on images prepared as crop-v0"):
+        run(folder, tmp_path / "sub.csv", models, folds=(0,))
+    assert not (tmp_path / "sub.csv").exists()
+
+
+def test_weights_that_are_not_numbers_are_refused(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    models = change_fold(project, tmp_path, cpu)
+    fold = load_fold(models / "fold0.safetensors", cpu)
+    fold.model.head.classifier.weight[0, 0] = torch.nan
+    save_checkpoint(fold.path, fold.model, fold.card)
+    with pytest.raises(UserError, match=r"head.classifier.weight holds NaN"):
+        run(folder, tmp_path / "sub.csv", models)
+    assert not (tmp_path / "sub.csv").exists()
+
+
+def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    """Finite weights that overflow to inf - inf for one image: +w on one feature, -w on another."""
+    models = change_fold(project, tmp_path, cpu)
+    fold = load_fold(models / "fold0.safetensors", cpu)
+    head = fold.model.head
+    files = sorted(folder.iterdir())
+    gray = torch.from_numpy(np.stack([read_image(path.read_bytes(), size=32) for path in files]))
+    pixels = (gray[:, None].float() - fold.model.mean) / fold.model.std
+    features = fold.model.backbone(pixels).mean((2, 3))  # (n, C)
+    weaker = torch.minimum(features[:, :, None], features[:, None, :]) - 1e9 * torch.eye(features.shape[1])
+    ranked = weaker.flatten(1).sort(0, descending=True).values  # (n, C * C)
+    pair = int((ranked[0] - ranked[1].clamp(min=0)).argmax())
+    victim = int(weaker.flatten(1)[:, pair].argmax())
+    assert ranked[0, pair] > 0, "no two features that are positive at once"
+    print(ranked[:2, pair], features.max())

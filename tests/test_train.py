@@ -1,0 +1,248 @@
+"""A fold learns from its own rows only, and the file that is saved is the file that was measured."""
+
+import csv
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, Project, contents
+from sklearn.metrics import roc_auc_score
+
+from cxrscore.checkpoint import load_fold, read_card
+from cxrscore.errors import UserError
+from cxrscore.fold_data import FoldData, read_fold
+from cxrscore.images import read_image
+from cxrscore.machine import Machine, seeded
+from cxrscore.model import build_model
+from cxrscore.params import IndependentHead
+from cxrscore.submission import read_scores
+
+INDEPENDENT = {"kind": "independent", "dropout": 0.0}
+
+
+@pytest.fixture
+def mine(project: Project, tmp_path: Path) -> Project:
+    return project.copy_to(tmp_path)
+
+
+def read(project: Project, fold: int, cpu: Machine) -> FoldData:
+    return read_fold(
+        fold,
+        labels_csv=project.labels,
+        layout=project.layout,
+        labels=project.params.labels,
+        machine=cpu,
+    )
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def with_labels(project: Project, folder: Path, rows: list[dict[str, str]]) -> Project:
+    """The project with another label table; images are not read when training."""
+    folder.mkdir()
+    with (folder / "labels.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return dataclasses.replace(project, data=folder)
+
+
+def swap(path: Path, column: str | None = None) -> None:
+    """Exchange two rows of a table, or two cells of one column."""
+    rows = rows_of(path)
+    if column is None:
+        rows[3], rows[7] = rows[7], rows[3]
+    else:
+        rows[3][column], rows[7][column] = rows[7][column], rows[3][column]
+    path.write_text("\n".join(map(",".join, [rows[0], *(row.values() for row in rows)])) + "\n")
+
+
+def macro_auc(project: Project, ids: list[str], probs: np.ndarray) -> float:
+    """By scikit-learn, over the findings with both classes."""
+    y_of = {row["Image_name"]: row for row in rows_of(project.labels)}
+    columns = [[int(y_of[name][finding]) for name in ids] for finding in project.params.labels.findings]
+    return float(
+        np.mean([roc_auc_score(y, p) for y, p in zip(columns, probs.T, strict=True) if len(set(y)) == 2])
+    )
+
+
+def weights(project: Project, cpu: Machine) -> dict[str, torch.Tensor]:
+    return load_fold(project.layout.checkpoint(0), cpu).model.state_dict()
+
+
+def test_each_row_has_the_pixels_and_the_labels_of_its_own_image(
+    project: Project, cpu: Machine, tmp_path: Path
+) -> None:
+    turned = with_labels(project, tmp_path / "data", rows_of(project.labels)[::-1])
+    data = read(turned, 0, cpu)
+    y_of = {row["Image_name"]: row for row in rows_of(project.labels)}
+    pixels = data.store.read(np.arange(len(data.store)))
+    assert data.store.ids == list(y_of)
+    for i, name in enumerate(data.store.ids):
+        assert (pixels[i] == read_image((project.data / "images" / name).read_bytes(), size=32)).all()
+        assert data.y[i].tolist() == [int(y_of[name][finding]) for finding in data.findings]
+
+
+@pytest.mark.parametrize("column", [None, "Image_name"])
+def test_folds_in_another_order_than_the_images_are_refused(
+    mine: Project, cpu: Machine, column: str | None
+) -> None:
+    swap(mine.layout.folds, column)
+    with pytest.raises(UserError, match=r"folds.csv: made for other images than .*dvc repro folds"):
+        read(mine, 0, cpu)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [(None, "shards and rows do not count up"), ("Image_name", "made for other images")],
+)
+def test_an_index_with_two_rows_exchanged_is_refused(
+    mine: Project, cpu: Machine, column: str | None, message: str
+) -> None:
+    swap(mine.layout.prepared / "index.csv", column)
+    with pytest.raises(UserError, match=message):
+        read(mine, 0, cpu)
+
+
+def test_an_image_that_lost_its_label_is_refused(project: Project, cpu: Machine, tmp_path: Path) -> None:
+    fewer = with_labels(project, tmp_path / "data", rows_of(project.labels)[1:])
+    with pytest.raises(UserError, match=r"1 images have no row in .*labels.csv; run `dvc repro prepare`"):
+        read(fewer, 0, cpu)
+
+
+def test_folds_cover_every_image_once_and_share_no_patient(project: Project, cpu: Machine) -> None:
+    patient_of = {row["Image_name"]: row["Patient_ID"] for row in rows_of(project.labels)}
+    validated: list[str] = []
+    for fold in project.params.folds.train:
+        data = read(project, fold, cpu)
+        train, val = ([data.store.ids[row] for row in rows] for rows in (data.train, data.val))
+        assert not {patient_of[name] for name in train} & {patient_of[name] for name in val}
+        assert sorted(train + val) == sorted(patient_of)
+        assert read_scores(project.layout.scores(fold, flip=False))[1] == val
+        validated += val
+    assert sorted(validated) == sorted(patient_of)
+
+
+def test_the_labels_of_validation_reach_no_weight(mine: Project, cpu: Machine, tmp_path: Path) -> None:
+    mine.train(0, epochs=1)
+    expected = weights(mine, cpu)
+    validated = set(read_scores(mine.layout.scores(0, flip=False))[1])
+    rows = rows_of(mine.labels)
+    for row in rows:
+        if row["Image_name"] in validated:
+            row.update({name: str(1 - int(row[name])) for name in mine.params.labels.findings})
+    with_labels(mine, tmp_path / "data", rows).train(0, epochs=1)
+    found = weights(mine, cpu)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_what_is_saved_is_what_was_measured(project: Project, cpu: Machine, fold: int) -> None:
+    saved = load_fold(project.layout.checkpoint(fold), cpu)
+    for flip in (False, True):
+        id_column, ids, findings, written = read_scores(project.layout.scores(fold, flip=flip))
+        assert (id_column, findings) == ("Image_name", saved.card.findings)
+        pixels = [read_image((project.data / "images" / name).read_bytes(), size=32) for name in ids]
+        gray = torch.from_numpy(np.stack(pixels)[:, None])
+        views = [gray, gray.flip(-1)] if flip else [gray]
+        probs = torch.stack([saved.model(view).logits.sigmoid() for view in views]).mean(0)
+        assert probs.numpy() == pytest.approx(written, abs=1e-6)
+        if not flip:
+            assert macro_auc(project, ids, written) == pytest.approx(saved.card.macro_auc, abs=1e-9)
+
+
+def test_the_best_epoch_is_kept_and_each_epoch_has_its_row(mine: Project) -> None:
+    mine.train(0, epochs=4, patience=4, lr=1e-2)
+    history, card = rows_of(mine.layout.history(0)), read_card(mine.layout.checkpoint(0))
+    areas = [float(row["macro_auc"]) for row in history]
+    assert [row["epoch"] for row in history] == ["0", "1", "2", "3"]
+    assert all(float(row["train_loss"]) > 0 for row in history)
+    assert (card.epoch, card.macro_auc) == (int(np.argmax(areas)), pytest.approx(max(areas), abs=1e-6))
+
+
+def test_patience_stops_after_so_many_epochs_without_a_better_one(mine: Project) -> None:
+    mine.train(0, epochs=60, patience=2)
+    epochs = len(rows_of(mine.layout.history(0)))
+    assert epochs < 60
+    assert epochs - 1 - read_card(mine.layout.checkpoint(0)).epoch == 2
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(project: Project, tmp_path: Path) -> None:
+    first = contents(project.layout.root)
+    mine = project.copy_to(tmp_path)
+    mine.layout.checkpoint(0).unlink()
+    mine.train(0)
+    assert contents(mine.layout.root) == first
+    mine.train(0, seed=1)
+    assert contents(mine.layout.root) != first
+
+
+def test_the_card_names_the_very_data_it_was_trained_on(project: Project) -> None:
+    card = read_card(project.layout.checkpoint(1))
+    files = {
+        "labels": project.labels,
+        "folds": project.layout.folds,
+        "images": project.layout.prepared / "index.csv",
+    }
+    assert card.sha256 == {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
+    }
+    assert (card.fold, card.k, card.size) == (1, 2, 32)
+    assert card.params == project.params.train.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("fold", "changes", "message"),
+    [
+        (2, {}, r"--fold 2: no image is validated in it; folds are 0 to 1"),
+        (0, {"batch_size": 64}, r"train.batch_size: 64 is more than the \d+ images to train on"),
+        (0, {"backbone": "resnetx"}, r"train.backbone: timm has no model 'resnetx'"),
+        (
+            0,
+            {"batch_size": 2, "lr": 1e30, "max_bad_steps": 3},
+            r"the loss was not finite 4 steps in a row; lower train.lr",
+        ),
+    ],
+    ids=["no such fold", "batch too large", "no such backbone", "loss not finite"],
+)
+def test_a_training_that_cannot_be_done_writes_nothing(
+    mine: Project, fold: int, changes: dict[str, object], message: str
+) -> None:
+    before = contents(mine.layout.root)
+    with pytest.raises(UserError, match=message):
+        mine.train(fold, **changes)
+    assert contents(mine.layout.root) == before
+
+
+def test_uncertain_labels_that_are_ignored_count_nowhere(mine: Project, cpu: Machine, tmp_path: Path) -> None:
+    rows = rows_of(mine.labels)
+    for i, row in enumerate(rows):
+        row["Edema"] = "-1"
+        row["Support Devices"] = "-1" if i % 3 == 0 else row["Support Devices"]
+    doubtful = with_labels(mine, tmp_path / "data", rows)
+    doubtful.train(
+        0, labels={"uncertain": "ignore"}, epochs=1, weight_decay=0.0, head=IndependentHead(**INDEPENDENT)
+    )
+    saved = load_fold(mine.layout.checkpoint(0), cpu)
+    _, ids, findings, probs = read_scores(mine.layout.scores(0, flip=False))
+    y_of = {row["Image_name"]: row for row in rows}
+    areas = []
+    for finding, scores in zip(findings, probs.T, strict=True):
+        known = [i for i, name in enumerate(ids) if y_of[name][finding] != "-1"]
+        y = [int(y_of[ids[i]][finding]) for i in known]
+        areas += [roc_auc_score(y, scores[known])] if len(set(y)) == 2 else []
+    assert saved.card.macro_auc == pytest.approx(np.mean(areas), abs=1e-9)
+    trained = [row["Support Devices"] for row in rows if row["Image_name"] not in ids]
+    share = trained.count("1") / (len(trained) - trained.count("-1"))
+    device, edema = findings.index("Support Devices"), findings.index("Edema")
+    assert saved.card.prevalence[device] == pytest.approx(share, abs=1e-6)
+    with seeded(cpu, mine.params.train.seed, 0):
+        new = build_model(TINY, init="none", findings=len(findings), head=INDEPENDENT)
+    moved = (saved.model.head.classifier.bias - new.head.classifier.bias).abs()
+    assert moved[edema] < 1e-7 < moved[device]
