@@ -1,9 +1,13 @@
 """The console script: runs the door, and turns faults a person can mend into one line and an exit code."""
 
+import errno
 import os
 import sys
+from contextlib import suppress
 
 from cxrscore.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -12,14 +16,22 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        _leave(f"error: {error}", 2)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(130)
+        _leave("interrupted", 130)
     except BrokenPipeError:  # the reader of stdout, `head` say, has left: nobody is there to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _leave(f"error: no room left to write{f' {error.filename}' if error.filename else ''}", 4)
+
+
+def _leave(words: str, code: int) -> None:
+    with suppress(OSError, AttributeError):  # stderr may be closed; the exit code still speaks
+        sys.stderr.write(words + "\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from cxrscore.model import build_model
 
 SCHEMA = 1
 KEY = "cxrscore"
+AGREE = ("findings", "id_column", "size", "preprocessing", "k", "backbone", "head", "params", "sha256")
 
 
 @dataclass(frozen=True)
@@ -181,10 +182,10 @@ def _refuse_incomplete(folder: Path, cards: Sequence[Card], folds: Sequence[int]
 
 
 def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
-    """Folds of one ensemble agree on what they score and on what they see."""
+    """Folds of one ensemble agree on what they score, what they see, and the data and settings behind."""
     first, *others = paths
     for other in others:
-        for name in ("findings", "id_column", "size", "preprocessing", "k", "backbone", "head"):
+        for name in AGREE:
             mine, theirs = getattr(cards[first], name), getattr(cards[other], name)
             if mine != theirs:
                 raise UserError(

@@ -47,7 +47,7 @@ def auc_by_finding(
         axes.annotate(
             "chance", (0.5, len(findings) - 0.1), ha="center", color=SOFT, fontsize=8, annotation_clip=False
         )
-        axes.set_yticks(rows, [findings[i] for i in order])
+        axes.set_yticks(rows, _plain([findings[i] for i in order]))
         axes.set_xlim(0.4, 1.0)
         axes.set_xlabel("area under the ROC curve, out of fold")
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -91,13 +91,18 @@ def coupling(findings: Sequence[str], matrix: np.ndarray) -> str:
         figure = Figure(figsize=(side + 0.8, side), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
-        axes.set_xticks(range(len(findings)), findings, rotation=90)
-        axes.set_yticks(range(len(findings)), findings)
+        axes.set_xticks(range(len(findings)), _plain(findings), rotation=90)
+        axes.set_yticks(range(len(findings)), _plain(findings))
         axes.set_xlabel("target: whose logit is pushed")
         axes.set_ylabel("source: whose probability pushes")
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, shrink=0.7, label="coupling A, mean over folds")
         return _svg(figure)
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    """Names as they are: matplotlib reads what stands between dollar signs as mathematics."""
+    return [name.replace("$", r"\$") for name in names]
 
 
 def _svg(figure: Figure) -> str:

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import os
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,21 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raises UserError, before any work, where `path` cannot be written, or what it holds would be lost."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UserError(
+            f"{path}: is no regular file; name the file to write, such as {path.parent / 'sub.csv'}."
+        )
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists; --overwrite replaces it, or choose another name.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be written to ({error.strerror}).") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -92,6 +108,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def _plain(name: str) -> str:
     return name.strip().casefold().replace("_", " ")
+
+
+def read_names(path: Path) -> list[str]:
+    """The first column of a table that this program wrote and that may have no row."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return [row[0] for row in csv.reader(file)][1:]
 
 
 def read_table(path: Path) -> Table:

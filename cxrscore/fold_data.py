@@ -58,6 +58,8 @@ def read_fold(
             f"{layout.prepared}: {len(gone)} images have no row in {labels_csv}; run `dvc repro prepare`."
         )
     rows = np.array([row_of[name] for name in store.ids])
+    if folds.patient is not None and table.rows(rows).patient != folds.patient:
+        raise UserError(f"{layout.folds}: made for other patients than {labels_csv}; run `dvc repro folds`.")
     return FoldData(
         store=store,
         findings=table.findings,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import UserError
-from cxrscore.files import read_table, write_text
+from cxrscore.files import read_names, read_table, write_text
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.split import Folds, write_folds
 from cxrscore.stratify import stratify, stratify_images
@@ -121,6 +121,7 @@ def make_folds(
     """The stage -> notes to print. Raises UserError where labels and index do not fit, or k is too large."""
     table = read_labels(labels_csv, **labels.model_dump())
     index = read_table(index_csv)
+    _refuse_unprepared(table.ids, index.column(labels.id), index_csv)
     table = _in_order_of(index.column(labels.id), table, index_csv)
     if params.method == "image":
         fold = stratify_images(table.y, k=params.k, seed=params.seed)
@@ -135,6 +136,18 @@ def make_folds(
     write_folds(folds_csv, Folds(table.ids, table.patient, fold), id=labels.id, patient=labels.patient)
     write_text(report_json, json.dumps({"method": params.method, **report}, indent=1) + "\n")
     return (*table.notes, *_notes(report))
+
+
+def _refuse_unprepared(labelled: list[str], prepared: list[str], index_csv: Path) -> None:
+    """Raises UserError where a labelled image was neither prepared nor quarantined: labels changed since."""
+    quarantine_csv = index_csv.with_name("quarantine.csv")
+    quarantined = read_names(quarantine_csv) if quarantine_csv.exists() else []
+    unknown = sorted(set(labelled).difference(prepared, quarantined))
+    if unknown:
+        raise UserError(
+            f"{index_csv}: {len(unknown)} labelled images were not prepared, the first is {unknown[0]!r}; "
+            "prepare again with `dvc repro prepare`."
+        )
 
 
 def _in_order_of(ids: list[str], table: LabelTable, index_csv: Path) -> LabelTable:

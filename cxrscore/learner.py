@@ -47,7 +47,7 @@ class Learner:
         self.ema = ModelEmaV3(self.model, decay=ema_decay, use_warmup=True)
         self.optimizer = torch.optim.AdamW(_groups(model, lr), lr=lr, weight_decay=weight_decay)
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype is torch.float16)
-        self.steps = self.skipped = 0
+        self.steps = self.skipped = self.skipped_in_a_row = 0
 
     def step(self, gray: Tensor, y: Tensor, mask: Tensor, *, lr: float, keys: tuple[int, ...]) -> float:
         """One update. Dropout draws from `keys` alone. A loss that is not finite changes nothing and is
@@ -61,6 +61,7 @@ class Learner:
         value = float(loss.detach())
         if not math.isfinite(value):
             self.skipped += 1
+            self.skipped_in_a_row += 1
             return value
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
@@ -70,6 +71,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self.model.head.after_step(lr)
         self.steps += 1
+        self.skipped_in_a_row = 0
         self.ema.update(self.model, step=self.steps)
         return value
 

@@ -25,7 +25,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Text = Annotated[str, Field(min_length=1)]
+RESERVED = frozenset({"fold", "sha256", "width", "height", "shard", "row", "kind", "message"})  # our columns
 MAX_BYTES = (
     1_000_000  # a params file of a megabyte is a mistake or an attack, and parsing is not linear in it
 )
@@ -46,6 +48,16 @@ class LabelParams(Section):
     blank: Literal["zero", "ignore", "error"]
     uncertain: Literal["zero", "one", "ignore", "error"]
 
+    @model_validator(mode="after")
+    def _columns_are_told_apart(self) -> Self:
+        names = [name for name in (self.id, self.patient, self.study, *self.findings) if name is not None]
+        twice = {name for name in names if names.count(name) > 1} | RESERVED.intersection(names)
+        if twice:
+            raise ValueError(
+                f"{', '.join(sorted(twice))}: named twice, or reserved for the pipeline's own tables"
+            )
+        return self
+
 
 class PrepareParams(Section):
     size: Annotated[int, Field(ge=32, le=2048)]
@@ -55,7 +67,7 @@ class PrepareParams(Section):
 class FoldParams(Section):
     method: Literal["patient", "image"]
     k: Annotated[int, Field(ge=2, le=100)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     train: list[Annotated[int, Field(ge=0)]]
 
     @model_validator(mode="after")
@@ -114,13 +126,13 @@ class TrainParams(Section):
     epochs: Count
     warmup_epochs: NotNegative
     patience: Count
-    batch_size: Count
+    batch_size: Annotated[int, Field(ge=2)]  # batch norm has no variance of one image
     lr: Positive
     weight_decay: NotNegative
     clip_norm: Positive
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     max_bad_steps: Count
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
 
 class Params(Section):
@@ -169,12 +181,12 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
     for problem in error.errors():
         keys = [part for part in problem["loc"] if part not in ("independent", "coupling", "asl", "bce")]
         key = ".".join(str(part) for part in keys)
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ")  # our own rules say what they found
         if problem["type"] == "extra_forbidden":
             message = f"unknown key{_nearest(keys)}"
         elif problem["type"] == "missing":
             message = "missing; every setting is stated, see the presets"
-        else:
+        elif problem["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]} (found {problem['input']!r})"
         lines.append(f"{path}:{_line(node, keys)}: {key}: {message}.")
     return "\n".join(lines)

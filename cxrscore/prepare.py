@@ -125,7 +125,9 @@ def _first_ten(names: Iterable[str]) -> str:
 @contextmanager
 def _replacing_folder(out: Path) -> Iterator[Path]:
     """Yield a folder beside `out`; on success it takes the place of `out`, else it is removed."""
-    new, old = (out.with_name(f".{out.name}.{os.getpid()}.{state}") for state in ("tmp", "old"))
+    new, old = (out.with_name(f".{out.name}.{state}") for state in ("tmp", "old"))
+    for leftover in (new, old):  # of a call that was killed: one call at a time writes to `out`
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
         yield new
         if out.exists():

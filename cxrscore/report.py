@@ -57,22 +57,27 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
 def _areas(path: Path) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
     """(fold, view) -> finding -> auc (NaN where undefined) and positives."""
     areas: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            values = {"auc": float(row["auc"] or "nan"), "positives": int(row["positives"])}
-            areas.setdefault((row["fold"], row["view"]), {})[row["finding"]] = values
+    for row in _rows(path):
+        values = {"auc": float(row["auc"] or "nan"), "positives": int(row["positives"])}
+        areas.setdefault((row["fold"], row["view"]), {})[row["finding"]] = values
     return areas
 
 
 def _history(path: Path) -> dict[str, list[float]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(path)
     return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run `dvc repro` first.") from error
+    loaded: dict[str, Any] = json.loads(_text(path))
     return loaded
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(_text(path).splitlines(keepends=True)))
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `dvc repro` first.")
+    return path.read_text(encoding="utf-8")

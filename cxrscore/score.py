@@ -17,6 +17,7 @@ from torch import nn
 
 from cxrscore.checkpoint import Card, Fold, load_ensemble
 from cxrscore.errors import Unreadable, UserError
+from cxrscore.files import check_output
 from cxrscore.images import PREPROCESSING
 from cxrscore.machine import Machine
 from cxrscore.predict import mean, pad, predict_folds
@@ -25,7 +26,6 @@ from cxrscore.scoring.decode import Decoded, decode_all
 from cxrscore.scoring.listing import Listing, list_images
 from cxrscore.submission import (
     Template,
-    formula_notes,
     ids_of,
     match_template,
     read_template,
@@ -78,7 +78,8 @@ def score(
 ) -> Outcome:
     """Raises UserError, and then nothing was written."""
     errors_csv = out_csv.with_name(out_csv.name + ".errors.csv")
-    check_output(out_csv, overwrite=options.overwrite)
+    for path in (out_csv, errors_csv):
+        check_output(path, overwrite=options.overwrite)
     template = read_template(options.template) if options.template else None
     listing = list_images(folder, exclude=[out_csv, errors_csv], follow_symlinks=options.follow_symlinks)
     ensemble = load_ensemble(models, machine, folds=options.folds)
@@ -106,15 +107,6 @@ def score(
     return outcome
 
 
-def check_output(out_csv: Path, *, overwrite: bool) -> None:
-    if out_csv.is_dir():
-        raise UserError(f"{out_csv}: a folder; name the file to write, such as {out_csv / 'sub.csv'}.")
-    if not out_csv.parent.is_dir():
-        raise UserError(f"{out_csv.parent}: no such folder for the output.")
-    if out_csv.exists() and not overwrite:
-        raise UserError(f"{out_csv}: exists; --overwrite replaces it, or choose another name.")
-
-
 def make_plan(
     listing: Listing, card: Card, *, template: Template | None, id_kind: str
 ) -> tuple[Plan, list[str]]:
@@ -125,14 +117,14 @@ def make_plan(
             f"{PREPROCESSING}: train again, or score with the version that trained them."
         )
     notes = [f"{count} skipped: {reason}" for reason, count in listing.skipped.items()]
-    faults = [(path, "list", kind, message) for path, kind, message in listing.faults]
-    paths, ids = listing.paths, ids_of(listing.paths, id_kind)
-    id_column, columns = card.id_column, card.findings
-    if template is not None:
-        chosen = match_template(template, ids, card.findings, notes=notes)
-        paths, ids = [paths[row] for row in chosen], template.ids
-        id_column, columns = template.id_column, template.columns
-    return Plan(listing.root, paths, ids, id_column, columns, faults), notes + formula_notes(ids)
+    if template is None:
+        faults = [(path, "list", kind, message) for path, kind, message in listing.faults]
+        ids = ids_of(listing.paths, id_kind, notes=notes)
+        return Plan(listing.root, listing.paths, ids, card.id_column, card.findings, faults), notes
+    found = [*listing.paths, *(path for path, _, _ in listing.faults)]  # decoding names the fault of a row
+    chosen = match_template(template, ids_of(found, id_kind, notes=notes), card.findings, notes=notes)
+    paths = [found[row] for row in chosen]
+    return Plan(listing.root, paths, template.ids, template.id_column, template.columns, []), notes
 
 
 def run(

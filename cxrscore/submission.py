@@ -43,14 +43,30 @@ def read_template(path: Path) -> Template:
     return Template(path, id_column, _unique_ids(table, id_column), columns)
 
 
-def ids_of(paths: Sequence[str], kind: str) -> list[str]:
-    """Relative paths -> ids: `relpath`, `name` or `stem`. Raises UserError where two files get one id."""
-    ids = [ID_OF[kind](path) for path in paths]
+def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
+    """Relative paths -> ids: `relpath`, `name` or `stem`. Raises UserError where two files get one id.
+
+    What a table or a spreadsheet may make of them is added to `notes`.
+    """
+    plain = [ID_OF[kind](path) for path in paths]
+    ids = [_writable(name) for name in plain]
+    escaped = sum(a != b for a, b in zip(plain, ids, strict=True))
+    if escaped:
+        notes.append(f"{escaped} file names are not UTF-8; their odd bytes are written as %XX")
+    notes += formula_notes(ids)
     counts = Counter(ids)
     clashes = [f"{path!r} ({name!r})" for path, name in zip(paths, ids, strict=True) if counts[name] > 1]
     if clashes:
         raise UserError(f"{len(clashes)} files share an id ({kind}): {_some(clashes)}; use --id relpath.")
     return ids
+
+
+def _writable(name: str) -> str:
+    """A name as a UTF-8 table can hold it: where bytes of it are not UTF-8, those and % become %XX."""
+    odd = [char for char in name if "\udc80" <= char <= "\udcff"]
+    if not odd:
+        return name
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if c in odd else "%25" if c == "%" else c for c in name)
 
 
 def match_template(
@@ -135,7 +151,8 @@ def _unique_ids(table: Table, id_column: str) -> list[str]:
     for name, line in zip(ids, table.lines, strict=True):
         if name in lines:
             raise UserError(
-                f"{table.path}:{line}: id {name!r} is also on line {lines[name]}; keep one of them."
+                f"{table.path}:{line}: id {name!r} is also on line {lines[name]}; keep one. "
+                "The first column is taken for the id."
             )
         lines[name] = line
     return ids

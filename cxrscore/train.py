@@ -10,6 +10,7 @@ III-A to III-F.
 
 import copy
 import json
+import math
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +41,7 @@ from cxrscore.submission import write_scores
 if TYPE_CHECKING:
     from cxrscore.params import LabelParams, TrainParams
 
+CALMER = "lower train.lr, or use --dtype fp32"
 SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
 
 
@@ -117,10 +119,12 @@ def fit(
         scores = predict_rows(
             learner.ema.module, data, batch_size=2 * params.batch_size, flip=False, machine=machine
         )
+        if not np.isfinite(scores).all():
+            raise UserError(f"train: the scores after epoch {epoch} are not finite; {CALMER}.")
         areas = auc_by_finding(*data.truth(data.val), scores[0])
         row = {
             "epoch": epoch,
-            "train_loss": float(np.mean(losses)),
+            "train_loss": float(np.mean(losses)) if losses else math.nan,
             "macro_auc": macro(areas),
             "skipped": learner.skipped,
         }
@@ -156,7 +160,6 @@ def _train_epoch(
     )
     progress.start(f"epoch {epoch}", per_epoch * params.batch_size)
     losses: list[float] = []
-    bad = 0
     device = learner.machine.device
     for i, (rows, gray) in enumerate(_batches(data, order, params.batch_size, device)):
         step = epoch * per_epoch + i
@@ -168,11 +171,8 @@ def _train_epoch(
         )
         pixels = warp(gray, theta[rows].to(device, non_blocking=True))
         loss = learner.step(pixels, data.y[rows], data.mask[rows], lr=lr, keys=(params.seed, epoch, i))
-        bad = 0 if np.isfinite(loss) else bad + 1
-        if bad > params.max_bad_steps:
-            raise UserError(
-                f"train: the loss was not finite {bad} steps in a row; lower train.lr, or use --dtype fp32."
-            )
+        if learner.skipped_in_a_row > params.max_bad_steps:
+            raise UserError(f"train: no finite loss in {learner.skipped_in_a_row} steps in a row; {CALMER}.")
         losses += [loss] if np.isfinite(loss) else []
         progress.advance(len(rows), f"loss {loss:.3f}")
     return losses
@@ -200,7 +200,7 @@ def predict_rows(
 
 def _sparsity(model: nn.Module) -> dict[str, float]:
     learned = model.head.learned()  # type: ignore[operator, union-attr]
-    if "coupling" not in learned:
+    if "coupling" not in learned or len(learned["coupling"]) < 2:
         return {}
     A = learned["coupling"].abs()
     off = A[~torch.eye(len(A), dtype=torch.bool, device=A.device)]

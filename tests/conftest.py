@@ -26,7 +26,9 @@ TINY = "test_resnet"  # timm's smallest, 0.5 million parameters
 COUPLING = {"kind": "coupling", "dropout": 0.1, "alpha": 0.3, "l1": 1e-3, "prox": False, "lr_scale": 1.0}
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 
-torch.set_num_threads(1)  # tensors are tiny here: test_train.py takes 6 s, with two threads on two busy cores 45 s
+torch.set_num_threads(
+    1
+)  # tensors are tiny here: test_train.py takes 6 s, with two threads on two busy cores 45 s
 
 
 @pytest.fixture

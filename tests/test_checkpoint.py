@@ -131,8 +131,15 @@ def test_a_missing_fold_must_be_left_out_by_name(tmp_path: Path, cpu: Machine) -
 
 @pytest.mark.parametrize(
     "change",
-    [{"findings": ["b", "a", "c"]}, {"size": 64}, {"preprocessing": "v2"}, {"k": 3}],
-    ids=["findings in another order", "size", "preprocessing", "k"],
+    [
+        {"findings": ["b", "a", "c"]},
+        {"size": 64},
+        {"preprocessing": "v2"},
+        {"k": 3},
+        {"params": {"lr": 2e-3}},
+        {"sha256": {"labels": "1"}},
+    ],
+    ids=["findings in another order", "size", "preprocessing", "k", "settings", "data"],
 )
 def test_folds_that_do_not_belong_together_are_refused(
     tmp_path: Path, cpu: Machine, change: dict[str, object]

@@ -33,8 +33,8 @@ d,3,0,0
 e,3,-1,0
 """
 SCORES = {
-    "fold0": "Image_name,Edema,Fracture\nc,0.4,0.5\na,0.9,0.5\nd,0.6,0.5\n",
-    "fold0.flip": "Image_name,Edema,Fracture\nc,0.7,0.5\na,0.9,0.5\nd,0.6,0.5\n",
+    "fold0": "Image_name,Edema,Fracture\na,0.9,0.5\nd,0.6,0.5\nc,0.4,0.5\n",
+    "fold0.flip": "Image_name,Edema,Fracture\na,0.9,0.5\nd,0.6,0.5\nc,0.7,0.5\n",
     "fold1": "Image_name,Edema,Fracture\nb,0.5,0.1\ne,0.99,0.2\n",
     "fold1.flip": "Image_name,Edema,Fracture\nb,0.5,0.1\ne,0.01,0.2\n",
 }

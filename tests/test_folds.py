@@ -28,6 +28,7 @@ class Project:
                 edema, mass = rng.random(2) < (0.4, 0.3)
                 labels = [int(edema), int(mass), int(not edema and not mass)]
                 self.rows.append([f"p{patient:02}/{view}.png", f"{patient:02}", study, *labels])
+        self.quarantined: list[str] = []
         self.index = [[row[0], f"sha-of-{row[0]}", 64, 64, 0, i] for i, row in enumerate(self.rows)]
         self.labels: dict[str, Any] = {
             "format": "table",
@@ -46,6 +47,8 @@ class Project:
         write_table(
             folder / "index.csv", ["Image_name", "sha256", "width", "height", "shard", "row"], self.index
         )
+        rows = [(name, "EMPTY_FILE", "the file has no bytes") for name in self.quarantined]
+        write_table(folder / "quarantine.csv", ["Image_name", "kind", "message"], rows)
         notes = make_folds(
             folder / "labels.csv",
             folder / "index.csv",
@@ -67,7 +70,8 @@ def project(tmp_path: Path) -> Project:
 
 
 def test_folds_cover_the_prepared_images_in_their_order(project: Project) -> None:
-    project.index = project.index[:30:-1]  # another order than the labels', and 31 images were quarantined
+    project.quarantined = [row[0] for row in project.index[:31]]
+    project.index = project.index[:30:-1]  # another order than the labels'
     folds, report, _ = project.run()
     assert folds.ids == [row[0] for row in project.index]
     assert folds.patient == [name[1:3] for name in folds.ids]
@@ -75,6 +79,12 @@ def test_folds_cover_the_prepared_images_in_their_order(project: Project) -> Non
         "total": 89,
         "folds": {str(f): int((folds.fold == f).sum()) for f in range(3)},
     }
+
+
+def test_labels_that_came_after_the_preparation_are_noticed(project: Project) -> None:
+    project.index = project.index[1:]
+    with pytest.raises(UserError, match=r"1 labelled images were not prepared, the first is 'p00/0\.png'"):
+        project.run()
 
 
 def test_no_patient_is_validated_and_trained_on_in_one_fold(project: Project) -> None:

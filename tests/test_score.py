@@ -38,11 +38,17 @@ def folder(project: Project, tmp_path: Path) -> Path:
     return Path(shutil.copytree(project.data / "test", tmp_path / "images"))
 
 
+@pytest.fixture
+def many(project: Project, tmp_path: Path) -> Path:
+    """Forty: two whole batches and a half."""
+    return Path(shutil.copytree(project.data / "images", tmp_path / "images"))
+
+
 def run(folder: Path, out_csv: Path, models: Path, **options: object) -> Outcome:
     return score(
         folder,
         out_csv,
-        Options(**{"workers": 0, "batch_size": 3, **options}),
+        Options(**{"workers": 0, **options}),
         models=models,
         machine=Machine(torch.device("cpu"), torch.float32),
         progress=Silent(),
@@ -88,7 +94,7 @@ def test_there_is_one_row_for_each_file_in_the_order_of_the_names(
 def test_a_score_is_the_mean_over_flips_and_then_over_folds(
     project: Project, cpu: Machine, folder: Path, tmp_path: Path
 ) -> None:
-    run(folder, tmp_path / "sub.csv", project.layout.models)
+    run(folder, tmp_path / "sub.csv", project.layout.models, batch_size=3)
     models = [load_fold(project.layout.checkpoint(fold), cpu).model for fold in (0, 1)]
     written = cells(tmp_path / "sub.csv")
     for path in folder.iterdir():
@@ -103,13 +109,13 @@ def test_a_score_is_the_mean_over_flips_and_then_over_folds(
 
 
 def test_bad_files_are_named_and_the_rows_of_the_others_keep_their_bytes(
-    project: Project, folder: Path, tmp_path: Path
+    project: Project, many: Path, tmp_path: Path
 ) -> None:
-    run(folder, tmp_path / "clean.csv", project.layout.models)
-    kinds = spoil(folder)
-    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, workers=2)
+    run(many, tmp_path / "clean.csv", project.layout.models)
+    kinds = spoil(many)
+    outcome = run(many, tmp_path / "sub.csv", project.layout.models, workers=2)
     assert (tmp_path / "sub.csv").read_bytes() == (tmp_path / "clean.csv").read_bytes()
-    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (11, 8, 3)
+    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (43, 40, 3)
     assert outcome.errors_csv == tmp_path / "sub.csv.errors.csv"
     with outcome.errors_csv.open(newline="") as file:
         assert {row["path"]: row["kind"] for row in csv.DictReader(file)} == kinds
@@ -166,26 +172,26 @@ def test_a_template_over_all_files_gives_the_plain_tables_cells_in_its_order(
 
 
 def test_the_bytes_are_the_same_for_any_number_of_workers(
-    project: Project, folder: Path, tmp_path: Path
+    project: Project, many: Path, tmp_path: Path
 ) -> None:
-    spoil(folder)
+    spoil(many)
     for workers in (0, 1, 2):
-        run(folder, tmp_path / f"{workers}.csv", project.layout.models, workers=workers)
+        run(many, tmp_path / f"{workers}.csv", project.layout.models, workers=workers)
     tables = [(tmp_path / f"{workers}.csv").read_bytes() for workers in (0, 1, 2)]
     errors = [(tmp_path / f"{workers}.csv.errors.csv").read_bytes() for workers in (0, 1, 2)]
     assert tables[0] == tables[1] == tables[2]
     assert errors[0] == errors[1] == errors[2]
 
 
-@pytest.mark.parametrize("kept", [slice(0, 1), slice(1, 6), slice(None, None, 2)])
-def test_company_never_changes_a_row(project: Project, folder: Path, tmp_path: Path, kept: slice) -> None:
-    run(folder, tmp_path / "all.csv", project.layout.models)
-    lines = (tmp_path / "all.csv").read_text().splitlines()
-    files = sorted(folder.iterdir())
+@pytest.mark.parametrize("kept", [slice(0, 1), slice(7, 30), slice(None, None, 3)])
+def test_company_never_changes_a_row(project: Project, many: Path, tmp_path: Path, kept: slice) -> None:
+    run(many, tmp_path / "all.csv", project.layout.models)
+    header, *rows = (tmp_path / "all.csv").read_text().splitlines()
+    files = sorted(many.iterdir())
     for path in set(files) - set(files[kept]):
         path.unlink()
-    run(folder, tmp_path / "some.csv", project.layout.models)
-    assert (tmp_path / "some.csv").read_text().splitlines() == [lines[0], *lines[1:][kept]]
+    run(many, tmp_path / "some.csv", project.layout.models)
+    assert (tmp_path / "some.csv").read_text().splitlines() == [header, *rows[kept]]
 
 
 def test_the_size_of_a_batch_changes_no_score_beyond_rounding(
@@ -221,6 +227,13 @@ def test_an_existing_output_is_refused_untouched_and_replaced_only_when_asked(
     assert (tmp_path / "sub.csv").read_text() == "mine"
     run(folder, tmp_path / "sub.csv", project.layout.models, overwrite=True)
     assert len(ids(tmp_path / "sub.csv")) == 8
+
+
+def test_another_runs_list_of_faults_is_kept_too(project: Project, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub.csv.errors.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"sub.csv.errors.csv: exists; --overwrite replaces it"):
+        run(folder, tmp_path / "sub.csv", project.layout.models)
+    assert sorted(contents(tmp_path))[-1] == "sub.csv.errors.csv"
 
 
 @pytest.mark.parametrize("name", ["sub.csv", "sub.jpg", "sub"])
@@ -302,12 +315,16 @@ def test_a_call_to_mend_writes_nothing(
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("place", ["nowhere/sub.csv", "images"])
+@pytest.mark.parametrize(
+    ("place", "message"), [("nowhere/sub.csv", "nowhere: "), ("images", "images: .*; name the file to write")]
+)
 def test_an_output_that_cannot_be_written_is_told_first(
-    project: Project, folder: Path, tmp_path: Path, place: str
+    project: Project, folder: Path, tmp_path: Path, place: str, message: str
 ) -> None:
-    with pytest.raises(UserError, match=r"no such folder for the output|a folder; name the file"):
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=message):
         run(folder, tmp_path / place, project.layout.models)
+    assert contents(tmp_path) == before
 
 
 def test_models_of_another_preprocessing_are_refused(
@@ -334,17 +351,28 @@ def test_weights_that_are_not_numbers_are_refused(
 def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs(
     project: Project, cpu: Machine, folder: Path, tmp_path: Path
 ) -> None:
-    """Finite weights that overflow to inf - inf for one image: +w on one feature, -w on another."""
     models = change_fold(project, tmp_path, cpu)
     fold = load_fold(models / "fold0.safetensors", cpu)
     head = fold.model.head
+    head.A[0] = 0.0  # the first finding pushes no other one
+    save_checkpoint(fold.path, fold.model, fold.card)
+    run(folder, tmp_path / "clean.csv", models, folds=(0,), flip=False)
     files = sorted(folder.iterdir())
     gray = torch.from_numpy(np.stack([read_image(path.read_bytes(), size=32) for path in files]))
-    pixels = (gray[:, None].float() - fold.model.mean) / fold.model.std
-    features = fold.model.backbone(pixels).mean((2, 3))  # (n, C)
-    weaker = torch.minimum(features[:, :, None], features[:, None, :]) - 1e9 * torch.eye(features.shape[1])
-    ranked = weaker.flatten(1).sort(0, descending=True).values  # (n, C * C)
-    pair = int((ranked[0] - ranked[1].clamp(min=0)).argmax())
-    victim = int(weaker.flatten(1)[:, pair].argmax())
-    assert ranked[0, pair] > 0, "no two features that are positive at once"
-    print(ranked[:2, pair], features.max())
+    features = fold.model.backbone((gray[:, None] - fold.model.mean) / fold.model.std).mean((2, 3))  # (n, C)
+    highest = features.sort(0, descending=True).values
+    column = int((highest[0] - highest[1]).argmax())
+    threshold = (highest[0, column] + highest[1, column]) / 2  # one image is above it
+    largest = torch.finfo(torch.float32).max
+    head.classifier.weight[0] = 0.0
+    head.classifier.weight[0, column] = largest
+    head.classifier.bias[0] = largest * (1 - threshold)  # above it z is infinite
+    head.A[1:, 0] = -largest  # and minus infinity is added to it
+    save_checkpoint(fold.path, fold.model, fold.card)
+    outcome = run(folder, tmp_path / "sub.csv", models, folds=(0,), flip=False)
+    victim = files[int(features[:, column].argmax())].name
+    assert [row[:3] for row in outcome.quarantined] == [(victim, "compute", "NON_FINITE")]
+    assert (outcome.listed, outcome.scored) == (8, 7)
+    clean, first = cells(tmp_path / "clean.csv"), fold.card.findings[0]
+    expected = {key: "0" if key[1] == first else cell for key, cell in clean.items() if key[0] != victim}
+    assert cells(tmp_path / "sub.csv") == expected

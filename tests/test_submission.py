@@ -155,9 +155,9 @@ def test_two_ids_may_not_mean_one_file(tmp_path: Path) -> None:
 
 def test_ids_are_paths_names_or_stems() -> None:
     paths = ["p1/view1.jpg", "p2/view2.tar.gz"]
-    assert ids_of(paths, "relpath") == paths
-    assert ids_of(paths, "name") == ["view1.jpg", "view2.tar.gz"]
-    assert ids_of(paths, "stem") == ["view1", "view2.tar"]
+    assert ids_of(paths, "relpath", notes=[]) == paths
+    assert ids_of(paths, "name", notes=[]) == ["view1.jpg", "view2.tar.gz"]
+    assert ids_of(paths, "stem", notes=[]) == ["view1", "view2.tar"]
 
 
 @pytest.mark.parametrize(("kind", "other"), [("name", "p2/x.jpg"), ("stem", "p1/x.png")])
@@ -165,12 +165,12 @@ def test_two_files_with_one_id_are_refused(kind: str, other: str) -> None:
     with pytest.raises(
         UserError, match=rf"2 files share an id \({kind}\): 'p1/x.jpg' .*{other}.*--id relpath"
     ):
-        ids_of(["p1/x.jpg", "p1/y.jpg", other], kind)
+        ids_of(["p1/x.jpg", "p1/y.jpg", other], kind, notes=[])
 
 
 def test_only_the_first_ten_clashes_are_told() -> None:
     with pytest.raises(UserError, match=r"30 files share an id .*'9/x.jpg' \('x.jpg'\), ...; use"):
-        ids_of([f"{i}/x.jpg" for i in range(30)], "name")
+        ids_of([f"{i}/x.jpg" for i in range(30)], "name", notes=[])
 
 
 def test_ids_like_formulas_are_kept_and_told() -> None:

@@ -206,10 +206,11 @@ def test_the_card_names_the_very_data_it_was_trained_on(project: Project) -> Non
         (
             0,
             {"batch_size": 2, "lr": 1e30, "max_bad_steps": 3},
-            r"the loss was not finite 4 steps in a row; lower train.lr",
+            r"not? .*finite.* 4 steps in a row; lower train.lr",
         ),
+        (0, {"lr": 1e30}, r"the scores after epoch 0 are not finite; lower train.lr"),
     ],
-    ids=["no such fold", "batch too large", "no such backbone", "loss not finite"],
+    ids=["no such fold", "batch too large", "no such backbone", "loss not finite", "scores not finite"],
 )
 def test_a_training_that_cannot_be_done_writes_nothing(
     mine: Project, fold: int, changes: dict[str, object], message: str

@@ -1,0 +1,187 @@
+"""The door: exit codes, one line for a fault that a person can mend, and settings from the environment."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import PRESETS, Project, contents, make_tiny
+
+import cxrscore
+from cxrscore.__main__ import main
+
+
+class Call(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Door = Callable[..., Call]
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Door:
+    """Runs `cxrscore` with these words in tmp_path, where params.yaml is a tiny project's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CXRSCORE_DEVICE", raising=False)
+    shutil.copy(PRESETS / "demo.yaml", tmp_path / "params.yaml")
+    make_tiny(tmp_path / "params.yaml")
+
+    def call(*words: object) -> Call:
+        monkeypatch.setattr(sys, "argv", ["cxrscore", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        assert code is None or isinstance(code, int)
+        return Call(code or 0, *capsys.readouterr())
+
+    return call
+
+
+def is_one_error(call: Call) -> bool:
+    """Exit code 2, nothing on stdout, one line on stderr."""
+    lines = call.err.splitlines()
+    return call.code == 2 and not call.out and len(lines) == 1 and lines[0].startswith("error: ")
+
+
+def test_the_version_is_printed(door: Door) -> None:
+    assert door("--version") == (0, f"{cxrscore.__version__}\n", "")
+
+
+def test_stages_by_command_write_what_the_functions_wrote(
+    door: Door, project: Project, tmp_path: Path
+) -> None:
+    data = ["--labels", project.labels]
+    assert door("prepare", *data, "--images", project.data / "images", "--workers", 0).code == 0
+    assert door("folds", *data).code == 0
+    assert door("train", *data, "--fold", 1).code == 0
+    shutil.copytree(project.layout.oof, tmp_path / "out" / "oof", dirs_exist_ok=True)
+    evaluated = door("evaluate", *data)
+    assert evaluated.code == 0
+    assert evaluated.out.splitlines()[-1].startswith("fold mean")
+    written, expected = contents(tmp_path / "out"), contents(project.layout.root)
+    assert written.keys() >= {"folds.csv", "models/fold1.safetensors", "oof/fold1.csv", "metrics.json"}
+    assert written == {name: expected[name] for name in written}
+
+
+def test_report_prints_where_the_page_is(door: Door, project: Project, tmp_path: Path) -> None:
+    mine = project.copy_to(tmp_path)
+    assert door("report", "--out", mine.layout.root) == (0, f"{mine.layout.report}\n", "")
+
+
+def test_metrics_for_a_program_are_json(door: Door, project: Project) -> None:
+    call = door("evaluate", "--labels", project.labels, "--out", project.layout.root, "--json")
+    assert (call.code, call.err) == (0, "")
+    assert json.loads(call.out) == json.loads(project.layout.metrics.read_text())
+
+
+def test_a_score_table_is_measured_without_a_project(door: Door, project: Project, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").unlink()
+    oof = project.layout.scores(0, flip=False)
+    call = door("evaluate", "--scores", oof, "--labels", project.labels, "--json")
+    rows = len(oof.read_text().splitlines()) - 1
+    assert (call.code, json.loads(call.out)["images"]) == (0, rows)
+    assert call.err == f"note: {40 - rows} of 40 labelled images have no score\n"
+
+
+def test_scoring_tells_the_sum_and_exits_with_zero(door: Door, project: Project, tmp_path: Path) -> None:
+    call = door("score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models)
+    assert (call.code, call.out) == (0, "")
+    assert call.err.splitlines()[-1] == "8 listed = 8 scored + 0 quarantined"
+    assert len((tmp_path / "sub.csv").read_text().splitlines()) == 9
+
+
+def test_a_quarantined_file_makes_the_exit_code_three(door: Door, project: Project, tmp_path: Path) -> None:
+    shutil.copytree(project.data / "test", tmp_path / "images")
+    (tmp_path / "images" / "bad.jpg").write_bytes(b"")
+    call = door("score", "images", "-o", "sub.csv", "--models", project.layout.models)
+    assert (call.code, call.out) == (3, "")
+    assert "9 listed = 8 scored + 1 quarantined" in call.err
+    assert "named in sub.csv.errors.csv" in call.err
+    assert "bad.jpg" not in call.err  # names stay in the file
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["score", "nowhere", "-o", "sub.csv"],
+        ["train", "--fold", "0", "--params", "none.yaml"],
+        ["train", "--fold", "0"],
+        ["prepare"],
+        ["folds"],
+        ["evaluate"],
+        ["report"],
+        ["phantom"],
+        ["init", "new", "--labels", "none.csv", "--images", "none"],
+        ["data", "use", "--labels", "none.csv", "--images", "none"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_fault_to_mend_is_one_line_and_writes_nothing(door: Door, tmp_path: Path, words: list[str]) -> None:
+    before = contents(tmp_path)
+    assert is_one_error(door(*words))
+    assert contents(tmp_path) == before
+
+
+def test_an_existing_output_is_kept(door: Door, project: Project, tmp_path: Path) -> None:
+    (tmp_path / "sub.csv").write_text("mine")
+    call = door("score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models)
+    assert is_one_error(call)
+    assert "--overwrite" in call.err
+    assert (tmp_path / "sub.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("folds", ["0,x", "0,0", "", "-1", "0;1"])
+def test_folds_that_are_no_numbers_are_refused(
+    door: Door, project: Project, tmp_path: Path, folds: str
+) -> None:
+    call = door(
+        "score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models, "--folds", folds
+    )
+    assert call.code == 2
+    assert "distinct fold numbers with commas between" in " ".join(call.err.split())
+    assert "Traceback" not in call.err
+    assert not (tmp_path / "sub.csv").exists()
+
+
+def test_chosen_folds_reach_the_scorer(door: Door, project: Project, tmp_path: Path) -> None:
+    words = ["score", project.data / "test", "--models", project.layout.models]
+    for name, folds in (("0.csv", "0"), ("01.csv", "0,1"), ("10.csv", "1,0")):
+        assert door(*words, "-o", name, "--folds", folds).code == 0
+    tables = [(tmp_path / name).read_bytes() for name in ("0.csv", "01.csv", "10.csv")]
+    assert tables[0] != tables[1] == tables[2]
+
+
+def test_the_device_is_read_from_the_environment(
+    door: Door, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRSCORE_DEVICE", "toaster")
+    words = ["score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models]
+    call = door(*words)
+    assert is_one_error(call)
+    assert "--device toaster" in call.err
+    assert door(*words, "--device", "cpu").code == 0
+
+
+def test_a_closed_stdout_is_no_crash(project: Project, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    oof = project.layout.scores(0, flip=False)
+    words = ["evaluate", "--scores", oof, "--labels", project.labels, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cxrscore", *words],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if not line.startswith("note: ")] == []

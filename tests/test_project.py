@@ -1,0 +1,244 @@
+"""A project around one's own radiographs: its own findings, one copy of each image, and nothing lost."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PRESETS, contents
+
+from cxrscore.datasets import nih
+from cxrscore.datasets.chexpert import FINDINGS as CHEXPERT
+from cxrscore.datasets.describe import describe
+from cxrscore.errors import UserError
+from cxrscore.files import read_table
+from cxrscore.params import read_params
+from cxrscore.project import init_project, use_data
+
+NIH_TABLE = """Image Index,Finding Labels,Follow-up #,Patient ID
+{names[0]},Mass|Nodule,0,1
+{names[1]},No Finding,1,1
+{names[2]},Effusion,0,2
+"""
+PLAIN_TABLE = "Image_name,Edema,Age\n{names[0]},1,40\n{names[1]},0,50\n{names[2]},-1,60\n"
+
+
+def some_images(phantoms: Path, folder: Path) -> list[str]:
+    """Three radiographs of one's own, which a project may link to."""
+    (folder / "images").mkdir(parents=True)
+    names = sorted(path.name for path in (phantoms / "images").iterdir())[:3]
+    for name in names:
+        shutil.copy(phantoms / "images" / name, folder / "images" / name)
+    return names
+
+
+def dvc(project: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *words], cwd=project, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def made(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], Path]:
+    """A project of NIH's format, the notes that init gave, and the folder its data came from."""
+    root = tmp_path_factory.mktemp("made")
+    names = some_images(phantoms, root / "source")
+    (root / "source" / "labels.csv").write_text(NIH_TABLE.format(names=names))
+    notes = init_project(
+        root / "chest",
+        labels_csv=root / "source" / "labels.csv",
+        images=root / "source" / "images",
+        preset="paper",
+    )
+    return root / "chest", notes, root / "source"
+
+
+@pytest.fixture
+def imported(phantoms: Path, tmp_path: Path) -> Path:
+    """A project as a fresh clone of the repository has it: data/ is an unfrozen import of demo/."""
+    project = tmp_path / "clone"
+    some_images(phantoms, project / "demo")
+    (project / "demo" / "labels.csv").write_text("demo")
+    shutil.copy(PRESETS / "demo.yaml", project / "params.yaml")
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    dvc(project, "init", "--quiet")
+    dvc(project, "import-url", "--quiet", "demo", "data")
+    tracked = project / "data.dvc"
+    tracked.write_text(tracked.read_text().replace("frozen: true\n", ""))
+    return project
+
+
+def test_the_settings_hold_the_tables_own_format_columns_and_findings(
+    made: tuple[Path, list[str], Path],
+) -> None:
+    project, *_ = made
+    labels = read_params(project / "params.yaml").labels
+    assert (labels.format, labels.id, labels.patient, labels.study) == (
+        "nih",
+        "Image Index",
+        "Patient ID",
+        None,
+    )
+    assert labels.findings == list(nih.FINDINGS)
+    assert len(labels.findings) == 15
+    preset = (PRESETS / "paper.yaml").read_text()
+    assert (project / "params.yaml").read_text().partition("\nprepare:")[2] == preset.partition("\nprepare:")[
+        2
+    ]
+
+
+def test_images_are_linked_not_copied_and_the_table_is_copied(made: tuple[Path, list[str], Path]) -> None:
+    project, notes, source = made
+    files = list((source / "images").iterdir())
+    assert not any("copied" in note for note in notes)
+    for path in files:
+        linked = (project / "data" / "images" / path.name).stat()
+        assert linked.st_ino == path.stat().st_ino
+        assert linked.st_nlink == 3  # the source, data/, DVC's cache
+    table = project / "data" / "labels.csv"
+    assert table.read_bytes() == (source / "labels.csv").read_bytes()
+    assert table.stat().st_ino != (source / "labels.csv").stat().st_ino
+
+
+def test_data_is_tracked_and_stays_out_of_git(made: tuple[Path, list[str], Path]) -> None:
+    project, *_ = made
+    assert json.loads(dvc(project, "status", "--json", "data.dvc")) == {}
+    untracked = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = {line[3:] for line in untracked.stdout.splitlines()}
+    assert {"data.dvc", "dvc.yaml", "params.yaml", ".gitignore"} <= names
+    assert not [name for name in names if name.startswith("data/")]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            "Image_name,Remark\na.jpg,hello\n",
+            r"no column holds only 0, 1, -1 and blanks.*Remark",
+        ),
+        ("Scan,Edema\na.jpg,1\n", r"no column names the images; call it Image_name. Found: Scan, Edema"),
+        ("Image_name,Edema\na.jpg\n", r"labels.csv:2: 1 cells under a header of 2"),
+        (None, "no such label table"),
+    ],
+    ids=["no finding", "no id", "not a table", "no file"],
+)
+@pytest.mark.parametrize("there", [False, True], ids=["new folder", "empty folder"])
+def test_a_failed_init_leaves_nothing_behind(
+    phantoms: Path, tmp_path: Path, labels: str | None, message: str, there: bool
+) -> None:
+    if labels is not None:
+        (tmp_path / "labels.csv").write_text(labels)
+    if there:
+        (tmp_path / "chest").mkdir()
+    with pytest.raises(UserError, match=message):
+        init_project(
+            tmp_path / "chest",
+            labels_csv=tmp_path / "labels.csv",
+            images=phantoms / "images",
+            preset="demo",
+        )
+    assert [path.name for path in tmp_path.iterdir() if path.name != "labels.csv"] == ["chest"] * there
+    assert not there or not any((tmp_path / "chest").iterdir())
+
+
+def test_a_failure_of_dvc_leaves_nothing_behind(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = some_images(phantoms, tmp_path / "source")
+    (tmp_path / "source" / "labels.csv").write_text(PLAIN_TABLE.format(names=names))
+    (tmp_path / "chest").mkdir()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "no.git"))  # git init succeeds there, and dvc finds no git
+    with pytest.raises(UserError, match=r"chest: `dvc init .*` failed: "):
+        init_project(
+            tmp_path / "chest",
+            labels_csv=tmp_path / "source" / "labels.csv",
+            images=tmp_path / "source" / "images",
+            preset="demo",
+        )
+    assert not any((tmp_path / "chest").iterdir())
+    assert len(list((tmp_path / "source" / "images").iterdir())) == 3
+
+
+def test_a_folder_that_holds_something_is_refused_untouched(phantoms: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="exists and is not an empty folder"):
+        init_project(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images", preset="demo")
+    assert contents(tmp_path) == {"thesis.tex": b"years of work"}
+
+
+def test_own_data_replaces_the_demo_for_good(imported: Path, phantoms: Path, tmp_path: Path) -> None:
+    names = some_images(phantoms, tmp_path / "own")
+    (tmp_path / "own" / "labels.csv").write_text(PLAIN_TABLE.format(names=names))
+    notes = use_data(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
+    settings = read_params(imported / "params.yaml")
+    assert settings.labels.findings == ["Edema"]
+    assert (settings.labels.patient, settings.folds.method) == (None, "image")
+    assert any(note.startswith("no patient column") and "folds are by image" in note for note in notes)
+    assert "deps" not in (imported / "data.dvc").read_text()
+    assert json.loads(dvc(imported, "status", "--json", "data.dvc")) == {}
+    shutil.rmtree(imported / "data")  # as on a fresh checkout
+    dvc(imported, "checkout", "--quiet", "data.dvc")
+    dvc(imported, "repro", "--quiet", "data.dvc")
+    assert contents(imported / "data") == contents(tmp_path / "own")
+    assert not list(imported.glob(".data*"))
+
+
+def test_data_that_dvc_has_not_stored_is_never_replaced(
+    imported: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    names = some_images(phantoms, tmp_path / "own")
+    (tmp_path / "own" / "labels.csv").write_text(PLAIN_TABLE.format(names=names))
+    (imported / "data" / "images" / "mine.jpg").write_bytes(b"unique")
+    before = contents(imported / "data"), (imported / "data.dvc").read_text()
+    settings = (imported / "params.yaml").read_text()
+    with pytest.raises(UserError, match=r"data: holds changes that DVC has not stored; `dvc add data`"):
+        use_data(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
+    assert (contents(imported / "data"), (imported / "data.dvc").read_text()) == before
+    assert (imported / "params.yaml").read_text() == settings
+
+
+def test_data_is_used_in_projects_only(phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no dvc.yaml and params.yaml; run in a project"):
+        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        (
+            "Image_name,Patient_ID,Study,Sex,Age,ViewPosition,Edema,Fracture",
+            "a.jpg,7,1,M,1,PA,0,-1",
+            ("table", "Image_name", "Patient_ID", "Study", ["Edema", "Fracture"]),
+        ),
+        ("filename,Edema,Score", "a.jpg,1,0.5", ("table", "filename", None, None, ["Edema"])),
+        ("image_id,patient_id,Edema", "a,0,1", ("table", "image_id", "patient_id", None, ["Edema"])),
+        (
+            "Image Index,Finding Labels,Patient ID",
+            "a.png,Hernia,1",
+            ("nih", "Image Index", "Patient ID", None, list(nih.FINDINGS)),
+        ),
+        (
+            ",".join(["Path", "Sex", *reversed(CHEXPERT)]),
+            ",".join(["CheXpert-v1.0/train/patient00001/study1/v.jpg", "Male", *["1.0"] * 14]),
+            ("chexpert", "Path", "Patient_ID", "Study", list(CHEXPERT)),
+        ),
+    ],
+    ids=["slam", "no patient", "other names", "nih", "chexpert"],
+)
+def test_a_table_describes_itself(
+    tmp_path: Path, header: str, row: str, expected: tuple[str, str, str | None, str | None, list[str]]
+) -> None:
+    (tmp_path / "labels.csv").write_text(f"{header}\n{row}\n")
+    settings, _ = describe(read_table(tmp_path / "labels.csv"))
+    assert tuple(settings.values()) == expected
