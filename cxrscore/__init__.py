@@ -6,7 +6,8 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     cli                                                            the door: one command, one call
     terminal params project                                        progress; settings; init, data use
     prepare folds train evaluate report | score phantom            the stages | the other stories
-    checkpoint batches fold_data learner scoring/                  a model in a file; batches; one step
+    ensemble fold_data learner scoring/                            folds that score; one step; scorer's engine
+    checkpoint batches                                             a model in a file; rows -> device
     model store labels split submission                            pixels -> logits; tables; prepared images
     heads/ images loss augment predict figures datasets/ stratify  pure parts
     metrics machine layout progress closure formats/               statistics; device; names; keys; headers

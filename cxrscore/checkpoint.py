@@ -8,7 +8,7 @@ Out   a .safetensors file whose metadata hold the card as JSON and a sha256 over
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from cxrscore.errors import UserError
 from cxrscore.files import replacing, sha256_file
 from cxrscore.machine import Machine
-from cxrscore.model import build_model
+from cxrscore.model import CXRModel, build_model
 
 SCHEMA = 1
 KEY = "cxrscore"
-AGREE = ("findings", "id_column", "size", "preprocessing", "k", "backbone", "head", "params", "sha256")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Fold:
 
     path: Path
     card: Card
-    model: nn.Module
+    model: CXRModel
     file_sha256: str
 
 
@@ -101,28 +100,6 @@ def load_fold(path: Path, machine: Machine) -> Fold:
     _refuse_unlike(path, model.state_dict(), tensors)
     model.load_state_dict(tensors)
     return Fold(path, card, model.eval().requires_grad_(False).to(machine.device), sha256_file(path))
-
-
-def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None = None) -> list[Fold]:
-    """The fold checkpoints of a folder, in fold order: all k of them, or exactly those named in `folds`.
-
-    Raises UserError for a missing fold, the same file twice, or folds that do not score the same thing in the
-    same way.
-    """
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise UserError(
-            f"{folder}: no checkpoints (*.safetensors) there; train some with `dvc repro`, or name --models."
-        )
-    cards = {path: read_card(path) for path in paths}
-    if folds is not None:
-        cards = {path: card for path, card in cards.items() if card.fold in folds}
-    paths = sorted(cards, key=lambda path: cards[path].fold)
-    _refuse_incomplete(folder, [cards[path] for path in paths], folds)
-    _refuse_mixture(cards, paths)
-    loaded = [load_fold(path, machine) for path in paths]
-    _refuse_twins(loaded)
-    return loaded
 
 
 def _read_metadata(path: Path) -> tuple[dict[str, Any], str]:
@@ -169,35 +146,3 @@ def _refuse_unlike(path: Path, expected: Mapping[str, Tensor], found: Mapping[st
         raise UserError(
             f"{path}: missing {missing[:5]}, unknown {unknown[:5]}, other shape {unlike[:5]}; not this model."
         )
-
-
-def _refuse_incomplete(folder: Path, cards: Sequence[Card], folds: Sequence[int] | None) -> None:
-    found = [card.fold for card in cards]
-    wanted = sorted(folds) if folds is not None else list(range(cards[0].k))
-    if found != wanted:
-        raise UserError(
-            f"{folder}: folds {found} are there, {wanted} are needed; train the missing ones, "
-            "or name those to use with --folds."
-        )
-
-
-def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
-    """Folds of one ensemble agree on what they score, what they see, and the data and settings behind."""
-    first, *others = paths
-    for other in others:
-        for name in AGREE:
-            mine, theirs = getattr(cards[first], name), getattr(cards[other], name)
-            if mine != theirs:
-                raise UserError(
-                    f"{other}: {name} is {theirs}, but {mine} in {first}; one ensemble needs one training."
-                )
-
-
-def _refuse_twins(loaded: Sequence[Fold]) -> None:
-    seen: dict[str, Path] = {}
-    for fold in loaded:
-        if fold.file_sha256 in seen:
-            raise UserError(
-                f"{fold.path}: the same file as {seen[fold.file_sha256]}; each fold is another model."
-            )
-        seen[fold.file_sha256] = fold.path

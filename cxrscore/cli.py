@@ -7,12 +7,18 @@ Out   results on stdout or in files, progress on stderr, exit codes 0 done, 2 me
 """
 
 import json
+import shlex
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cxrscore import __version__
+
+if TYPE_CHECKING:
+    from cxrscore.terminal import Terminal
 
 app = typer.Typer(
     name="cxrscore",
@@ -159,12 +165,11 @@ def evaluate(
 
     if scores is None:
         settings = read_params(params)
-        metrics = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
+        metrics, notes = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
     else:
         declared = read_params(params).labels if params.exists() else None
-        metrics, unscored = evaluate_table(scores, labels, labels=declared)
-        total = unscored + metrics["images"]
-        _tell([f"{unscored} of {total} labelled images have no score"] * bool(unscored))
+        metrics, notes = evaluate_table(scores, labels, labels=declared)
+    _tell(notes)
     typer.echo(json.dumps(metrics, indent=1) if as_json else _metrics_text(metrics))
 
 
@@ -204,6 +209,12 @@ def score(
     follow_symlinks: Annotated[
         bool, typer.Option("--follow-symlinks", help="Follow links that lead out of the folder.")
     ] = False,
+    on_error: Annotated[
+        Literal["quarantine", "fail", "fill"],
+        typer.Option(
+            "--on-error", help="A file that cannot be scored: no row, no table, or the prevalences."
+        ),
+    ] = "quarantine",
     workers: Workers = 2,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -228,6 +239,7 @@ def score(
         workers=workers,
         overwrite=overwrite,
         follow_symlinks=follow_symlinks,
+        on_error=on_error,
     )
     with _progress() as progress:
         machine = choose_machine(device, dtype)
@@ -238,7 +250,8 @@ def score(
         err=True,
     )
     if outcome.quarantined:
-        typer.echo(f"quarantined files are named in {outcome.errors_csv}", err=True)
+        rows = "hold the training prevalences" if on_error == "fill" else "have no row"
+        typer.echo(f"quarantined files {rows}; they are named in {outcome.errors_csv}", err=True)
         raise typer.Exit(3)
 
 
@@ -286,7 +299,7 @@ def init(
     from cxrscore.project import init_project
 
     _tell(init_project(folder, labels_csv=labels, images=images, preset=preset))
-    typer.echo(f"cd {folder} && dvc repro")
+    typer.echo(f"cd {shlex.quote(str(folder))} && dvc repro")
 
 
 @data_app.command("use")
@@ -315,15 +328,13 @@ def code(out: Out = OUT) -> None:
     write_code_fingerprints(out / "code")
 
 
-def _progress() -> Any:
-    from contextlib import closing
-
+def _progress() -> "closing[Terminal]":
     from cxrscore.terminal import Terminal
 
     return closing(Terminal())
 
 
-def _tell(notes: Any) -> None:
+def _tell(notes: Iterable[str]) -> None:
     for note in notes:
         typer.echo(f"note: {note}", err=True)
 
@@ -346,14 +357,15 @@ def _metrics_text(metrics: dict[str, Any]) -> str:
     width = max((len(name) for name in metrics["auc"]), default=10)
     lines = [f"{name:<{width}}  {area:.4f}" for name, area in metrics["auc"].items()]
     counts = [f"{metrics[name]:,} {name}" for name in ("images", "patients") if name in metrics]
-    macro = f"{metrics['macro_auc']:.4f}" if "macro_auc" in metrics else "undefined"
+    macro = _number(metrics)
     lines.append(
         f"{'macro-AUC':<{width}}  {macro}  ({metrics['findings_defined']} findings, {', '.join(counts)})"
     )
     if "flip" in metrics:
-        lines.append(f"{'with flip':<{width}}  {metrics['flip'].get('macro_auc', 'undefined')}")
-        lines += [
-            f"{'fold ' + name:<{width}}  {fold.get('macro_auc', 'undefined')}"
-            for name, fold in metrics["folds"].items()
-        ]
+        lines.append(f"{'with flip':<{width}}  {_number(metrics['flip'])}")
+        lines += [f"{'fold ' + name:<{width}}  {_number(fold)}" for name, fold in metrics["folds"].items()]
     return "\n".join(lines)
+
+
+def _number(metrics: dict[str, Any]) -> str:
+    return f"{metrics['macro_auc']:.4f}" if "macro_auc" in metrics else "undefined"

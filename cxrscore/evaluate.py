@@ -45,7 +45,7 @@ class Scored:
 
 def evaluate(
     labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: Sequence[int]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
     """The stage: out-of-fold metrics of the trained folds, as validated (one view) and with the mirror
     image.
     """
@@ -62,13 +62,14 @@ def evaluate(
     parts = [("all", "one", pooled), ("all", "flip", pooled_flip)]
     parts += [(str(fold), "one", part) for fold, part in zip(folds, plain, strict=True)]
     _write_areas(layout.plots / "auc.csv", parts)
-    return metrics
+    _write_pooled(layout.plots / "auc_pooled.csv", pooled)
+    return metrics, _undefined(pooled)
 
 
 def evaluate_table(
     scores_csv: Path, labels_csv: Path, *, labels: "LabelParams | None"
-) -> tuple[dict[str, Any], int]:
-    """Any score table against any label table -> metrics, and how many labelled rows have no score.
+) -> tuple[dict[str, Any], list[str]]:
+    """Any score table against any label table -> metrics and notes.
 
     The findings are the score table's columns. Without a project's `labels`, a plain table is expected whose
     id column is the score table's, and a blank or -1 is an error: nobody has said what they mean.
@@ -76,7 +77,17 @@ def evaluate_table(
     id_column, _, findings, _ = read_scores(scores_csv)
     settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
     joined = _join(scores_csv, read_labels(labels_csv, **settings | {"findings": findings}))
-    return summarise(joined), joined.unscored
+    notes = _undefined(joined)
+    if joined.unscored:
+        total = joined.unscored + len(joined.scores)
+        notes.append(f"{joined.unscored} of {total} labelled images have no score")
+    return summarise(joined), notes
+
+
+def _undefined(scored: Scored) -> list[str]:
+    """A note that names the findings without an area: one class alone is present."""
+    names = [name for name, area in zip(scored.findings, scored.areas(), strict=True) if np.isnan(area)]
+    return [f"no AUC, one class alone is present: {', '.join(names)}"] if names else []
 
 
 def summarise(scored: Scored) -> dict[str, Any]:
@@ -151,6 +162,12 @@ def _write_areas(path: Path, parts: Sequence[tuple[str, str, Scored]]) -> None:
             cell = "" if np.isnan(area) else f"{area:.{DIGITS}f}"
             rows.append([fold, view, finding, cell, int(count)])
     write_table(path, ["fold", "view", "finding", "auc", "positives"], rows)
+
+
+def _write_pooled(path: Path, pooled: Scored) -> None:
+    """For a plot: the defined areas over all folds, finding by finding."""
+    areas = zip(pooled.findings, pooled.areas(), strict=True)
+    write_table(path, ["finding", "auc"], [[name, f"{a:.{DIGITS}f}"] for name, a in areas if not np.isnan(a)])
 
 
 def _round(value: float) -> float:

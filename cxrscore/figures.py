@@ -36,7 +36,7 @@ def auc_by_finding(
     """
     order = sorted(range(len(findings)), key=lambda i: -1.0 if math.isnan(pooled[i]) else pooled[i])
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7, 0.9 + 0.27 * len(findings)), layout="constrained")
+        figure = Figure(figsize=(7, max(2.4, 0.9 + 0.27 * len(findings))), layout="constrained")
         axes = figure.add_subplot()
         rows = np.arange(len(findings))
         lengths = [pooled[i] - 0.5 for i in order]  # from chance, where nothing is known
@@ -48,7 +48,8 @@ def auc_by_finding(
             "chance", (0.5, len(findings) - 0.1), ha="center", color=SOFT, fontsize=8, annotation_clip=False
         )
         axes.set_yticks(rows, _plain([findings[i] for i in order]))
-        axes.set_xlim(0.4, 1.0)
+        drawn = [area for areas in (pooled, *folds.values()) for area in areas if not math.isnan(area)]
+        axes.set_xlim(min(0.4, *drawn, 0.4) - 0.01, 1.0)
         axes.set_xlabel("area under the ROC curve, out of fold")
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return _svg(figure)

@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import io
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,21 +43,6 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Raises UserError, before any work, where `path` cannot be written, or what it holds would be lost."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UserError(
-            f"{path}: is no regular file; name the file to write, such as {path.parent / 'sub.csv'}."
-        )
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists; --overwrite replaces it, or choose another name.")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise UserError(f"{path.parent}: cannot be written to ({error.strerror}).") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

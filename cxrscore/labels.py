@@ -18,7 +18,7 @@ from cxrscore.datasets import BLANK, FORMATS, UNCERTAIN, Columns
 from cxrscore.errors import UserError
 from cxrscore.files import Table, read_table
 
-OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|\Z)")  # an id is a path under the image folder
+OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.{1,2}(/|\Z)|//")  # an id is a path under the image folder
 WITH_NO_FINDING = {
     "No Finding",
     "Support Devices",
@@ -121,7 +121,8 @@ def _check_ids(table: Table, id: str) -> None:
     for line, name in zip(table.lines, table.column(id), strict=True):
         if OUTSIDE.search(name):
             raise UserError(
-                f"{table.path}:{line}: {id!r} is {name!r}; write a path under the image folder, without .."
+                f"{table.path}:{line}: {id!r} is {name!r}; write a plain path under the image folder, "
+                "without . and .."
             )
 
 

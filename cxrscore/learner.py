@@ -1,11 +1,11 @@
 """What learns: a model, its moving average, its optimizer, and one step of them.
 
 In    gray (B, 1, S, S), y (B, L), mask (B, L) on the device, the step's learning rate.
-Out   the loss as a float; the model and its average changed, or untouched where the loss is not finite.
+Out   the loss as a float; the model and its average changed, or untouched where something is not finite.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
@@ -49,31 +49,47 @@ class Learner:
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype is torch.float16)
         self.steps = self.skipped = self.skipped_in_a_row = 0
 
+    @property
+    def averaged(self) -> CXRModel:
+        """The model with the moving average of the weights: what is validated and saved."""
+        return cast(CXRModel, self.ema.module)
+
     def step(self, gray: Tensor, y: Tensor, mask: Tensor, *, lr: float, keys: tuple[int, ...]) -> float:
-        """One update. Dropout draws from `keys` alone. A loss that is not finite changes nothing and is
-        counted.
+        """One update -> the loss. Dropout draws from `keys` alone.
+
+        Where the loss or a gradient is not finite, nothing changes, batch-norm statistics included, and the
+        step is counted as skipped; the scaler of fp16 finds its scale by such steps.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         with seeded(self.machine, *keys), self.machine.autocast():
             output = self.model(gray)
         loss = self.loss(output.logits, y, mask) + sum(output.losses.values())
         value = float(loss.detach())
-        if not math.isfinite(value):
+        if not math.isfinite(value) or not self._update(loss):
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
             self.skipped += 1
             self.skipped_in_a_row += 1
             return value
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.model.head.after_step(lr)
-        self.steps += 1
         self.skipped_in_a_row = 0
+        self.steps += 1
+        self.model.head.after_step(self.optimizer)
         self.ema.update(self.model, step=self.steps)
         return value
+
+    def _update(self, loss: Tensor) -> bool:
+        """Backward, clip and step; False, and no weight has moved, where a gradient is not finite."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        finite = bool(norm.isfinite())
+        if finite:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return finite
 
 
 def _groups(model: CXRModel, lr: float) -> list[dict[str, Any]]:

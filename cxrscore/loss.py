@@ -62,11 +62,21 @@ def positive_weights(y: np.ndarray, mask: np.ndarray, *, most: float) -> Tensor:
     return torch.tensor(weights.clip(1, most), dtype=torch.float32)
 
 
-def build_loss(kind: str, *, label_smoothing: float, pos_weight: Tensor, **settings: Any) -> Loss:
-    """The loss by its name in params.yaml, as a function of (logits, y, mask)."""
+def build_loss(
+    y: np.ndarray,
+    mask: np.ndarray,
+    *,
+    kind: str,
+    label_smoothing: float,
+    device: torch.device,
+    **settings: Any,
+) -> Loss:
+    """The loss by its name in params.yaml, as a function of (logits, y, mask).
+
+    y and mask (n, L) are the training rows': weighted BCE takes its weights from them.
+    """
     if kind == "asl":
         return lambda logits, y, mask: asymmetric_loss(logits, smooth(y, label_smoothing), mask, **settings)
     assert kind == "bce", kind
-    return lambda logits, y, mask: weighted_bce(
-        logits, smooth(y, label_smoothing), mask, pos_weight=pos_weight
-    )
+    weight = positive_weights(y, mask, most=settings["max_pos_weight"]).to(device)
+    return lambda logits, y, mask: weighted_bce(logits, smooth(y, label_smoothing), mask, pos_weight=weight)

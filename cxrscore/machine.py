@@ -52,7 +52,7 @@ def _device(word: str) -> torch.device:
         device = torch.device(word)
     except RuntimeError as error:
         raise UserError(f"--device {word}: one of auto, cpu, cuda, cuda:1, ...") from error
-    if word == "cpu":
+    if word in ("cpu", "cpu:0"):
         return torch.device("cpu")
     if device.type != "cuda":
         raise UserError(f"--device {word}: only cpu and cuda devices are supported.")

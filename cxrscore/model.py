@@ -29,9 +29,14 @@ class CXRModel(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
 
-    def forward(self, gray: Tensor) -> HeadOutput:
+    def features(self, gray: Tensor) -> Tensor:
+        """(B, 1, S, S) -> (B, C, h, w)."""
         pixels = (gray.float() - self.mean) / self.std  # (B, 3, S, S)
-        output: HeadOutput = self.head(self.backbone(pixels.contiguous(memory_format=torch.channels_last)))
+        maps: Tensor = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
+        return maps
+
+    def forward(self, gray: Tensor) -> HeadOutput:
+        output: HeadOutput = self.head(self.features(gray))
         return output
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node
@@ -91,10 +91,19 @@ class CouplingHead(Section):
     lr_scale: Positive
 
 
+def _gamma(value: float) -> float:
+    if 0 < value < 1:
+        raise ValueError(f"0, or 1 and more, not {value}: between them the gradient is infinite at certainty")
+    return value
+
+
+Gamma = Annotated[NotNegative, AfterValidator(_gamma)]
+
+
 class AsymmetricLossParams(Section):
     kind: Literal["asl"]
-    gamma_neg: NotNegative
-    gamma_pos: NotNegative
+    gamma_neg: Gamma
+    gamma_pos: Gamma
     clip: Annotated[float, Field(ge=0, lt=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
 
@@ -133,6 +142,12 @@ class TrainParams(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     max_bad_steps: Count
     seed: Seed
+
+    @model_validator(mode="after")
+    def _the_rate_reaches_its_peak(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) is at most epochs ({self.epochs})")
+        return self
 
 
 class Params(Section):

@@ -5,10 +5,11 @@ Out   probabilities, fp32: sigmoid and means are taken in fp32 and in a fixed or
 """
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cxrscore.machine import Machine
 
@@ -17,15 +18,29 @@ def views_of(gray: Tensor, *, flip: bool) -> tuple[Tensor, ...]:
     return (gray, gray.flip(-1)) if flip else (gray,)
 
 
+class Parts(Protocol):
+    """The two halves of a model: gray (B, 1, S, S) -> features (B, C, h, w) -> HeadOutput."""
+
+    def features(self, gray: Tensor) -> Tensor: ...
+
+    def head(self, features: Tensor) -> Any: ...
+
+
 @torch.inference_mode()
-def predict_views(model: nn.Module, gray: Tensor, *, flip: bool, machine: Machine) -> Tensor:
-    """-> (V, B, L) probabilities of the image and, with `flip`, of its mirror image."""
+def predict_views(model: Parts, gray: Tensor, *, flip: bool, machine: Machine) -> Tensor:
+    """-> (V, B, L) probabilities of the image and, with `flip`, of its mirror image.
+
+    On a CPU the head and the sigmoid see one row at a time: in a batch, vector kernels treat the last
+    elements differently, and a row's last bit depends on its place (31 of 480 rows at L = 15, B = 16).
+    """
+    rows = 1 if machine.device.type == "cpu" else len(gray)
     with machine.autocast():
-        logits = [model(view).logits for view in views_of(gray, flip=flip)]
-    return torch.stack([one.float().sigmoid() for one in logits])
+        features = [model.features(view) for view in views_of(gray, flip=flip)]
+        logits = [[model.head(part).logits for part in torch.split(view, rows)] for view in features]
+    return torch.stack([torch.cat([part.float().sigmoid() for part in view]) for view in logits])
 
 
-def predict_folds(models: Sequence[nn.Module], gray: Tensor, *, flip: bool, machine: Machine) -> Tensor:
+def predict_folds(models: Sequence[Parts], gray: Tensor, *, flip: bool, machine: Machine) -> Tensor:
     """-> (F, B, L): each fold's mean over views."""
     return torch.stack([mean(predict_views(model, gray, flip=flip, machine=machine)) for model in models])
 

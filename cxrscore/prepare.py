@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrscore.errors import UserError
+from cxrscore.images import PREPROCESSING
 from cxrscore.labels import read_labels
-from cxrscore.progress import Progress
 from cxrscore.scoring.decode import Decoded, decode_all
 from cxrscore.scoring.listing import list_images
 from cxrscore.store import StoredImage, write_quarantine, write_store
 
 if TYPE_CHECKING:
     from cxrscore.params import LabelParams, PrepareParams
+    from cxrscore.progress import Progress
 
 
 @dataclass
@@ -41,7 +42,7 @@ def prepare(
     labels: "LabelParams",
     params: "PrepareParams",
     workers: int,
-    progress: Progress,
+    progress: "Progress",
 ) -> tuple[str, ...]:
     """Replace the store at `out`; returns what to tell. Raises UserError, and then changes nothing."""
     table = read_labels(labels_csv, **labels.model_dump())
@@ -53,7 +54,8 @@ def prepare(
     progress.start("prepare", tally.total)
     with _replacing_folder(out) as folder:
         decoded = decode_all(images, table.ids, size=params.size, workers=workers)
-        write_store(folder, _readable(decoded, tally, progress), size=params.size, id_column=labels.id)
+        readable = _readable(decoded, tally, progress)
+        write_store(folder, readable, size=params.size, id_column=labels.id, preprocessing=PREPROCESSING)
         if len(tally.faults) == tally.total:
             raise UserError(f"{images}: no image can be read: {_first_ten(map(_sentence, tally.faults))}.")
         write_quarantine(folder, tally.faults, id_column=labels.id)
@@ -79,7 +81,7 @@ def _check_files(
         )
 
 
-def _readable(decoded: Iterable[Decoded], tally: Tally, progress: Progress) -> Iterator[StoredImage]:
+def _readable(decoded: Iterable[Decoded], tally: Tally, progress: "Progress") -> Iterator[StoredImage]:
     """The images for the store, in order; the others go to the tally. Raises UserError for too many."""
     for one in decoded:
         progress.advance(1, f"{len(tally.faults):,} unreadable" if tally.faults else "")
@@ -132,7 +134,12 @@ def _replacing_folder(out: Path) -> Iterator[Path]:
         yield new
         if out.exists():
             out.rename(old)
-        new.rename(out)
+        try:
+            new.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

@@ -43,7 +43,7 @@ def init_project(folder: Path, *, labels_csv: Path, images: Path, preset: str) -
         raise UserError("git was not found; DVC needs it: install git.")
     columns, notes = describe(table)
     settings = _with_columns(PRESETS / f"{preset}.yaml", columns)
-    made_here = not folder.exists()
+    made = next((path for path in [*reversed(folder.parents), folder] if not path.exists()), None)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         notes += _take_in(folder / "data", labels_csv, images, table.columns[columns["id"]])
@@ -53,7 +53,7 @@ def init_project(folder: Path, *, labels_csv: Path, images: Path, preset: str) -
         _start_dvc(folder)
         _dvc(folder, "add", "data")
     except BaseException:
-        shutil.rmtree(folder) if made_here else _empty(folder)
+        shutil.rmtree(made) if made else _empty(folder)
         raise
     return [*notes, LOCKED, "commit the project (`git add . && git commit`) before `dvc exp run`"]
 
@@ -161,8 +161,7 @@ def _with_columns(source: Path, columns: dict[str, Any]) -> str:
     try:
         settings = yaml.load(source.read_text(encoding="utf-8"))
         settings["labels"].update(columns)
-        if columns["patient"] is None:
-            settings["folds"]["method"] = "image"
+        settings["folds"]["method"] = "image" if columns["patient"] is None else "patient"
     except (KeyError, TypeError, AttributeError, YAMLError) as error:
         raise UserError(f"{source}: sections `labels` and `folds` were expected ({error}).") from error
     text = StringIO()

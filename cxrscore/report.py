@@ -18,6 +18,7 @@ from cxrscore.errors import UserError
 from cxrscore.files import write_text
 from cxrscore.layout import Layout
 
+NEAR_ZERO = 0.01  # a coupling under this moves a logit by at most 0.003 at alpha 0.3
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -34,7 +35,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
     couplings = [
         summary["learned"]["coupling"] for summary in summaries.values() if "coupling" in summary["learned"]
     ]
-    largest = float(np.abs(couplings).max()) if couplings else 0.0
+    sizes = np.abs(couplings or [[0.0]])
     if couplings:
         pictures["coupling"] = figures.coupling(list(pooled), np.mean(couplings, axis=0))
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
@@ -49,7 +50,8 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
             pooled=pooled,
             mirrored=mirrored,
             pictures=pictures,
-            largest=largest,
+            largest=float(sizes.max()),
+            near_zero=float((sizes < NEAR_ZERO).mean()),
         ),
     )
 

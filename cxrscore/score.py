@@ -13,25 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from cxrscore.checkpoint import Card, Fold, load_ensemble
+from cxrscore.checkpoint import Card, Fold
+from cxrscore.ensemble import load_ensemble
 from cxrscore.errors import Unreadable, UserError
-from cxrscore.files import check_output
 from cxrscore.images import PREPROCESSING
 from cxrscore.machine import Machine
+from cxrscore.model import CXRModel
 from cxrscore.predict import mean, pad, predict_folds
 from cxrscore.progress import Progress
 from cxrscore.scoring.decode import Decoded, decode_all
 from cxrscore.scoring.listing import Listing, list_images
-from cxrscore.submission import (
-    Template,
-    ids_of,
-    match_template,
-    read_template,
-    write_errors,
-    write_scores,
-)
+from cxrscore.scoring.output import check_output, write_errors
+from cxrscore.scoring.rows import Template, ids_of, match_template, read_template
+from cxrscore.submission import write_scores
 
 Quarantined = tuple[str, str, str, str]  # path, stage, kind, message
 
@@ -48,6 +43,7 @@ class Options:
     workers: int = 2
     overwrite: bool = False
     follow_symlinks: bool = False
+    on_error: str = "quarantine"  # fail: write nothing | fill: the prevalence of the training rows
 
 
 @dataclass(frozen=True)
@@ -89,6 +85,7 @@ def score(
     probs, quarantined = run(plan, ensemble, options, machine=machine, progress=progress)
     quarantined = [*plan.faults, *quarantined]
     scored = np.isfinite(probs).all(1)
+    _refuse_nothing(folder, scored, quarantined, on_error=options.on_error)
     outcome = Outcome(
         listed=len(plan.paths) + len(plan.faults),
         scored=int(scored.sum()),
@@ -97,14 +94,27 @@ def score(
         errors_csv=errors_csv if quarantined else None,
     )
     assert outcome.listed == outcome.scored + len(quarantined), "a file is neither scored nor quarantined"
+    if options.on_error == "fill":
+        probs[~scored] = np.mean([fold.card.prevalence for fold in ensemble], axis=0)
+    rows = scored | (options.on_error == "fill")
+    ids = [name for name, row in zip(plan.ids, rows, strict=True) if row]
+    order = [card.findings.index(name) for name in plan.columns]
+    write_scores(out_csv, plan.id_column, ids, plan.columns, probs[rows][:, order])
     if quarantined:
         write_errors(errors_csv, quarantined)
     else:
         errors_csv.unlink(missing_ok=True)  # an older run's list would speak of this one
-    ids = [name for name, done in zip(plan.ids, scored, strict=True) if done]
-    order = [card.findings.index(name) for name in plan.columns]
-    write_scores(out_csv, plan.id_column, ids, plan.columns, probs[scored][:, order])
     return outcome
+
+
+def _refuse_nothing(
+    folder: Path, scored: np.ndarray, quarantined: Sequence[Quarantined], *, on_error: str
+) -> None:
+    """Raises UserError where no table should be written: nothing was scored, or all had to be."""
+    if quarantined and (on_error == "fail" or not scored.any()):
+        first = "; ".join(f"{path} ({kind}: {message})" for path, _, kind, message in quarantined[:10])
+        remedy = "mend or remove them" if scored.any() else "is it the folder that holds the radiographs?"
+        raise UserError(f"{folder}: {len(quarantined)} files could not be scored; {remedy} First: {first}.")
 
 
 def make_plan(
@@ -135,7 +145,9 @@ def run(
     models = [fold.model for fold in ensemble]
     probs = np.full((len(plan.paths), len(card.findings)), np.nan, dtype=np.float32)
     quarantined: list[Quarantined] = []
-    decoded = decode_all(plan.root, plan.paths, size=card.size, workers=options.workers)
+    decoded = decode_all(
+        plan.root, plan.paths, size=card.size, workers=options.workers, depth=2 * options.batch_size
+    )
     for items in _chunks(decoded, options.batch_size):
         quarantined += [_row(item.path, "decode", item.fault) for item in items if item.fault is not None]
         good = [item for item in items if item.fault is None]
@@ -153,7 +165,7 @@ def run(
 
 
 def forward(
-    models: Sequence[nn.Module], items: Sequence[Decoded], *, flip: bool, batch_size: int, machine: Machine
+    models: Sequence[CXRModel], items: Sequence[Decoded], *, flip: bool, batch_size: int, machine: Machine
 ) -> np.ndarray:
     """Decoded images -> (b, L) float32. All forwards have one shape: company never changes a row's bytes."""
     pixels = [item.pixels for item in items if item.pixels is not None]

@@ -1,10 +1,12 @@
 """Prepared images on disk: written once in order, read by row.
 
 In    images in order: name, pixels (S, S) uint8, sha256 of the source bytes, source width and height.
-Out   a folder: shard-00000.npy, ... of (n, S, S) uint8 with SHARD_ROWS rows each, the last one shorter;
-      index.csv, written last, so that a folder without it is no store; quarantine.csv for the files left out.
+Out   a folder: about.json, how the pixels were made; shard-00000.npy, ... of (n, S, S) uint8 with SHARD_ROWS
+      rows each, the last one shorter; index.csv, written last, so that a folder without it is no store;
+      quarantine.csv for the files left out.
 """
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import UserError
-from cxrscore.files import Table, read_table, sha256_file, write_table
+from cxrscore.files import Table, read_table, sha256_file, write_table, write_text
 
 SHARD_ROWS = 4096
 INDEX_COLUMNS = ("sha256", "width", "height", "shard", "row")
@@ -39,6 +41,7 @@ class Store:
 
     folder: Path
     size: int
+    preprocessing: str  # the name of the rules that made the pixels
     ids: list[str]
     sha256: list[str]
     sha256_index: str  # of index.csv, which holds the sha256 of every source file: it names the whole content
@@ -57,10 +60,17 @@ class Store:
 
 
 def write_store(
-    folder: Path, images: Iterable[StoredImage], *, size: int, id_column: str, shard_rows: int = SHARD_ROWS
+    folder: Path,
+    images: Iterable[StoredImage],
+    *,
+    size: int,
+    id_column: str,
+    preprocessing: str,
+    shard_rows: int = SHARD_ROWS,
 ) -> None:
     """One pass over `images`, one image in memory at a time."""
     folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "about.json", json.dumps({"preprocessing": preprocessing}) + "\n")
     rows = _write_shards(folder, images, size=size, shard_rows=shard_rows)
     write_table(folder / "index.csv", [id_column, *INDEX_COLUMNS], rows)
 
@@ -88,12 +98,20 @@ def open_store(folder: Path) -> Store:
     return Store(
         folder=folder,
         size=size,
+        preprocessing=_preprocessing(folder / "about.json"),
         ids=index.columns[id_column],
         sha256=index.columns["sha256"],
         sha256_index=sha256_file(index_csv),
         shards=shards,
         place=place,
     )
+
+
+def _preprocessing(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["preprocessing"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: missing or damaged; {REMEDY}.") from error
 
 
 def _write_shards(

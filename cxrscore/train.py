@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cxrscore import __version__
 from cxrscore.augment import draw_warps, epoch_order, warp
@@ -27,19 +27,18 @@ from cxrscore.checkpoint import Card, load_fold, save_checkpoint
 from cxrscore.errors import UserError
 from cxrscore.files import sha256_file, write_table, write_text
 from cxrscore.fold_data import FoldData, read_fold
-from cxrscore.images import PREPROCESSING
 from cxrscore.layout import Layout
 from cxrscore.learner import Learner, lr_at
-from cxrscore.loss import build_loss, positive_weights
+from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.metrics import auc_by_finding, macro
 from cxrscore.model import CXRModel, build_model, parameter_count
 from cxrscore.predict import mean, pad, predict_views
-from cxrscore.progress import Progress
 from cxrscore.submission import write_scores
 
 if TYPE_CHECKING:
     from cxrscore.params import LabelParams, TrainParams
+    from cxrscore.progress import Progress
 
 CALMER = "lower train.lr, or use --dtype fp32"
 SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
@@ -53,7 +52,7 @@ def train_fold(
     labels: "LabelParams",
     params: "TrainParams",
     machine: Machine,
-    progress: Progress,
+    progress: "Progress",
 ) -> None:
     data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=labels, machine=machine)
     _check(data, fold, params)
@@ -71,8 +70,10 @@ def train_fold(
         "folds": sha256_file(layout.folds),
         "images": data.store.sha256_index,
     }
-    card = _card(data, fold, params, best=best, sha256=facts, id_column=labels.id)
-    save_checkpoint(layout.checkpoint(fold), learner.ema.module, card)
+    if params.init not in ("none", "imagenet"):
+        facts["init"] = sha256_file(Path(params.init))
+    card = _card(data, fold, labels, params, best=best, sha256=facts)
+    save_checkpoint(layout.checkpoint(fold), learner.averaged, card)
     _write_history(layout, fold, history, learner, card)
     _write_scores(
         layout, fold, data, machine=machine, batch_size=2 * params.batch_size, expected=card.macro_auc
@@ -94,17 +95,14 @@ def _check(data: FoldData, fold: int, params: "TrainParams") -> None:
 
 
 def fit(
-    model: CXRModel, data: FoldData, params: "TrainParams", *, machine: Machine, progress: Progress
+    model: CXRModel, data: FoldData, params: "TrainParams", *, machine: Machine, progress: "Progress"
 ) -> tuple[dict[str, Any], list[dict[str, Any]], Learner]:
     """-> the best epoch's row, all epochs' rows, and the learner whose average holds the best epoch's
     weights.
     """
-    y, mask = data.truth(data.train)
-    settings = params.loss.model_dump()
-    pos_weight = positive_weights(y, mask, most=settings.pop("max_pos_weight", 1.0)).to(machine.device)
     learner = Learner(
         model,
-        build_loss(**settings, pos_weight=pos_weight),
+        build_loss(*data.truth(data.train), device=machine.device, **params.loss.model_dump()),
         machine,
         lr=params.lr,
         weight_decay=params.weight_decay,
@@ -113,11 +111,11 @@ def fit(
     )
     history: list[dict[str, Any]] = []
     best: dict[str, Any] = {"macro_auc": -1.0, "epoch": 0}
-    best_weights = learner.ema.module.state_dict()
+    best_weights = copy.deepcopy(learner.averaged.state_dict())
     for epoch in range(params.epochs):
         losses = _train_epoch(learner, data, params, epoch, progress)
         scores = predict_rows(
-            learner.ema.module, data, batch_size=2 * params.batch_size, flip=False, machine=machine
+            learner.averaged, data, batch_size=2 * params.batch_size, flip=False, machine=machine
         )
         if not np.isfinite(scores).all():
             raise UserError(f"train: the scores after epoch {epoch} are not finite; {CALMER}.")
@@ -128,21 +126,21 @@ def fit(
             "macro_auc": macro(areas),
             "skipped": learner.skipped,
         }
-        history.append(row | _sparsity(learner.ema.module))
+        history.append(row | _sparsity(learner.averaged))
         progress.say(
             f"epoch {epoch}: train loss {row['train_loss']:.4f}, validation macro-AUC {row['macro_auc']:.4f}"
         )
         if row["macro_auc"] > best["macro_auc"]:
-            best, best_weights = row, copy.deepcopy(learner.ema.module.state_dict())
+            best, best_weights = row, copy.deepcopy(learner.averaged.state_dict())
         elif epoch - best["epoch"] >= params.patience:
             progress.say(f"no better epoch for {params.patience}: stopped early")
             break
-    learner.ema.module.load_state_dict(best_weights)
+    learner.averaged.load_state_dict(best_weights)
     return best, history, learner
 
 
 def _train_epoch(
-    learner: Learner, data: FoldData, params: "TrainParams", epoch: int, progress: Progress
+    learner: Learner, data: FoldData, params: "TrainParams", epoch: int, progress: "Progress"
 ) -> list[float]:
     """One pass -> the finite losses, one a step."""
     order = epoch_order(data.train, seed=params.seed, epoch=epoch)
@@ -185,7 +183,7 @@ def _batches(
 
 
 def predict_rows(
-    model: nn.Module, data: FoldData, *, batch_size: int, flip: bool, machine: Machine
+    model: CXRModel, data: FoldData, *, batch_size: int, flip: bool, machine: Machine
 ) -> np.ndarray:
     """The validation rows -> (V, n_val, L) probabilities, in batches of one shape."""
     model.eval()
@@ -198,8 +196,8 @@ def predict_rows(
     return torch.cat(parts, dim=1).numpy()
 
 
-def _sparsity(model: nn.Module) -> dict[str, float]:
-    learned = model.head.learned()  # type: ignore[operator, union-attr]
+def _sparsity(model: CXRModel) -> dict[str, float]:
+    learned = model.head.learned()
     if "coupling" not in learned or len(learned["coupling"]) < 2:
         return {}
     A = learned["coupling"].abs()
@@ -213,27 +211,27 @@ def _sparsity(model: nn.Module) -> dict[str, float]:
 def _card(
     data: FoldData,
     fold: int,
+    labels: "LabelParams",
     params: "TrainParams",
     *,
     best: dict[str, Any],
     sha256: dict[str, str],
-    id_column: str,
 ) -> Card:
     y, mask = data.truth(data.train)
     prevalence = (y * mask).sum(0) / np.maximum(mask.sum(0), 1)
     return Card(
         findings=list(data.findings),
-        id_column=id_column,
+        id_column=labels.id,
         backbone=params.backbone,
         head=params.head.model_dump(),
         size=data.store.size,
-        preprocessing=PREPROCESSING,
+        preprocessing=data.store.preprocessing,
         fold=fold,
         k=data.k,
         epoch=best["epoch"],
         macro_auc=best["macro_auc"],
         prevalence=[round(float(share), 6) for share in prevalence],
-        params=params.model_dump(),
+        params={"labels": labels.model_dump(), "train": params.model_dump()},
         sha256=sha256,
         versions={"cxrscore": __version__, "torch": version("torch"), "timm": version("timm")},
     )
@@ -247,7 +245,7 @@ def _write_history(
     )
     learned = {
         name: matrix.cpu().double().numpy().round(6).tolist()
-        for name, matrix in learner.ema.module.head.learned().items()
+        for name, matrix in learner.averaged.head.learned().items()
     }
     summary = {
         "epoch": card.epoch,

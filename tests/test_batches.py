@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> Store:
         for i in range(11):
             yield StoredImage(f"{i}.png", np.full((4, 4), i, np.uint8), f"{i:064}", 4, 4)
 
-    write_store(tmp_path, images(), size=4, id_column="Image_name", shard_rows=3)
+    write_store(tmp_path, images(), size=4, id_column="Image_name", preprocessing="v1", shard_rows=3)
     return open_store(tmp_path)
 
 

@@ -10,7 +10,8 @@ import torch
 from conftest import COUPLING, TINY
 from safetensors.torch import save_file
 
-from cxrscore.checkpoint import SCHEMA, Card, load_ensemble, load_fold, read_card, save_checkpoint
+from cxrscore.checkpoint import SCHEMA, Card, load_fold, read_card, save_checkpoint
+from cxrscore.ensemble import load_ensemble
 from cxrscore.errors import UserError
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import CXRModel, build_model

@@ -51,7 +51,7 @@ def a_project(root: Path, **other: str) -> tuple[Path, Layout]:
 
 def measure(root: Path, **other: str) -> dict[str, Any]:
     labels_csv, layout = a_project(root, **other)
-    return evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
+    return evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])[0]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -180,8 +180,10 @@ def test_a_fold_without_its_table_is_named(tmp_path: Path) -> None:
 
 def test_a_score_table_is_measured_on_its_rows_and_the_others_are_counted(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
-    metrics, unscored = evaluate_table(layout.scores(0, flip=False), labels_csv, labels=LABELS)
-    assert (metrics["images"], unscored, metrics["auc"]) == (3, 2, {"Edema": 0.5})
+    metrics, notes = evaluate_table(layout.scores(0, flip=False), labels_csv, labels=LABELS)
+    assert (metrics["images"], metrics["auc"]) == (3, {"Edema": 0.5})
+    assert "2 of 5 labelled images have no score" in notes
+    assert any(note.startswith("no AUC, one class alone is present: ") for note in notes)
 
 
 def test_a_score_table_brings_its_own_findings_in_its_own_order(tmp_path: Path) -> None:

@@ -63,13 +63,44 @@ def test_permuting_findings_permutes_logits() -> None:
     assert torch.allclose(other(features()).logits, head(features()).logits[:, order], atol=1e-6)
 
 
-def test_prox_is_a_soft_threshold_and_replaces_the_penalty() -> None:
-    head = coupled(prox=True, l1=0.5)
-    assert head(features()).losses == {}
-    head.after_step(0.2)  # threshold 0.2 * lr_scale 2 * 0.5
-    assert torch.allclose(
-        head.coupling().detach(), torch.tensor([[0.0, 0.3, 0.0], [0.0, 0.0, 0.8], [0.1, 0.0, 0.0]]), atol=1e-6
-    )
+def fit(head: torch.nn.Module, target: torch.Tensor, steps: int = 300) -> torch.Tensor:
+    """A after training it alone toward fixed logits."""
+    optimizer = torch.optim.AdamW(head.own_groups(1e-2))
+    for _ in range(steps):
+        output = head(features())
+        loss = (output.logits - target).square().mean() + sum(output.losses.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        head.after_step(optimizer)
+    return head.coupling().detach()
+
+
+def test_prox_gives_exact_zeros_where_a_penalty_does_not() -> None:
+    settings = SETTINGS["coupling"] | {"l1": 0.02, "lr_scale": 1.0}
+    torch_rng = torch.Generator().manual_seed(0)
+    found = {}
+    for prox in (False, True):
+        head = build_head("coupling", findings=L, channels=C, **settings | {"prox": prox})
+        with torch.no_grad():
+            head.classifier.weight.copy_(torch.randn(L, C, generator=torch_rng.manual_seed(0)))
+            head.classifier.bias.zero_()
+            z = head.classifier(features().mean((2, 3)))
+            target = z + 0.02 * torch.randn(
+                z.shape, generator=torch_rng
+            )  # noise for all other entries to fit
+            target[:, 2] += 0.3 * 3.0 * z[:, 0].sigmoid()  # only finding 0 pushes finding 2
+        found[prox] = fit(head, target)
+    edge = torch.zeros(L, L, dtype=torch.bool)
+    edge[0, 2] = True
+    rest = ~edge & ~torch.eye(L, dtype=torch.bool)
+    assert found[True][0, 2] > 1
+    assert (found[True][rest] == 0).sum() >= 4
+    assert (found[False][rest] == 0).sum() == 0
+
+
+def test_with_prox_the_penalty_is_not_also_in_the_loss() -> None:
+    assert coupled(prox=True)(features()).losses == {}
 
 
 def test_couplings_have_their_own_rate_and_no_weight_decay() -> None:

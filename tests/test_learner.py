@@ -1,19 +1,18 @@
 """One training step: the schedule, the average, clipping, and steps that must not count."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from cxrscore.learner import Learner, lr_at
-from cxrscore.loss import build_loss
+from cxrscore.loss import asymmetric_loss
 from cxrscore.machine import Machine
 from cxrscore.model import CXRModel
 
-LOSS = build_loss(
-    "asl", label_smoothing=0.0, pos_weight=torch.ones(3), gamma_neg=4.0, gamma_pos=0.0, clip=0.05
-)
+LOSS = partial(asymmetric_loss, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)
 SETTINGS = {"lr": 1e-3, "weight_decay": 1e-4, "clip_norm": 1.0, "ema_decay": 0.9}
 
 
@@ -60,15 +59,42 @@ def test_gradients_are_clipped_to_the_norm(
     assert norms == [pytest.approx(1.0, rel=1e-4)]
 
 
-def test_a_loss_that_is_not_finite_changes_no_weight_and_is_counted(
-    tiny_model: CXRModel, cpu: Machine
+def state(learner: Learner) -> list[torch.Tensor]:
+    """Weights and batch-norm statistics of the model and of its average."""
+    modules = (learner.model, learner.averaged)
+    return [tensor.clone() for module in modules for tensor in module.state_dict().values()]
+
+
+def explode(logits: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """A finite loss with gradients that are not: the slope of a root at 0."""
+    return (logits * 0).sqrt().sum() + LOSS(logits, y, mask)
+
+
+@pytest.mark.parametrize("fault", ["pixel", "loss", "gradient"])
+def test_what_is_not_finite_changes_nothing_and_is_counted(
+    tiny_model: CXRModel, cpu: Machine, fault: str
 ) -> None:
-    learner = Learner(tiny_model, lambda *args: LOSS(*args) * float("nan"), cpu, **SETTINGS)
-    before = {name: p.detach().clone() for name, p in tiny_model.named_parameters()}
-    assert math.isnan(learner.step(*batch(), lr=1e-3, keys=(0,)))
-    assert (learner.skipped, learner.steps) == (1, 0)
-    assert all(torch.equal(before[name], p) for name, p in tiny_model.named_parameters())
-    assert all(torch.equal(before[name], p) for name, p in learner.ema.module.named_parameters())
+    losses = {"pixel": LOSS, "loss": lambda *args: LOSS(*args) * math.nan, "gradient": explode}
+    learner = Learner(tiny_model, losses[fault], cpu, **SETTINGS)
+    gray, y, mask = batch()
+    if fault == "pixel":
+        gray[1, 0, 3, 3] = math.inf
+    before = state(learner)
+    loss = learner.step(gray, y, mask, lr=1e-3, keys=(0,))
+    assert math.isfinite(loss) == (fault == "gradient")
+    assert (learner.skipped, learner.skipped_in_a_row, learner.steps) == (1, 1, 0)
+    assert all(torch.equal(a, b) for a, b in zip(before, state(learner), strict=True))
+
+
+def test_a_step_that_fp16_refuses_is_skipped_until_the_scale_fits(tiny_model: CXRModel) -> None:
+    machine = Machine(torch.device("cpu"), torch.float16)
+    learner = Learner(tiny_model, lambda *args: 1e3 * LOSS(*args), machine, **SETTINGS)
+    for step in range(40):
+        learner.step(*batch(), lr=1e-4, keys=(step,))
+    assert learner.skipped > 0
+    assert learner.steps > 0
+    assert learner.steps + learner.skipped == 40
+    assert all(p.isfinite().all() for p in learner.averaged.parameters())
 
 
 def test_the_couplings_move_at_their_own_rate_without_decay(tiny_model: CXRModel, cpu: Machine) -> None:

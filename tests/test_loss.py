@@ -62,8 +62,11 @@ def test_half_precision_logits_at_the_extremes_stay_finite() -> None:
 
 @pytest.mark.parametrize("kind", ["asl", "bce"])
 def test_masked_entries_influence_nothing(kind: str) -> None:
-    settings = {"gamma_neg": 4.0, "gamma_pos": 0.0, "clip": 0.05} if kind == "asl" else {}
-    loss = build_loss(kind, label_smoothing=0.1, pos_weight=torch.ones(2), **settings)
+    settings = (
+        {"gamma_neg": 4.0, "gamma_pos": 0.0, "clip": 0.05} if kind == "asl" else {"max_pos_weight": 10.0}
+    )
+    y, known = Y.numpy(), ALL.numpy()
+    loss = build_loss(y, known, kind=kind, label_smoothing=0.1, device=torch.device("cpu"), **settings)
     mask = torch.tensor([[True, False], [True, True], [False, True]])
     other = torch.where(mask, LOGITS, torch.tensor(float("nan")))
     assert loss(LOGITS, Y, mask) == loss(other, torch.where(mask, Y, 1 - Y), mask)

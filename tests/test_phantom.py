@@ -1,6 +1,7 @@
 """Synthetic radiographs: a cohort like the real table, files that depend on their name, visible signs."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from cxrscore.errors import UserError
 from cxrscore.phantom import COLUMNS, contact_sheet, make_phantoms
-from cxrscore.phantom.anatomy import draw_build, draw_pose
+from cxrscore.phantom.anatomy import Build, draw_build, draw_pose
 from cxrscore.phantom.cohort import (
     CORRELATION,
     FINDINGS,
@@ -22,7 +23,7 @@ from cxrscore.phantom.cohort import (
     tetrachoric,
 )
 from cxrscore.phantom.findings import Sign
-from cxrscore.phantom.picture import encode, expose, picture
+from cxrscore.phantom.picture import build_of, encode, expose, picture
 
 SIGNS = [finding for finding in FINDINGS if finding != "No Finding"]
 
@@ -65,6 +66,21 @@ def test_the_correlation_behind_two_even_coins_is_the_known_sine() -> None:
     """For shares of one half, phi = 2/pi arcsin(rho): Sheppard 1899."""
     phi, half = np.array([-0.5, 0.0, 0.2, 0.6]), np.full(4, 0.5)
     np.testing.assert_allclose(tetrachoric(phi, half, half), np.sin(np.pi / 2 * phi), atol=1e-6)
+
+
+def test_a_body_tells_nothing_of_the_labels() -> None:
+    studies = draw_cohort(0, images=9000, test_share=0.2)
+    patients = {study.patient: study for study in studies}.values()
+    bodies = np.array([list(numbers(build_of(study, seed=0))) for study in patients])
+    bodies = bodies[:, bodies.std(0) > 0]  # what disease alone changes is not drawn yet
+    truth = np.array([study.y for study in patients], dtype=float)
+    together = np.corrcoef(bodies.T, truth.T)[: bodies.shape[1], bodies.shape[1] :]
+    assert len(bodies) > 2000
+    assert np.abs(together).max() < 0.08  # chance alone gives 0.02 a pair
+
+
+def numbers(build: Build) -> list[float]:
+    return [value for value in dataclasses.astuple(build) if isinstance(value, float)]
 
 
 def test_no_finding_means_no_pathology(labels: NDArray[np.int8]) -> None:

@@ -242,3 +242,29 @@ def test_a_table_describes_itself(
     (tmp_path / "labels.csv").write_text(f"{header}\n{row}\n")
     settings, _ = describe(read_table(tmp_path / "labels.csv"))
     assert tuple(settings.values()) == expected
+
+
+def test_a_failed_init_leaves_no_parent_folder_behind(phantoms: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError):
+        init_project(
+            tmp_path / "a" / "b", labels_csv=phantoms / "labels.csv", images=tmp_path / "none", preset="demo"
+        )
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_column_that_cannot_be_a_finding_is_named_with_its_odd_cell(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("Image_name,Edema,Fracture,comment\na.jpg,0,1 ,\nb.jpg,1,0,\n")
+    settings, notes = describe(read_table(tmp_path / "l.csv"))
+    assert settings["findings"] == ["Edema"]
+    assert "no finding, left out: 'Fracture' holds '1 ' on line 2" in notes
+    assert "no finding, left out: 'comment' is blank throughout" in notes
+
+
+def test_an_interrupted_data_use_is_noticed_and_nothing_moves(phantoms: Path, tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text((PRESETS / "demo.yaml").read_text())
+    (tmp_path / ".data.old").mkdir()
+    with pytest.raises(UserError, match="left by an interrupted call"):
+        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".data.old", "dvc.yaml", "params.yaml"]

@@ -154,3 +154,15 @@ def test_names_are_escaped_in_pictures() -> None:
     ):
         assert "<script" not in svg
         assert {*names} <= {*texts(svg)}
+
+
+def test_one_finding_has_its_picture() -> None:
+    assert "Enlarged" in figures.auc_by_finding(["Enlarged Cardiomediastinum"], [0.7], {"0": [0.6]})
+
+
+def test_an_area_far_below_chance_is_in_the_picture() -> None:
+    low, high = (
+        figures.auc_by_finding(["a", "b"], [value, 0.9], {"0": [value, 0.9]}) for value in (0.1, 0.45)
+    )
+    assert ">0.1<" in low or ">0.2<" in low
+    assert ">0.2<" not in high

@@ -132,14 +132,38 @@ def test_a_run_without_faults_takes_away_the_last_runs_list_of_them(
     assert not (tmp_path / "sub.csv.errors.csv").exists()
 
 
-def test_a_folder_of_bad_files_gives_a_table_without_rows(
+def test_a_folder_of_bad_files_is_the_wrong_folder_and_gives_no_table(
     project: Project, folder: Path, tmp_path: Path
 ) -> None:
     for path in folder.iterdir():
         path.write_bytes(b"")
-    outcome = run(folder, tmp_path / "sub.csv", project.layout.models)
-    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (8, 0, 8)
-    assert ids(tmp_path / "sub.csv") == []
+    with pytest.raises(UserError, match=r"8 files could not be scored.*EMPTY_FILE"):
+        run(folder, tmp_path / "sub.csv", project.layout.models)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_asked_to_fail_a_run_with_a_bad_file_writes_nothing(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    spoil(folder)
+    with pytest.raises(UserError, match=r"3 files could not be scored; mend or remove them"):
+        run(folder, tmp_path / "sub.csv", project.layout.models, on_error="fail")
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_asked_to_fill_a_bad_file_gets_the_training_prevalences_and_is_named_all_the_same(
+    project: Project, folder: Path, tmp_path: Path, cpu: Machine
+) -> None:
+    run(folder, tmp_path / "clean.csv", project.layout.models)
+    kinds = spoil(folder)
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, on_error="fill")
+    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (11, 8, 3)
+    written, clean = cells(tmp_path / "sub.csv"), cells(tmp_path / "clean.csv")
+    assert {key: written[key] for key in clean} == clean
+    folds = [load_fold(project.layout.checkpoint(k), cpu).card.prevalence for k in (0, 1)]
+    for name in kinds:
+        filled = [float(written[name, finding]) for finding in project.params.labels.findings]
+        assert filled == pytest.approx(np.mean(folds, axis=0), abs=1e-6)
 
 
 def test_a_templates_rows_order_and_columns_are_kept(project: Project, folder: Path, tmp_path: Path) -> None:
@@ -183,14 +207,17 @@ def test_the_bytes_are_the_same_for_any_number_of_workers(
     assert errors[0] == errors[1] == errors[2]
 
 
+@pytest.mark.parametrize("batch_size", [3, 5, 8, 16])
 @pytest.mark.parametrize("kept", [slice(0, 1), slice(7, 30), slice(None, None, 3)])
-def test_company_never_changes_a_row(project: Project, many: Path, tmp_path: Path, kept: slice) -> None:
-    run(many, tmp_path / "all.csv", project.layout.models)
+def test_company_never_changes_a_row(
+    project: Project, many: Path, tmp_path: Path, kept: slice, batch_size: int
+) -> None:
+    run(many, tmp_path / "all.csv", project.layout.models, batch_size=batch_size)
     header, *rows = (tmp_path / "all.csv").read_text().splitlines()
     files = sorted(many.iterdir())
     for path in set(files) - set(files[kept]):
         path.unlink()
-    run(many, tmp_path / "some.csv", project.layout.models)
+    run(many, tmp_path / "some.csv", project.layout.models, batch_size=batch_size)
     assert (tmp_path / "some.csv").read_text().splitlines() == [header, *rows[kept]]
 
 

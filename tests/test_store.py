@@ -16,7 +16,9 @@ def some_images(n: int, size: int = 8) -> list[StoredImage]:
 
 
 def a_store(folder: Path, n: int = 7) -> Path:
-    write_store(folder, iter(some_images(n)), size=8, id_column="Image_name", shard_rows=3)
+    write_store(
+        folder, iter(some_images(n)), size=8, id_column="Image_name", preprocessing="v1", shard_rows=3
+    )
     return folder
 
 
@@ -47,7 +49,7 @@ def test_a_full_last_shard_leaves_no_empty_one_behind(tmp_path: Path) -> None:
 
 
 def test_a_shard_is_as_large_on_disk_as_its_rows_say(tmp_path: Path) -> None:
-    write_store(tmp_path, some_images(5), size=8, id_column="id")
+    write_store(tmp_path, some_images(5), size=8, id_column="id", preprocessing="v1")
     np.save(tmp_path / "plain.npy", np.stack([image.pixels for image in some_images(5)]))
     assert (tmp_path / "shard-00000.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
 
@@ -60,7 +62,7 @@ def test_images_are_drawn_one_at_a_time(tmp_path: Path) -> None:
             yield image
             sizes.append(sum(path.stat().st_size for path in tmp_path.glob("*.npy")))
 
-    write_store(tmp_path, images(), size=8, id_column="id", shard_rows=3)
+    write_store(tmp_path, images(), size=8, id_column="id", preprocessing="v1", shard_rows=3)
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]  # the disk fills while images are still to come
 
 
@@ -95,7 +97,7 @@ def test_a_store_that_was_interrupted_has_no_index(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_store(tmp_path, images(), size=8, id_column="id")
+        write_store(tmp_path, images(), size=8, id_column="id", preprocessing="v1")
     with pytest.raises(UserError, match="no prepared images here"):
         open_store(tmp_path)
 

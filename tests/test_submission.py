@@ -10,15 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrscore.errors import UserError
-from cxrscore.submission import (
-    formula_notes,
-    ids_of,
-    match_template,
-    read_scores,
-    read_template,
-    write_errors,
-    write_scores,
-)
+from cxrscore.scoring.output import write_errors
+from cxrscore.scoring.rows import formula_notes, ids_of, match_template, read_template
+from cxrscore.submission import read_scores, write_scores
 
 FINDINGS = ["Edema", "No Finding", "Pleural Effusion"]
 

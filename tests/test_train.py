@@ -194,7 +194,8 @@ def test_the_card_names_the_very_data_it_was_trained_on(project: Project) -> Non
         name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
     }
     assert (card.fold, card.k, card.size) == (1, 2, 32)
-    assert card.params == project.params.train.model_dump()
+    params = project.params
+    assert card.params == {"labels": params.labels.model_dump(), "train": params.train.model_dump()}
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ def describe(table: Table) -> tuple[dict[str, Any], list[str]]:
         raise UserError(f"{table.path}: no column holds only 0, 1, -1 and blanks: {found}.")
     notes = [f"{len(findings)} findings: {', '.join(findings)}"]
     notes += [f"no finding, left out: {why}" for why in left_out]
+    blanks = sum(table.columns[name].count("") for name in findings)
+    if blanks:
+        notes.append(f"{blanks:,} labels are blank; labels.blank in params.yaml says what that means")
     if patient is None:
         notes.append("no patient column, such as Patient_ID: folds are by image, and a patient's images leak")
     return _settings("table", id_column, patient, study, findings), notes

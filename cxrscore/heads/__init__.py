@@ -1,6 +1,6 @@
 """Label heads: a backbone's last feature map -> logits. One file and one line here adds a head.
 
-In    features (B, C, h, w); in training also the targets.
+In    features (B, C, h, w).
 Out   HeadOutput: logits (B, L), and what a head adds to the training loss.
 """
 

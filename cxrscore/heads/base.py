@@ -5,6 +5,7 @@ defaults.
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -23,8 +24,8 @@ class Head(nn.Module):
         """Optimizer groups for parameters that the common group (one rate, weight decay) must not hold."""
         return []
 
-    def after_step(self, lr: float) -> None:
-        """Called after each optimizer step, with the step's learning rate."""
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Called after each step of the optimizer that holds this head's parameters."""
 
     def learned(self) -> dict[str, Tensor]:
         """What the head learned about findings among themselves, for reports: name -> matrix."""

@@ -17,10 +17,12 @@ from cxrscore.heads.base import Head, HeadOutput
 
 
 class Coupling(Head):
-    """`prox`: subgradients under AdamW never give exact zeros, so the L1 term can be a soft threshold after
-    each step instead: A <- sign(A) * max(|A| - lr * l1, 0), the proximal map of a plain gradient step
-    (AdamW's preconditioner is left out of it). `lr_scale`: A's learning rate over the common one. Weight
-    decay never touches A.
+    """`prox`: subgradients under AdamW never give exact zeros, so the L1 term can be the proximal map of each
+    step instead: A <- sign(A) * max(|A| - lr * l1 / (sqrt(v) + eps), 0), with AdamW's own second moment v as
+    the metric of the step (a threshold of lr * l1 alone is a thousandth of the step, and changes nothing).
+    Source: Yun, Lozano & Yang, "Adaptive proximal gradient methods for structured neural networks", 2021.
+    The moving average of A is a mean of sparse matrices: its small entries are small, not zero.
+    `lr_scale`: A's learning rate over the common one. Weight decay never touches A.
     """
 
     def __init__(
@@ -61,10 +63,14 @@ class Coupling(Head):
         ]
 
     @torch.no_grad()
-    def after_step(self, lr: float) -> None:
-        if self.prox:
-            threshold = lr * self.lr_scale * self.l1
-            self.A.copy_(self.A.sign() * (self.A.abs() - threshold).clamp(min=0))
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if not self.prox or self.A not in optimizer.state:
+            return
+        group = next(group for group in optimizer.param_groups if any(p is self.A for p in group["params"]))
+        state = optimizer.state[self.A]
+        second_moment = state["exp_avg_sq"] / (1 - group["betas"][1] ** float(state["step"]))
+        threshold = group["lr"] * self.l1 / (second_moment.sqrt() + group["eps"])
+        self.A.copy_(self.A.sign() * (self.A.abs() - threshold).clamp(min=0))
 
     def learned(self) -> dict[str, Tensor]:
         return {"coupling": self.coupling().detach()}

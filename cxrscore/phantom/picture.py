@@ -28,9 +28,14 @@ def picture(study: Study, image: int, *, size: int, seed: int) -> NDArray[np.uin
         for finding, place, present in zip(FINDINGS, places, study.y, strict=True)
         if present
     }
-    build = draw_build(stream(seed, study.patient), study.sex, study.age)
+    build = build_of(study, seed=seed)
     position = study.positions[image - 1]
     return expose(build, draw_pose(rng, position), position, signs, size=size, rng=rng)
+
+
+def build_of(study: Study, *, seed: int) -> Build:
+    """The patient's body, from a child of the stream that drew the labels: it tells nothing of them."""
+    return draw_build(stream(seed, study.patient).spawn(1)[0], study.sex, study.age)
 
 
 def _conspicuity(rng: np.random.Generator) -> float:

@@ -1,0 +1,68 @@
+"""The fold checkpoints of a folder -> the ensemble that scores: complete, of one training, in fold order.
+
+In    a folder of .safetensors files, perhaps the folds to use.
+Out   loaded folds; UserError for a missing fold, the same file twice, or folds of different trainings.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cxrscore.checkpoint import Card, Fold, load_fold, read_card
+from cxrscore.errors import UserError
+from cxrscore.machine import Machine
+
+AGREE = ("findings", "id_column", "size", "preprocessing", "k", "backbone", "head", "params", "sha256")
+
+
+def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None = None) -> list[Fold]:
+    """The fold checkpoints of a folder, in fold order: all k of them, or exactly those named in `folds`.
+
+    Raises UserError for a missing fold, the same file twice, or folds that do not score the same thing in the
+    same way.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise UserError(
+            f"{folder}: no checkpoints (*.safetensors) there; train some with `dvc repro`, or name --models."
+        )
+    cards = {path: read_card(path) for path in paths}
+    if folds is not None:
+        cards = {path: card for path, card in cards.items() if card.fold in folds}
+    paths = sorted(cards, key=lambda path: cards[path].fold)
+    _refuse_incomplete(folder, [cards[path] for path in paths], folds)
+    _refuse_mixture(cards, paths)
+    loaded = [load_fold(path, machine) for path in paths]
+    _refuse_twins(loaded)
+    return loaded
+
+
+def _refuse_incomplete(folder: Path, cards: Sequence[Card], folds: Sequence[int] | None) -> None:
+    found = [card.fold for card in cards]
+    wanted = sorted(folds) if folds is not None else list(range(cards[0].k))
+    if found != wanted:
+        raise UserError(
+            f"{folder}: folds {found} are there, {wanted} are needed; train the missing ones, "
+            "or name those to use with --folds."
+        )
+
+
+def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
+    """Folds of one ensemble agree on what they score, what they see, and the data and settings behind."""
+    first, *others = paths
+    for other in others:
+        for name in AGREE:
+            mine, theirs = getattr(cards[first], name), getattr(cards[other], name)
+            if mine != theirs:
+                raise UserError(
+                    f"{other}: {name} is {theirs}, but {mine} in {first}; one ensemble needs one training."
+                )
+
+
+def _refuse_twins(loaded: Sequence[Fold]) -> None:
+    seen: dict[str, Path] = {}
+    for fold in loaded:
+        if fold.file_sha256 in seen:
+            raise UserError(
+                f"{fold.path}: the same file as {seen[fold.file_sha256]}; each fold is another model."
+            )
+        seen[fold.file_sha256] = fold.path

@@ -1,0 +1,127 @@
+"""Which file becomes which row: ids from paths, and the rows and columns that a template wants.
+
+In    relative paths; a template, as a competition's sample submission is.
+Out   ids, positions, notes. Names stay byte for byte what they are.
+"""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cxrscore.errors import UserError
+from cxrscore.files import nearest, read_table
+from cxrscore.scoring.output import FORMULA
+from cxrscore.submission import unique_ids
+
+ID_OF: dict[str, Callable[[str], str]] = {
+    "relpath": str,
+    "name": lambda path: PurePosixPath(path).name,
+    "stem": lambda path: PurePosixPath(path).stem,
+}
+
+
+@dataclass(frozen=True)
+class Template:
+    """The rows and columns that a competition wants, in its order. `columns` are without the id column."""
+
+    path: Path
+    id_column: str
+    ids: list[str]
+    columns: list[str]
+
+
+def read_template(path: Path) -> Template:
+    """Its values are not looked at. Raises UserError where an id comes twice."""
+    table = read_table(path)
+    id_column, *columns = table.columns
+    return Template(path, id_column, unique_ids(table, id_column), columns)
+
+
+def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
+    """Relative paths -> ids: `relpath`, `name` or `stem`. Raises UserError where two files get one id.
+
+    What a table or a spreadsheet may make of them is added to `notes`.
+    """
+    plain = [ID_OF[kind](path) for path in paths]
+    ids = [_writable(name) for name in plain]
+    escaped = sum(a != b for a, b in zip(plain, ids, strict=True))
+    if escaped:
+        notes.append(f"{escaped} file names are not UTF-8; their odd bytes are written as %XX")
+    notes += formula_notes(ids)
+    counts = Counter(ids)
+    clashes = [f"{path!r} ({name!r})" for path, name in zip(paths, ids, strict=True) if counts[name] > 1]
+    if clashes:
+        raise UserError(f"{len(clashes)} files share an id ({kind}): {_some(clashes)}; use --id relpath.")
+    return ids
+
+
+def _writable(name: str) -> str:
+    """A name as a UTF-8 table can hold it: where bytes of it are not UTF-8, those and % become %XX."""
+    odd = [char for char in name if "\udc80" <= char <= "\udcff"]
+    if not odd:
+        return name
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if c in odd else "%25" if c == "%" else c for c in name)
+
+
+def match_template(
+    template: Template, ids: Sequence[str], findings: Sequence[str], *, notes: list[str]
+) -> list[int]:
+    """For each row of the template, the position of its file in `ids`. What was noticed is added to `notes`.
+
+    Raises UserError where the columns are not `findings`, in any order, or a row has no file.
+    """
+    _check_columns(template, findings)
+    position = {name: i for i, name in enumerate(ids)}
+    composed = _unique_when_composed(ids)
+    chosen, missing, respelled = [], [], 0
+    for name in template.ids:
+        at = position.get(name)
+        if at is None:
+            at = composed.get(unicodedata.normalize("NFC", name))
+            respelled += at is not None
+        if at is None:
+            missing.append(repr(name))
+        else:
+            chosen.append(at)
+    if missing:
+        there = f"; the files are named like {ids[0]!r}" if ids else ""
+        raise UserError(
+            f"{template.path}: {len(missing)} ids have no file: {_some(missing)}{there} (see --id)."
+        )
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"{template.path}: two ids differ in Unicode form alone and mean one file; keep one.")
+    if respelled:
+        notes.append(f"{respelled} ids of {template.path} match a file in another Unicode form (NFC, NFD)")
+    if len(ids) > len(chosen):
+        notes.append(f"{len(ids) - len(chosen)} files are not in {template.path} and are left out")
+    return chosen
+
+
+def formula_notes(ids: Iterable[str]) -> list[str]:
+    """A note where a spreadsheet would run ids as formulas: they are written as they are all the same."""
+    count = sum(name.startswith(FORMULA) for name in ids)
+    return [f"{count} ids begin like a formula; open the table in a spreadsheet with care"] if count else []
+
+
+def _check_columns(template: Template, findings: Sequence[str]) -> None:
+    missing = [name for name in findings if name not in template.columns]
+    extra = [name for name in template.columns if name not in findings]
+    if not missing and not extra:
+        return
+    sentences = [f"no column {name!r} ({nearest(name, template.columns)})" for name in missing]
+    sentences += [f"column {name!r} is no finding of this checkpoint" for name in extra]
+    raise UserError(f"{template.path}:1: {'; '.join(sentences)}. Scored are {', '.join(findings)}.")
+
+
+def _unique_when_composed(ids: Sequence[str]) -> dict[str, int]:
+    """NFC form -> position, for the forms that mean one file: macOS stores NFD, tables hold NFC."""
+    positions = defaultdict(list)
+    for i, name in enumerate(ids):
+        positions[unicodedata.normalize("NFC", name)].append(i)
+    return {name: found[0] for name, found in positions.items() if len(found) == 1}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
