@@ -175,11 +175,13 @@ def test_ids_are_text_so_that_001_and_1_are_two_images(tmp_path: Path) -> None:
         "..\\x.png",
         "\\\\host\\x",
         "a/..",
+        "./a.png",
+        "a//b.png",
     ],
 )
 def test_an_id_that_leaves_the_image_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(
-        UserError, match=r"labels\.csv:3: 'Image_name' is .*; write a path under the image folder"
+        UserError, match=r"labels\.csv:3: 'Image_name' is .*; write a plain path under the image folder"
     ):
         read(tmp_path, f"Image_name,Edema\na,1\n{name},0\n", patient=None, study=None, findings=["Edema"])
 
