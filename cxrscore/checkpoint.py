@@ -68,6 +68,7 @@ def save_checkpoint(path: Path, model: nn.Module, card: Card) -> None:
     facts = json.dumps({"card": asdict(card), "sha256": _digest(tensors)}, sort_keys=True, allow_nan=False)
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={KEY: facts})  # one entry: safetensors shuffles several
+        temporary.chmod(0o644)  # safetensors writes for the owner alone; colleagues score with it
 
 
 def read_card(path: Path) -> Card:

@@ -6,6 +6,7 @@ Out   loaded folds; UserError for a missing fold, the same file twice, or folds 
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cxrscore.checkpoint import Card, Fold, load_fold, read_card
 from cxrscore.errors import UserError
@@ -53,9 +54,18 @@ def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
         for name in AGREE:
             mine, theirs = getattr(cards[first], name), getattr(cards[other], name)
             if mine != theirs:
+                name, mine, theirs = _first_difference(name, mine, theirs)
                 raise UserError(
                     f"{other}: {name} is {theirs}, but {mine} in {first}; one ensemble needs one training."
                 )
+
+
+def _first_difference(name: str, mine: Any, theirs: Any) -> tuple[str, Any, Any]:
+    """The setting, by its dotted name, in which two settings first differ, and its two values."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        key = min(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        return _first_difference(f"{name}.{key}", mine.get(key), theirs.get(key))
+    return name, mine, theirs
 
 
 def _refuse_twins(loaded: Sequence[Fold]) -> None:

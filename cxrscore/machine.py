@@ -55,7 +55,7 @@ def _device(word: str) -> torch.device:
     if word in ("cpu", "cpu:0"):
         return torch.device("cpu")
     if device.type != "cuda":
-        raise UserError(f"--device {word}: only cpu and cuda devices are supported.")
+        raise UserError(f"--device {word}: one of auto, cpu, cuda, cuda:1, ...")
     count = torch.cuda.device_count()
     if (device.index or 0) >= count:
         raise UserError(

@@ -29,7 +29,7 @@ PRESETS = Path(__file__).parent / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
 NULL = "tag:yaml.org,2002:null"  # else a setting that is null is written as nothing at all
 IGNORED = "/.cxrscore/\n/.venv/\n/data\n/out/.*\n"
-LOCKED = "the images given are hard-linked into DVC's cache and read-only from now on"
+LINKED = "images are hard-linked; a cache that links too, as init sets it, makes them read-only"
 
 
 def init_project(folder: Path, *, labels_csv: Path, images: Path, preset: str) -> list[str]:
@@ -55,7 +55,7 @@ def init_project(folder: Path, *, labels_csv: Path, images: Path, preset: str) -
     except BaseException:
         shutil.rmtree(made) if made else _empty(folder)
         raise
-    return [*notes, LOCKED, "commit the project (`git add . && git commit`) before `dvc exp run`"]
+    return [*notes, "commit the project (`git add . && git commit`) before `dvc exp run`"]
 
 
 def use_data(project: Path, *, labels_csv: Path, images: Path) -> list[str]:
@@ -68,33 +68,47 @@ def use_data(project: Path, *, labels_csv: Path, images: Path) -> list[str]:
         raise UserError(f"{project}: no dvc.yaml and params.yaml; run in a project, or use `cxrscore init`.")
     columns, notes = describe(table)
     settings = _with_columns(project / "params.yaml", columns)
+    notes += _recover(project)
     data, tracked = project / "data", project / "data.dvc"
-    fresh, old, old_tracked = project / ".data.new", project / ".data.old", project / ".data.dvc.old"
-    for leftover in (old, old_tracked):
-        if leftover.exists():
-            raise UserError(
-                f"{leftover}: left by an interrupted call; move it back to its place, or delete it."
-            )
     if data.exists() and (not tracked.exists() or _changed(project)):
         raise UserError(f"{data}: holds changes that DVC has not stored; `dvc add data`, or move them away.")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh, old = project / ".data.new", project / ".data.old"
+    old.mkdir()
     try:
         notes += _take_in(fresh, labels_csv, images, table.columns[columns["id"]])
-        _move(data, old)
-        _move(tracked, old_tracked)
+        for part in (data, tracked):
+            if not part.exists():
+                (old / f"{part.name}.absent").touch()
+            _move(part, old / part.name)
         fresh.rename(data)
         _dvc(project, "add", "data")
         write_text(project / "params.yaml", settings)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if old.exists():
-            shutil.rmtree(data, ignore_errors=True)
-            _move(old, data)
-        _move(old_tracked, tracked)
+        _recover(project)
         raise
-    shutil.rmtree(old, ignore_errors=True)
-    old_tracked.unlink(missing_ok=True)
+    old.rename(project / ".data.trash")
+    shutil.rmtree(project / ".data.trash")
     return notes
+
+
+def _recover(project: Path) -> list[str]:
+    """What a call that did not end had moved to .data.old goes back to its place; what it had made goes."""
+    old = project / ".data.old"
+    interrupted = old.exists()
+    for part in ("data", "data.dvc"):
+        if (old / part).exists() or (old / f"{part}.absent").exists():
+            _remove(project / part)
+            _move(old / part, project / part)
+    for leftover in (old, project / ".data.new", project / ".data.trash"):
+        _remove(leftover)
+    return ["an earlier call had been interrupted; what it had done was undone first"] * interrupted
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_code_fingerprints(folder: Path) -> None:
@@ -129,6 +143,8 @@ def _take_in(data: Path, labels_csv: Path, images: Path, ids: Iterable[str]) -> 
     notes += [f"{path} is left out: {message}" for path, _, message in listing.faults[:10]]
     if copied:
         notes.append(f"{copied:,} images were copied: the file system does not link them")
+    if copied < len(listing.paths):
+        notes.append(LINKED)
     if len(found) < len(labelled):
         notes.append(f"{len(labelled) - len(found):,} labelled images have no file")
     if len(found) < len(listing.paths):
@@ -201,4 +217,4 @@ def _dvc(folder: Path, *words: str) -> str:
 
 def _empty(folder: Path) -> None:
     for child in folder.iterdir():
-        shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+        _remove(child)

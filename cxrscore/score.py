@@ -6,6 +6,7 @@ listed = scored + quarantined, always: a file never gets a neighbour's pixels, a
 Source of the rule (mean of probabilities over flips, then over folds): sparse label couplings, III-F.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -113,7 +114,7 @@ def _refuse_nothing(
     """Raises UserError where no table should be written: nothing was scored, or all had to be."""
     if quarantined and (on_error == "fail" or not scored.any()):
         first = "; ".join(f"{path} ({kind}: {message})" for path, _, kind, message in quarantined[:10])
-        remedy = "mend or remove them" if scored.any() else "is it the folder that holds the radiographs?"
+        remedy = "mend or remove them." if scored.any() else "is it the folder that holds the radiographs?"
         raise UserError(f"{folder}: {len(quarantined)} files could not be scored; {remedy} First: {first}.")
 
 
@@ -127,14 +128,16 @@ def make_plan(
             f"{PREPROCESSING}: train again, or score with the version that trained them."
         )
     notes = [f"{count} skipped: {reason}" for reason, count in listing.skipped.items()]
+    folders = [fault for fault in listing.faults if (listing.root / fault[0]).is_dir()]
+    files = [fault[0] for fault in listing.faults if fault not in folders]  # decoding names their faults
+    found = sorted([*listing.paths, *files], key=os.fsencode)
+    ids = ids_of(found, id_kind, notes=notes)
+    faults = [(path, "list", kind, message) for path, kind, message in folders]
     if template is None:
-        faults = [(path, "list", kind, message) for path, kind, message in listing.faults]
-        ids = ids_of(listing.paths, id_kind, notes=notes)
-        return Plan(listing.root, listing.paths, ids, card.id_column, card.findings, faults), notes
-    found = [*listing.paths, *(path for path, _, _ in listing.faults)]  # decoding names the fault of a row
-    chosen = match_template(template, ids_of(found, id_kind, notes=notes), card.findings, notes=notes)
+        return Plan(listing.root, found, ids, card.id_column, card.findings, faults), notes
+    chosen = match_template(template, ids, card.findings, notes=notes)
     paths = [found[row] for row in chosen]
-    return Plan(listing.root, paths, template.ids, template.id_column, template.columns, []), notes
+    return Plan(listing.root, paths, template.ids, template.id_column, template.columns, faults), notes
 
 
 def run(

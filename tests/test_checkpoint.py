@@ -150,6 +150,12 @@ def test_folds_that_do_not_belong_together_are_refused(
         load_ensemble(tmp_path, cpu)
 
 
+def test_a_mixture_names_the_setting_that_differs(tmp_path: Path, cpu: Machine) -> None:
+    save_folds(tmp_path, cpu, params={"lr": 2e-3})
+    with pytest.raises(UserError, match=r"params\.lr is 0\.002, but 0\.001 in"):
+        load_ensemble(tmp_path, cpu)
+
+
 def test_the_same_fold_twice_is_refused(tmp_path: Path, cpu: Machine) -> None:
     save_folds(tmp_path, cpu)
     (tmp_path / "fold1.safetensors").write_bytes((tmp_path / "fold0.safetensors").read_bytes())

@@ -261,10 +261,13 @@ def test_a_column_that_cannot_be_a_finding_is_named_with_its_odd_cell(tmp_path: 
     assert "no finding, left out: 'comment' is blank throughout" in notes
 
 
-def test_an_interrupted_data_use_is_noticed_and_nothing_moves(phantoms: Path, tmp_path: Path) -> None:
+def test_an_interrupted_data_use_is_undone_before_the_next_one(phantoms: Path, tmp_path: Path) -> None:
     for name in ("dvc.yaml", "params.yaml"):
         (tmp_path / name).write_text((PRESETS / "demo.yaml").read_text())
-    (tmp_path / ".data.old").mkdir()
-    with pytest.raises(UserError, match="left by an interrupted call"):
+    for folder, word in ((".data.old/data", "old"), ("data", "new")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "labels.csv").write_text(word)
+    with pytest.raises(UserError, match="holds changes that DVC has not stored"):
         use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".data.old", "dvc.yaml", "params.yaml"]
+    assert (tmp_path / "data" / "labels.csv").read_text() == "old"
+    assert not (tmp_path / ".data.old").exists()

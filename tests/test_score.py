@@ -166,6 +166,15 @@ def test_asked_to_fill_a_bad_file_gets_the_training_prevalences_and_is_named_all
         assert filled == pytest.approx(np.mean(folds, axis=0), abs=1e-6)
 
 
+def test_asked_to_fill_a_dangling_link_has_its_row_too(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "dangling.jpg").symlink_to("nowhere.jpg")
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, on_error="fill")
+    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (9, 8, 1)
+    assert "dangling.jpg" in ids(tmp_path / "sub.csv")
+
+
 def test_a_templates_rows_order_and_columns_are_kept(project: Project, folder: Path, tmp_path: Path) -> None:
     run(folder, tmp_path / "plain.csv", project.layout.models)
     names = ids(project.data / "sample_submission.csv")
