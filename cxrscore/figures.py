@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-INK, SOFT, ACCENT = "#1b1f24", "#8a929c", "#0b6e99"
+INK, SOFT = "#1b1f24", "#8a929c"
 FOLD_COLOURS = ("#0b6e99", "#c8553d", "#5a8f29", "#8e5ea2", "#d19a2a", "#4c5b6b")
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -41,7 +41,8 @@ def auc_by_finding(
         rows = np.arange(len(findings))
         lengths = [pooled[i] - 0.5 for i in order]  # from chance, where nothing is known
         axes.barh(rows, lengths, left=0.5, height=0.62, color="#cfe3ec", label="all folds pooled")
-        for colour, (name, areas) in zip(FOLD_COLOURS * len(folds), folds.items(), strict=False):
+        for n, (name, areas) in enumerate(folds.items()):
+            colour = FOLD_COLOURS[n % len(FOLD_COLOURS)]
             axes.plot([areas[i] for i in order], rows, "o", ms=4, color=colour, label=f"fold {name}")
         axes.axvline(0.5, color=SOFT, lw=0.8, ls="--")
         axes.annotate(
@@ -69,7 +70,8 @@ def history(folds: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
 
 
 def _curves(axes: Axes, column: str, title: str, folds: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-    for colour, (name, columns) in zip(FOLD_COLOURS * len(folds), folds.items(), strict=False):
+    for i, (name, columns) in enumerate(folds.items()):
+        colour = FOLD_COLOURS[i % len(FOLD_COLOURS)]
         axes.plot(
             [e + 1 for e in columns["epoch"]],
             columns[column],

@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.errors import UserError
 from cxrscore.phantom import COLUMNS, contact_sheet, make_phantoms
 from cxrscore.phantom.anatomy import Build, draw_build, draw_pose
 from cxrscore.phantom.cohort import (
     CORRELATION,
-    FINDINGS,
     LATERAL,
     PREVALENCE,
     Study,

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.errors import UserError
 from cxrscore.files import write_bytes, write_table
-from cxrscore.phantom.cohort import FINDINGS, Study, draw_cohort
+from cxrscore.phantom.cohort import Study, draw_cohort
 from cxrscore.phantom.picture import encode, picture
 from cxrscore.phantom.sheet import contact_sheet
 

@@ -16,22 +16,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "No Finding",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)
+from cxrscore.datasets.chexpert import FINDINGS
+
 CLEAN = FINDINGS.index("No Finding")
 LATERAL = len(FINDINGS)  # the last row and column of the copula: whether the study has a lateral view
 

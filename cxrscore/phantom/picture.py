@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.phantom import frontal, lateral
 from cxrscore.phantom.anatomy import Build, Pose, draw_build, draw_pose
-from cxrscore.phantom.cohort import FINDINGS, Study, stream
+from cxrscore.phantom.cohort import Study, stream
 from cxrscore.phantom.film import DRAWN_PX, OVERSAMPLE, Film, develop
 from cxrscore.phantom.findings import IN_LUNG, ON_TOP, Sign, reshape
 

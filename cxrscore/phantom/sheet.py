@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.files import replacing
 from cxrscore.phantom.anatomy import draw_build, draw_pose
-from cxrscore.phantom.cohort import CLEAN, FINDINGS
+from cxrscore.phantom.cohort import CLEAN
 from cxrscore.phantom.findings import Sign
 from cxrscore.phantom.picture import expose
 
