@@ -1,147 +1,114 @@
-"""A folder -> the files to decode, in one order on every machine.
+"""What `cxrscore score` is given -> the files to decode: a folder, a pattern, a table of paths, an archive.
 
-In    a folder, searched to its bottom.
-Out   relative paths sorted by their bytes; what was skipped, counted by reason; what could not be looked at.
-
-Every regular file is listed, and the decoder tells what it is. Left out are hidden and system files, partial
-downloads, and files with the suffix of a table or a text whose magic number does not say image.
-Links: to files within the folder they count as files; to folders within it they are skipped, as the files are
-listed where they lie; out of the folder they are followed only with `follow_symlinks`, each folder once.
+In    the argument as it was given. Folders are told by the system, archives by their first bytes, tables by
+      their suffix, patterns by naming nothing that is there.
+Out   a Listing. Files known already not to be scored (`file_faults`) are among its paths: they have
+      ids and rows as others do, a template may name them, and a run accounts for them once.
 """
 
-import os
+import stat
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 from cxrscore.errors import UserError
-from cxrscore.images import HEAD_BYTES, sniff
+from cxrscore.images import sniff
+from cxrscore.scoring.archive import is_archive, list_archive, packed
+from cxrscore.scoring.folder import Listing, list_glob, list_images
+from cxrscore.scoring.path_table import is_table, list_table
+from cxrscore.scoring.pattern import is_pattern
 
-OUTSIDE = "links out of the folder"
-LISTED = "links to folders that are listed"
-CLUTTER = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx"})
-PARTIAL = (".tmp", ".part", ".partial", ".crdownload", ".download")
-FOREIGN = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".dvc", ".yaml", ".yml", ".html", ".htm", ".xml")
+__all__ = ["Listing", "case_notes", "list_images", "list_input"]
 
-
-@dataclass(frozen=True)
-class Listing:
-    """`paths` are relative to `root`, with `/`; `skipped`: reason -> count; `faults`: path, kind, message."""
-
-    root: Path
-    paths: list[str]
-    skipped: dict[str, int]
-    faults: list[tuple[str, str, str]]
+ACCEPTED = "a folder, a quoted pattern such as 'images/**/*.png', a .csv of paths, a .tar or a .zip"
+SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
 
-@dataclass
-class _Search:
-    """One search under way: what is still to enter, and what was found."""
-
-    root: Path
-    excluded: frozenset[tuple[int, int]]
-    follow_symlinks: bool
-    folders: list[str] = field(default_factory=lambda: [""])  # relative, "" is the root
-    entered: set[tuple[int, int]] = field(default_factory=set)  # a loop of links ends here
-    paths: list[str] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
-    faults: list[tuple[str, str, str]] = field(default_factory=list)
-
-
-def list_images(folder: Path, *, exclude: Iterable[Path] = (), follow_symlinks: bool = False) -> Listing:
-    """Raises UserError where there is nothing to score: no folder, or none of its files may be an image."""
-    if not folder.exists():
-        raise UserError(f"{folder}: no such folder; name the one that holds the images.")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: a file; name the folder that holds the images.")
-    excluded = frozenset(_identity(path) for path in exclude if path.exists())
-    search = _Search(folder, excluded, follow_symlinks)
-    while search.folders:
-        _enter(search, search.folders.pop())
-    if not search.paths and not search.faults:
-        raise UserError(f"{folder}: no images here{_seen(search.skipped)}; name the folder that holds them.")
-    return Listing(
-        root=folder,
-        paths=sorted(search.paths, key=os.fsencode),
-        skipped=dict(sorted(search.skipped.items())),
-        faults=sorted(search.faults, key=lambda fault: os.fsencode(fault[0])),
-    )
-
-
-def _seen(skipped: Counter[str]) -> str:
-    if not skipped:
-        return ", it is empty"
-    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-    return f" but {counts}" + (" (--follow-symlinks follows them)" if OUTSIDE in skipped else "")
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    about = path.stat()
-    return about.st_dev, about.st_ino
-
-
-def _enter(search: _Search, relative: str) -> None:
-    folder = search.root / relative
-    try:
-        identity = _identity(folder)
-        if identity in search.entered:
-            search.skipped[LISTED] += 1
-            return
-        search.entered.add(identity)
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        search.faults.append((relative or ".", "IO_ERROR", f"the folder cannot be read: {error.strerror}"))
-        return
-    for entry in entries:
-        _look(search, entry, f"{relative}/{entry.name}" if relative else entry.name)
-
-
-def _look(search: _Search, entry: os.DirEntry[str], relative: str) -> None:
-    """One entry of a folder becomes a path, a folder to enter, a count or a fault."""
-    try:
-        reason = _by_name(entry.name) or _by_place(search, entry)
-        is_folder = not reason and entry.is_dir()
-        reason = reason or ("" if is_folder else _by_content(entry))
-    except FileNotFoundError:
-        search.faults.append((relative, "VANISHED", "a link to nothing, or gone since the folder was read"))
-        return
-    except OSError as error:
-        search.faults.append((relative, "IO_ERROR", f"the file cannot be looked at: {error.strerror}"))
-        return
-    if reason:
-        search.skipped[reason] += 1
-    elif is_folder:
-        search.folders.append(relative)
+def list_input(
+    source: str,
+    *,
+    exclude: Iterable[Path] = (),
+    follow_symlinks: bool = False,
+    path_column: str | None = None,
+    study_column: str | None = None,
+    root: Path | None = None,
+) -> Listing:
+    """`exclude`: this run's outputs. `root`: the folder that a table's paths are under. Raises UserError."""
+    path, outputs = Path(source), [Path(output) for output in exclude]
+    kind = _kind(source)
+    if kind != "table" and (path_column or study_column or root):
+        raise UserError(f"{source}: a {kind}; columns and the folder of the paths are named for a .csv only.")
+    if any(_is_same(path, output) for output in outputs):
+        raise UserError(f"{source}: is also an output of this run; choose another name for the outputs.")
+    if kind == "archive":
+        listing = list_archive(path)
+    elif kind == "table":
+        columns = {"path_column": path_column, "study_column": study_column}
+        listing = list_table(path, **columns, root=root, follow_symlinks=follow_symlinks)
+    elif kind == "pattern":
+        listing = list_glob(source, exclude=outputs, follow_symlinks=follow_symlinks)
     else:
-        search.paths.append(relative)
+        listing = list_images(path, exclude=outputs, follow_symlinks=follow_symlinks)
+    listing = listing.with_faulty_files()
+    return replace(listing, source=source, notes=case_notes(listing.paths))
 
 
-def _by_name(name: str) -> str:
-    return "hidden or system files" if name.startswith(".") or name.lower() in CLUTTER else ""
+def _kind(source: str) -> str:
+    """folder, pattern, table or archive. Raises UserError."""
+    if not source:
+        raise UserError(f"an empty name; give {ACCEPTED}.")  # Path("") would be the working folder
+    try:
+        mode = Path(source).stat().st_mode
+    except (OSError, ValueError) as error:
+        if is_pattern(source):
+            return "pattern"
+        raise UserError(_missing(source, error)) from error
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{source}: neither a file nor a folder; give {ACCEPTED}.")
+    return _kind_of_file(Path(source))
 
 
-def _by_place(search: _Search, entry: os.DirEntry[str]) -> str:
-    """Raises OSError for a link to nothing or to itself."""
-    if (
-        any(entry.inode() == inode for _, inode in search.excluded)
-        and _identity(Path(entry)) in search.excluded
-    ):
-        return "outputs of this run"
-    if not entry.is_symlink():
-        return ""
-    entry.stat()
-    if Path(os.path.realpath(entry)).is_relative_to(os.path.realpath(search.root)):
-        return LISTED if entry.is_dir() else ""
-    return "" if search.follow_symlinks else OUTSIDE
+def _missing(source: str, error: OSError | ValueError) -> str:
+    pointer = Path(f"{source.rstrip('/')}.dvc")
+    if isinstance(error, FileNotFoundError) and pointer.exists():
+        return f"{source}: not here yet; `dvc pull {pointer}` brings it."
+    return f"{source}: {getattr(error, 'strerror', None) or 'no path'}; give {ACCEPTED}."
 
 
-def _by_content(entry: os.DirEntry[str]) -> str:
-    if not entry.is_file():
-        return "neither files nor folders"
-    if entry.name.lower().endswith(PARTIAL):
-        return "partial downloads"
-    if not entry.name.lower().endswith(FOREIGN):
-        return ""
-    with Path(entry).open("rb") as file:
-        return "" if sniff(file.read(HEAD_BYTES)) else "tables and texts"
+def _kind_of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    if path.suffix == ".dvc":
+        raise UserError(f"{path}: a DVC pointer; `dvc pull {path}` first, then give {path.with_suffix('')}.")
+    if path.suffix.lower() in SPREADSHEETS:
+        raise UserError(f"{path}: a spreadsheet; save it as CSV with a column of paths.")
+    if is_archive(head):
+        return "archive"
+    if is_table(path):
+        return "table"
+    if packed(head):
+        raise UserError(
+            f"{path}: compressed by {packed(head)}, so that no file in it can be reached alone; unpack it "
+            "and give the folder, or pack the files in an uncompressed .tar or a .zip."
+        )
+    found = f"a single {sniff(head)} image; name the folder that holds it" if sniff(head) else "a file"
+    raise UserError(f"{path}: {found}; give {ACCEPTED}.")
+
+
+def _is_same(path: Path, output: Path) -> bool:
+    return path.exists() and output.exists() and path.samefile(output)
+
+
+def case_notes(paths: Iterable[str]) -> list[str]:
+    """A note where names differ in case alone: a table of them cannot be joined on macOS or Windows."""
+    counts = Counter(path.casefold() for path in paths)
+    alike = sum(count for count in counts.values() if count > 1)
+    if not alike:
+        return []
+    return [f"{alike} names differ from another in case alone; macOS and Windows take them for one"]
