@@ -2,17 +2,18 @@
 
 The map. A module imports only from rows below its own, never sideways; tests/test_architecture.py holds it.
 
-    __main__                                                       the console script
-    cli                                                            the door: one command, one call
-    terminal params project                                        progress; settings; init, data use
-    prepare folds train evaluate report | score phantom            the stages | the other stories
-    ensemble fold_data learner scoring/                            folds that score; one step; scorer's engine
-    checkpoint batches                                             a model in a file; rows -> device
-    model store labels split submission                            pixels -> logits; tables; prepared images
-    heads/ images loss augment predict figures datasets/ stratify  pure parts
-    metrics machine layout progress closure formats/               statistics; device; names; keys; headers
-    files                                                          whole-or-nothing writes, strict CSV
-    errors                                                         what a person can mend
+    __main__                                                             the console script
+    cli                                                                  the door: one command, one call
+    terminal params project                                              progress; settings; data use
+    bench                                                                this machine, measured
+    prepare folds train evaluate report | score check verify phantom     the stages | the other stories
+    ensemble fold_data learner scoring/                                  folds; a step; scorer's engine
+    checkpoint batches                                                   a model in a file; rows -> device
+    model store labels split submission                                  pixels -> logits; tables
+    heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
+    metrics machine layout progress closure formats/                     statistics; device; keys; headers
+    files                                                                whole-or-nothing writes
+    errors                                                               what a person can mend
 
 Data flow forward only:
 

@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-from cxrscore.errors import UserError
+from cxrscore.errors import Busy, UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -17,6 +17,8 @@ def main() -> None:
         app()
     except UserError as error:
         _leave(f"error: {error}", 2)
+    except Busy as error:
+        _leave(f"error: {error}", 5)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except BrokenPipeError:  # the reader of stdout, `head` say, has left: nobody is there to be told

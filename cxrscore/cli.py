@@ -2,12 +2,14 @@
 inside.
 
 In    argv, CXRSCORE_* environment variables, params.yaml.
-Out   results on stdout or in files, progress on stderr, exit codes 0 done, 2 mend the call, 3 done with
-      quarantined files.
+Out   results on stdout or in files, progress on stderr; exit codes 0 done, 1 does not match (verify), 2 mend
+      the call, 3 done with quarantined files, 4 stopped and resumable, 5 another run holds the output,
+      130 and 143 interrupted and resumable.
 """
 
 import json
 import shlex
+import sys
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -40,6 +42,11 @@ Dtype = Annotated[str, typer.Option("--dtype", envvar="CXRSCORE_DTYPE", help="au
 Workers = Annotated[
     int, typer.Option("--workers", envvar="CXRSCORE_WORKERS", min=0, max=256, help="Decoders at work.")
 ]
+Models = Annotated[Path, typer.Option("--models", help="Folder of fold checkpoints.")]
+FollowSymlinks = Annotated[
+    bool, typer.Option("--follow-symlinks", help="Follow links that lead out of the folder.")
+]
+Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="Seconds that one file may take.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 LABELS, IMAGES, OUT, PARAMS = Path("data/labels.csv"), Path("data/images"), Path("out"), Path("params.yaml")
 
@@ -190,9 +197,11 @@ def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def score(
-    folder: Annotated[Path, typer.Argument(help="Folder of radiographs, read recursively.")],
+    source: Annotated[
+        str, typer.Argument(help="Folder, quoted pattern, CSV of paths, .tar or .zip of radiographs.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to write.")],
-    models: Annotated[Path, typer.Option("--models", help="Folder of fold checkpoints.")] = OUT / "models",
+    models: Models = OUT / "models",
     template: Annotated[
         Path | None,
         typer.Option("--template", help="A sample submission: its rows, order and columns are kept."),
@@ -200,14 +209,29 @@ def score(
     id_kind: Annotated[
         Literal["relpath", "name", "stem"], typer.Option("--id", help="What names a row.")
     ] = "relpath",
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Folder that a CSV's paths are under; else its own.")
+    ] = None,
+    path_column: Annotated[str | None, typer.Option("--path-column", help="A CSV's column of paths.")] = None,
+    study_column: Annotated[
+        str | None, typer.Option("--study-column", help="A CSV's column of studies, for --level study.")
+    ] = None,
     folds: Annotated[str | None, typer.Option("--folds", help="Use these folds only, such as 0,2.")] = None,
     views: Annotated[
         Literal["flip", "none"], typer.Option("--views", help="Average with the mirror image or not.")
     ] = "flip",
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=4096, help="Images a forward.")] = 16,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
-    follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", help="Follow links that lead out of the folder.")
+    level: Annotated[
+        Literal["image", "study"], typer.Option("--level", help="study: the mean over a study's images.")
+    ] = "image",
+    table_format: Annotated[
+        Literal["csv", "parquet"] | None,
+        typer.Option("--format", help="Of the table; else what OUTPUT's suffix says."),
+    ] = None,
+    std: Annotated[
+        bool, typer.Option("--std", help="Also write each finding's spread over folds, a second table.")
+    ] = False,
+    csv_safe: Annotated[
+        bool, typer.Option("--csv-safe", help="Put ' before ids that a spreadsheet would run.")
     ] = False,
     on_error: Annotated[
         Literal["quarantine", "fail", "fill"],
@@ -215,44 +239,151 @@ def score(
             "--on-error", help="A file that cannot be scored: no row, no table, or the prevalences."
         ),
     ] = "quarantine",
+    max_errors: Annotated[
+        int | None,
+        typer.Option("--max-errors", min=0, help="Stop beyond so many; else 1 % of the files, at least 10."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    follow_symlinks: FollowSymlinks = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=1, max=4096, help="Images a forward; else 16, on a GPU 256."),
+    ] = None,
+    compile_models: Annotated[
+        Literal["auto", "on", "off"],
+        typer.Option("--compile", help="auto: where `bench forward` has measured that it pays."),
+    ] = "auto",
+    shard_rows: Annotated[
+        int, typer.Option("--shard-rows", min=1, help="Rows kept at once; a kill costs at most so many.")
+    ] = 256,
+    timeout_s: Timeout = 10.0,
     workers: Workers = 2,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Write one row of probabilities for each radiograph in a folder: the mean over flips and folds.
+    """Write one row of probabilities for each radiograph: the mean over flips and folds.
 
-    Files that cannot be read are named in OUTPUT.errors.csv, and the exit code is 3.
+    Files that cannot be read are named in OUTPUT.errors.csv, and the exit code is 3. A run that was stopped
+    goes on with --resume and gives the same bytes. OUTPUT.provenance.json says what made the table.
 
     Example: cxrscore score data/test --template data/sample_submission.csv -o sub.csv
     """
     chosen = _fold_list(folds)
 
-    from cxrscore.machine import choose_machine
-    from cxrscore.score import Options, score
+    from cxrscore.errors import Stopped
+    from cxrscore.score import score
+    from cxrscore.scoring.options import Options
+    from cxrscore.scoring.recipe import choose_scoring_machine
 
     options = Options(
         template=template,
         id_kind=id_kind,
+        root=root,
+        path_column=path_column,
+        study_column=study_column,
+        follow_symlinks=follow_symlinks,
         folds=chosen,
         flip=views == "flip",
+        level=level,
         batch_size=batch_size,
+        compile=compile_models,
         workers=workers,
+        timeout_s=timeout_s,
+        shard_rows=shard_rows,
         overwrite=overwrite,
-        follow_symlinks=follow_symlinks,
+        resume=resume,
         on_error=on_error,
+        max_errors=max_errors,
+        format=table_format or ("parquet" if output.suffix == ".parquet" else "csv"),
+        std=std,
+        csv_safe=csv_safe,
     )
-    with _progress() as progress:
-        machine = choose_machine(device, dtype)
-        outcome = score(folder, output, options, models=models, machine=machine, progress=progress)
+    try:
+        with _progress() as progress:
+            machine = choose_scoring_machine(device, dtype)
+            outcome = score(source, output, options, models=models, machine=machine, progress=progress)
+    except Stopped as stopped:
+        _say(f"{stopped}. This goes on with it:")
+        _say(_resuming_command())
+        raise typer.Exit(stopped.code) from stopped
     _tell(outcome.notes)
-    typer.echo(
-        f"{outcome.listed:,} listed = {outcome.scored:,} scored + {len(outcome.quarantined):,} quarantined",
-        err=True,
-    )
+    _say(f"{outcome.listed:,} listed = {outcome.scored:,} scored + {outcome.quarantined:,} quarantined")
     if outcome.quarantined:
         rows = "hold the training prevalences" if on_error == "fill" else "have no row"
-        typer.echo(f"quarantined files {rows}; they are named in {outcome.errors_csv}", err=True)
+        _say(f"quarantined files {rows}; they are named in {outcome.errors_csv}")
         raise typer.Exit(3)
+
+
+@app.command()
+def check(
+    source: Annotated[
+        str, typer.Argument(help="Folder, quoted pattern, CSV of paths, .tar or .zip of radiographs.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the faults to this table.")
+    ] = None,
+    size: Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side to decode to.")] = 380,
+    follow_symlinks: FollowSymlinks = False,
+    timeout_s: Timeout = 10.0,
+    workers: Workers = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Read every file as `score` would, and tell what it would quarantine; needs no model.
+
+    The exit code is 3 where there is such a file.
+
+    Example: cxrscore check data/test -o faults.csv
+    """
+    from cxrscore.check import check, write_findings
+
+    with _progress() as progress:
+        found = check(
+            source,
+            size=size,
+            workers=workers,
+            timeout_s=timeout_s,
+            follow_symlinks=follow_symlinks,
+            exclude=[output] if output else [],
+            progress=progress,
+        )
+    if output is not None:
+        write_findings(output, found)
+    _tell(found.notes)
+    facts = found.as_json()
+    typer.echo(json.dumps(facts, indent=1) if as_json else _facts_text(facts))
+    if found.faults:
+        _say("first: " + "; ".join(f"{path} ({kind}: {why})" for path, _, kind, why in found.faults[:5]))
+        raise typer.Exit(3)
+
+
+@app.command()
+def verify(
+    table: Annotated[Path, typer.Argument(help="A table that `score` wrote.")],
+    models: Annotated[
+        Path | None, typer.Option("--models", help="Folder of the checkpoints, to compare them too.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", help="The images' folder, table or archive, to read them again.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="Folder that a CSV's paths are under.")] = None,
+) -> None:
+    """Compare a score table with its provenance: its bytes, its models, the images behind its rows.
+
+    The exit code is 1 where something does not match.
+
+    Example: cxrscore verify sub.csv --models out/models --input data/test
+    """
+    from cxrscore.verify import verify
+
+    with _progress() as progress:
+        verdicts = list(verify(table, models=models, source=source, root=root, progress=progress))
+    for verdict in verdicts:
+        typer.echo(f"{'NO ' if verdict.faults else 'yes'} {verdict.question}")
+        for fault in verdict.faults:
+            typer.echo(f"    {fault}")
+    if any(verdict.faults for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -334,9 +465,30 @@ def _progress() -> "closing[Terminal]":
     return closing(Terminal())
 
 
+def _facts_text(facts: dict[str, object]) -> str:
+    """A fact a line; of a dictionary, an entry a line."""
+    lines = []
+    for name, fact in facts.items():
+        if isinstance(fact, dict):
+            lines += [f"  {kind} {count:,}" for kind, count in fact.items()]
+        elif fact is not None:
+            lines.append(f"{name.replace('_', ' ')} {fact:,}")
+    return "\n".join(lines)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _resuming_command() -> str:
+    """This very call with --resume in place of --overwrite."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    return shlex.join(["cxrscore", *words, "--resume"])
+
+
 def _tell(notes: Iterable[str]) -> None:
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        _say(f"note: {note}")
 
 
 def _fold_list(text: str | None) -> tuple[int, ...] | None:

@@ -21,11 +21,7 @@ def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None
     Raises UserError for a missing fold, the same file twice, or folds that do not score the same thing in the
     same way.
     """
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise UserError(
-            f"{folder}: no checkpoints (*.safetensors) there; train some with `dvc repro`, or name --models."
-        )
+    paths = checkpoint_paths(folder)
     cards = {path: read_card(path) for path in paths}
     if folds is not None:
         cards = {path: card for path, card in cards.items() if card.fold in folds}
@@ -35,6 +31,16 @@ def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None
     loaded = [load_fold(path, machine) for path in paths]
     _refuse_twins(loaded)
     return loaded
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, by name. Raises UserError where there is none."""
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise UserError(
+            f"{folder}: no checkpoints (*.safetensors) there; train some with `dvc repro`, or name --models."
+        )
+    return paths
 
 
 def _refuse_incomplete(folder: Path, cards: Sequence[Card], folds: Sequence[int] | None) -> None:

@@ -18,6 +18,8 @@ QUARANTINE_KINDS = (
     "VANISHED",
     "CHANGED",
     "IO_ERROR",
+    "WORKER_CRASH",
+    "TIMEOUT",
     "NON_FINITE",
 )
 
@@ -33,3 +35,17 @@ class Unreadable(Exception):
         assert kind in QUARANTINE_KINDS, kind
         super().__init__(message)
         self.kind = kind
+
+
+class Stopped(Exception):
+    """The run ended early; what it did is kept, and the same command with --resume goes on. `code` is the
+    exit code: 4 storage, device or too many faults; 128 + n for signal n.
+    """
+
+    def __init__(self, message: str, code: int = 4) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Busy(Exception):
+    """Another run holds this output; exit code 5."""

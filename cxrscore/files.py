@@ -29,12 +29,17 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _fsync_folder(path.parent)
+        move_into_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def move_into_place(written: Path, path: Path) -> None:
+    """Rename a file over `path`, on the same file system; durable when this returns."""
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    written.replace(path)
+    _fsync_folder(path.parent)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -1,190 +1,184 @@
-"""A folder of radiographs -> a table: the ensemble's mean probability over flips and folds, a row a file.
+"""Radiographs -> a table: the ensemble's mean probability over flips and folds, a row a file.
 
-In    a folder, fold checkpoints, perhaps a template (a sample submission).
-Out   the table, by rename; beside it <out>.errors.csv when a file could not be scored.
+In    a folder, glob, table or archive of images; fold checkpoints; perhaps a template (a sample submission).
+Out   the table, by rename; beside it what could not be scored, which bytes made each row, what made it all.
 listed = scored + quarantined, always: a file never gets a neighbour's pixels, a black image or silence.
 Source of the rule (mean of probabilities over flips, then over folds): sparse label couplings, III-F.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-
-from cxrscore.checkpoint import Card, Fold
+from cxrscore.checkpoint import Fold
 from cxrscore.ensemble import load_ensemble
-from cxrscore.errors import Unreadable, UserError
-from cxrscore.images import PREPROCESSING
+from cxrscore.errors import Stopped, UserError
 from cxrscore.machine import Machine
-from cxrscore.model import CXRModel
-from cxrscore.predict import mean, pad, predict_folds
 from cxrscore.progress import Progress
-from cxrscore.scoring.decode import Decoded, decode_all
-from cxrscore.scoring.listing import Listing, list_images
-from cxrscore.scoring.output import check_output, write_errors
-from cxrscore.scoring.rows import Template, ids_of, match_template, read_template
-from cxrscore.submission import write_scores
+from cxrscore.scoring.compute import build_engine, folded_backbone
+from cxrscore.scoring.finish import Outcome, finish, finished_before
+from cxrscore.scoring.journal import Journal, opened_journal
+from cxrscore.scoring.listing import list_input
+from cxrscore.scoring.options import Options
+from cxrscore.scoring.output import Outputs, check_outputs, check_room
+from cxrscore.scoring.plan import Plan, make_plan
+from cxrscore.scoring.provenance import fingerprint, first_difference
+from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe
+from cxrscore.scoring.rows import read_template
+from cxrscore.scoring.run import Run, score_all
+from cxrscore.scoring.signals import asked_to_stop
 
-Quarantined = tuple[str, str, str, str]  # path, stage, kind, message
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to score; none of it changes which pixels belong to which row."""
-
-    template: Path | None = None
-    id_kind: str = "relpath"
-    folds: tuple[int, ...] | None = None
-    flip: bool = True
-    batch_size: int = 16
-    workers: int = 2
-    overwrite: bool = False
-    follow_symlinks: bool = False
-    on_error: str = "quarantine"  # fail: write nothing | fill: the prevalence of the training rows
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will be scored: files and their ids, in the order of the table's rows; the table's columns."""
-
-    root: Path
-    paths: Sequence[str]
-    ids: Sequence[str]
-    id_column: str
-    columns: Sequence[str]
-    faults: Sequence[Quarantined]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run did. `errors_csv` is there exactly where something is quarantined."""
-
-    listed: int
-    scored: int
-    quarantined: Sequence[Quarantined]
-    notes: Sequence[str]
-    errors_csv: Path | None
+MAX_ERRORS_SHARE, MAX_ERRORS = 0.01, 10  # more than both: the folder is plainly wrong
 
 
 def score(
-    folder: Path, out_csv: Path, options: Options, *, models: Path, machine: Machine, progress: Progress
+    source: str, out: Path, options: Options, *, models: Path, machine: Machine, progress: Progress
 ) -> Outcome:
-    """Raises UserError, and then nothing was written."""
-    errors_csv = out_csv.with_name(out_csv.name + ".errors.csv")
-    for path in (out_csv, errors_csv):
-        check_output(path, overwrite=options.overwrite)
+    """Raises UserError, and then nothing was written; Busy; Stopped, and then `resume` goes on."""
+    files = Outputs(out)
+    check_outputs(files)
     template = read_template(options.template) if options.template else None
-    listing = list_images(folder, exclude=[out_csv, errors_csv], follow_symlinks=options.follow_symlinks)
-    ensemble = load_ensemble(models, machine, folds=options.folds)
-    card = ensemble[0].card
-    plan, notes = make_plan(listing, card, template=template, id_kind=options.id_kind)
-    progress.start("score", len(plan.paths))
-    probs, quarantined = run(plan, ensemble, options, machine=machine, progress=progress)
-    quarantined = [*plan.faults, *quarantined]
-    scored = np.isfinite(probs).all(1)
-    _refuse_nothing(folder, scored, quarantined, on_error=options.on_error)
-    outcome = Outcome(
-        listed=len(plan.paths) + len(plan.faults),
-        scored=int(scored.sum()),
-        quarantined=quarantined,
-        notes=notes,
-        errors_csv=errors_csv if quarantined else None,
-    )
-    assert outcome.listed == outcome.scored + len(quarantined), "a file is neither scored nor quarantined"
-    if options.on_error == "fill":
-        probs[~scored] = np.mean([fold.card.prevalence for fold in ensemble], axis=0)
-    rows = scored | (options.on_error == "fill")
-    ids = [name for name, row in zip(plan.ids, rows, strict=True) if row]
-    order = [card.findings.index(name) for name in plan.columns]
-    write_scores(out_csv, plan.id_column, ids, plan.columns, probs[rows][:, order])
-    if quarantined:
-        write_errors(errors_csv, quarantined)
-    else:
-        errors_csv.unlink(missing_ok=True)  # an older run's list would speak of this one
+    with opened_journal(files.journal, shard_rows=options.shard_rows) as journal, asked_to_stop() as asked:
+        _refuse_to_replace(files, journal, options)
+        listing = list_input(
+            source,
+            exclude=files.all(),
+            follow_symlinks=options.follow_symlinks,
+            root=options.root,
+            path_column=options.path_column,
+            study_column=options.study_column,
+        )
+        ensemble = load_ensemble(models, machine, folds=options.folds)
+        card = ensemble[0].card
+        plan, notes = make_plan(
+            listing, card, template=template, id_kind=options.id_kind, by_study=options.level == "study"
+        )
+        _check(files, plan, ensemble, options)
+        recipe = _recipe(ensemble, plan, options, machine=machine, journal=journal)
+        identity = fingerprint(ensemble, recipe, plan, device=machine.device, flip=options.flip)
+        if options.resume and not journal.begun and files.table.exists():
+            return finished_before(files, identity, notes)
+        resumed = _begin(journal, identity, plan, resume=options.resume)
+        run = Run(plan, journal, asked, progress, options.on_error == "fail", _max_errors(plan, options))
+        try:
+            _compute(run, ensemble, recipe, options, machine=machine)
+            outcome = finish(run, files, ensemble, identity, options, notes=notes)
+        except UserError:
+            if not resumed:
+                journal.remove()  # nothing was written; what an earlier call had scored is not thrown away
+            raise
+        except OSError as error:
+            raise Stopped(f"{error.filename or files.table.parent}: {error.strerror}") from error
+        journal.remove()
     return outcome
 
 
-def _refuse_nothing(
-    folder: Path, scored: np.ndarray, quarantined: Sequence[Quarantined], *, on_error: str
-) -> None:
-    """Raises UserError where no table should be written: nothing was scored, or all had to be."""
-    if quarantined and (on_error == "fail" or not scored.any()):
-        first = "; ".join(f"{path} ({kind}: {message})" for path, _, kind, message in quarantined[:10])
-        remedy = "mend or remove them." if scored.any() else "is it the folder that holds the radiographs?"
-        raise UserError(f"{folder}: {len(quarantined)} files could not be scored; {remedy} First: {first}.")
-
-
-def make_plan(
-    listing: Listing, card: Card, *, template: Template | None, id_kind: str
-) -> tuple[Plan, list[str]]:
-    """Listing and template -> the files to score, and notes on what is left out. Raises UserError."""
-    if card.preprocessing != PREPROCESSING:
+def _refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> None:
+    """Raises UserError where this call would lose what another has done."""
+    if options.overwrite or options.resume:
+        return
+    if journal.begun:
         raise UserError(
-            f"the models were trained on images prepared as {card.preprocessing}; this version prepares "
-            f"{PREPROCESSING}: train again, or score with the version that trained them."
+            f"{files.journal}: an interrupted run is kept there; --resume goes on with it, --overwrite "
+            "starts anew."
         )
-    notes = [f"{count} skipped: {reason}" for reason, count in listing.skipped.items()]
-    folders = [fault for fault in listing.faults if (listing.root / fault[0]).is_dir()]
-    files = [fault[0] for fault in listing.faults if fault not in folders]  # decoding names their faults
-    found = sorted([*listing.paths, *files], key=os.fsencode)
-    ids = ids_of(found, id_kind, notes=notes)
-    faults = [(path, "list", kind, message) for path, kind, message in folders]
-    if template is None:
-        return Plan(listing.root, found, ids, card.id_column, card.findings, faults), notes
-    chosen = match_template(template, ids, card.findings, notes=notes)
-    paths = [found[row] for row in chosen]
-    return Plan(listing.root, paths, template.ids, template.id_column, template.columns, faults), notes
+    for path in (files.table, files.errors):
+        if path.exists():
+            raise UserError(f"{path}: exists; --overwrite replaces it, or choose another name.")
 
 
-def run(
-    plan: Plan, ensemble: Sequence[Fold], options: Options, *, machine: Machine, progress: Progress
-) -> tuple[np.ndarray, list[Quarantined]]:
-    """-> probabilities (n, L), NaN for the quarantined, and those. Decoding runs ahead of the device."""
+def _check(files: Outputs, plan: Plan, ensemble: Sequence[Fold], options: Options) -> None:
+    """Raises UserError for what can be known to go wrong before hours of work."""
+    if options.std and len(ensemble) < 2:
+        raise UserError("--std: the spread over folds needs two folds or more.")
+    check_room(files, rows=len(plan.paths), folds=len(ensemble), findings=len(plan.columns))
+
+
+def _max_errors(plan: Plan, options: Options) -> int:
+    if options.max_errors is not None:
+        return options.max_errors
+    return max(MAX_ERRORS, int(MAX_ERRORS_SHARE * len(plan.paths)))
+
+
+def _recipe(
+    ensemble: Sequence[Fold], plan: Plan, options: Options, *, machine: Machine, journal: Journal
+) -> Recipe:
+    """How to compute; a resumed run keeps what was chosen for it, whatever was measured since."""
     card = ensemble[0].card
-    models = [fold.model for fold in ensemble]
-    probs = np.full((len(plan.paths), len(card.findings)), np.nan, dtype=np.float32)
-    quarantined: list[Quarantined] = []
-    decoded = decode_all(
-        plan.root, plan.paths, size=card.size, workers=options.workers, depth=2 * options.batch_size
+    batch_size = choose_batch_size(options.batch_size, machine, size=card.size)
+    recipe = choose_recipe(
+        card.backbone,
+        lambda: folded_backbone(ensemble[0].model, machine),
+        machine,
+        size=card.size,
+        batch_size=batch_size,
+        compile=options.compile,
+        forwards=-(-len(plan.paths) // batch_size) * (2 if options.flip else 1) * len(ensemble),
     )
-    for items in _chunks(decoded, options.batch_size):
-        quarantined += [_row(item.path, "decode", item.fault) for item in items if item.fault is not None]
-        good = [item for item in items if item.fault is None]
-        if good:
-            rows = forward(models, good, flip=options.flip, batch_size=options.batch_size, machine=machine)
-            finite = np.isfinite(rows).all(1)
-            for item, row, sound in zip(good, rows, finite, strict=True):
-                if sound:
-                    probs[item.index] = row
-                else:
-                    fault = Unreadable("NON_FINITE", "the models gave no finite score")
-                    quarantined.append(_row(item.path, "compute", fault))
-        progress.advance(len(items), f"{len(quarantined)} quarantined")
-    return probs, quarantined
+    if not (options.resume and journal.begun):
+        return recipe
+    kept = journal.fingerprint()["recipe"]
+    compiled = kept["compile"] if options.compile == "auto" else recipe.compile
+    return Recipe(recipe.dtype, recipe.batch_size, compiled, kept["merge"])
 
 
-def forward(
-    models: Sequence[CXRModel], items: Sequence[Decoded], *, flip: bool, batch_size: int, machine: Machine
-) -> np.ndarray:
-    """Decoded images -> (b, L) float32. All forwards have one shape: company never changes a row's bytes."""
-    pixels = [item.pixels for item in items if item.pixels is not None]
-    assert len(pixels) == len(items), "an image without pixels"
-    gray = pad(torch.from_numpy(np.stack(pixels)[:, None]).to(machine.device), batch_size)
-    probs: np.ndarray = (
-        mean(predict_folds(models, gray, flip=flip, machine=machine))[: len(items)].cpu().numpy()
+def _begin(journal: Journal, identity: Mapping[str, Any], plan: Plan, *, resume: bool) -> bool:
+    """Start the journal, or go on with the one that is there: then True. Raises UserError where that was of
+    another run.
+    """
+    if not (resume and journal.begun):
+        journal.begin(identity, plan.manifest())
+        return False
+    difference = first_difference(journal.fingerprint(), identity)
+    if difference is not None:
+        name, before, now = difference
+        what = f"{name} was {before}, and is now {now}"
+        if name in ("files", "manifest_sha256"):
+            what = f"of its files there are now {_changes(journal.manifest(), dict(plan.manifest()))}"
+        raise UserError(
+            f"{journal.folder}: the run that it keeps is another one: {what}; make it as it was, or start "
+            "anew with --overwrite."
+        )
+    journal.resume()
+    return True
+
+
+def _changes(before: Mapping[str, int], now: Mapping[str, int]) -> str:
+    """What became of a listing, in a few words."""
+    changes = (
+        ("more", sorted(now.keys() - before.keys())),
+        ("fewer", sorted(before.keys() - now.keys())),
+        ("of another size", sorted(path for path in before.keys() & now.keys() if before[path] != now[path])),
     )
-    return probs
+    words = [
+        f"{len(paths):,} {what} ({', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''})"
+        for what, paths in changes
+        if paths
+    ]
+    return " and ".join(words) or "the same in another order"
 
 
-def _row(path: str, stage: str, fault: Unreadable) -> Quarantined:
-    return (path, stage, fault.kind, str(fault))
-
-
-def _chunks(items: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+def _compute(
+    run: Run, ensemble: Sequence[Fold], recipe: Recipe, options: Options, *, machine: Machine
+) -> None:
+    total, done = len(run.plan.paths), run.journal.done
+    for rows in run.journal.rows():
+        run.note(rows)
+    if done:
+        run.progress.say(f"resuming: {done:,} of {total:,} files are done")
+    run.progress.start("score", total - done)
+    if done == total:
+        return
+    begun = time.monotonic()
+    score_all(
+        run,
+        build_engine(ensemble, recipe, machine, flip=options.flip),
+        size=ensemble[0].card.size,
+        batch_size=recipe.batch_size,
+        workers=options.workers,
+        timeout_s=options.timeout_s,
+    )
+    seconds = time.monotonic() - begun
+    rate = (total - done) / max(seconds, 1e-9)
+    run.progress.say(f"{total - done:,} files in {seconds:.1f} s, {rate:.1f}/s; time: {run.clock.shares()}")

@@ -22,8 +22,13 @@ def write_scores(
     """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`."""
     assert probs.shape == (len(ids), len(findings)), probs.shape
     assert np.isfinite(probs).all(), "a score that is no number"
-    rows = ((name, *(f"{prob:.7g}" for prob in row.tolist())) for name, row in zip(ids, probs, strict=True))
+    rows = (score_cells(name, row) for name, row in zip(ids, probs, strict=True))
     write_table(path, [id_column, *findings], rows)
+
+
+def score_cells(name: str, probs: NDArray[np.float32]) -> list[str]:
+    """One row of a score table: an id and (L,) probabilities."""
+    return [name, *(f"{prob:.7g}" for prob in probs.tolist())]
 
 
 def read_scores(path: Path) -> tuple[str, list[str], list[str], NDArray[np.float32]]:

@@ -1,6 +1,7 @@
 """Shared makings of tests: a tiny model, a machine, a project of phantoms that every stage has run on."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ PRESETS = Path(cxrscore.__file__).parent / "presets"
 torch.set_num_threads(
     1
 )  # tensors are tiny here: test_train.py takes 6 s, with two threads on two busy cores 45 s
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test measures stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXRSCORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
-"""Files are decoded in order, once each, with faults in the place of pixels."""
+"""One place becomes pixels in its row, or a fault: files, stretches of archives, storage that stumbles."""
 
+import errno
 import hashlib
 import io
 import os
 import sys
-import threading
+import tracemalloc
+import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,8 @@ from PIL import Image
 
 from cxrscore.errors import Unreadable
 from cxrscore.images import read_image
-from cxrscore.scoring.decode import decode_all, read_file
+from cxrscore.scoring.decode import PAUSES_S, Decoded, decode_into, read_place
+from cxrscore.scoring.place import Place
 
 opened: list[str] = []
 LISTEN = {"on": False}
@@ -36,116 +41,246 @@ def a_png(seed: int, shape: tuple[int, int] = (40, 50)) -> bytes:
     return file.getvalue()
 
 
-def a_folder(root: Path, n: int = 12) -> list[str]:
-    """n files; every third is damaged."""
-    names = [f"{i:02}.png" for i in range(n)]
-    for i, name in enumerate(names):
-        data = a_png(i, (40 + i, 50))
-        (root / name).write_bytes(data[:-9] if i % 3 == 2 else data)
-    return names
+def decoded(path: Path, size: int = 16) -> Decoded:
+    """Into a row of sevens, which a fault leaves as it is."""
+    row = np.full((size, size), 7, np.uint8)
+    one = decode_into(row, 3, "its/name", Place(str(path)))
+    assert (one.index, one.path) == (3, "its/name")
+    assert one.pixels is row if one.fault is None else (row == 7).all()
+    return one
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_every_path_has_its_own_pixels_or_its_own_fault_in_order(tmp_path: Path, workers: int) -> None:
-    names = a_folder(tmp_path)[::-1]
-    results = list(decode_all(tmp_path, names, size=16, workers=workers))
-    assert [(one.index, one.path) for one in results] == list(enumerate(names))
-    for one in results:
-        data = (tmp_path / one.path).read_bytes()
-        assert one.sha256 == hashlib.sha256(data).hexdigest()
-        if int(one.path[:2]) % 3 == 2:
-            assert one.pixels is None and one.fault is not None and one.fault.kind == "TRUNCATED"
-        else:
-            assert one.fault is None and one.pixels is not None
-            assert (one.pixels == read_image(data, size=16)).all()
-            assert (one.width, one.height) == (50, 40 + int(one.path[:2]))
+def fault_of(place: Place) -> tuple[str, str]:
+    with pytest.raises(Unreadable) as caught:
+        read_place(place)
+    return caught.value.kind, str(caught.value)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_each_file_is_opened_once_and_nothing_else(tmp_path: Path, workers: int) -> None:
-    names = a_folder(tmp_path)
-    list(decode_all(tmp_path, names[:1], size=16, workers=workers))  # loads the decoders
+def test_a_file_becomes_its_pixels_and_facts(tmp_path: Path) -> None:
+    data = a_png(0)
+    (tmp_path / "x.png").write_bytes(data)
+    one = decoded(tmp_path / "x.png")
+    assert one.pixels is not None and (one.pixels == read_image(data, size=16)).all()
+    assert (one.sha256, one.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert (one.width, one.height, one.orientation) == (50, 40, 1)
+
+
+def test_a_damaged_file_becomes_its_fault_and_keeps_its_hash(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(a_png(0)[:-9])
+    one = decoded(tmp_path / "x.png")
+    assert one.fault is not None and one.fault.kind == "TRUNCATED" and one.pixels is None
+    assert one.sha256 == hashlib.sha256(a_png(0)[:-9]).hexdigest()
+
+
+def test_each_file_is_opened_once_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(a_png(0))
+    decoded(tmp_path / "x.png")  # loads the decoders
     opened.clear()
     LISTEN["on"] = True
-    list(decode_all(tmp_path, names, size=16, workers=workers))
+    decoded(tmp_path / "x.png")
     LISTEN["on"] = False
-    assert sorted(opened) == [str(tmp_path / name) for name in names]
+    assert opened == [str(tmp_path / "x.png")]
 
 
-def test_a_fault_lets_go_of_the_bytes_of_its_file(tmp_path: Path) -> None:
-    for name in ("cut.png", "cut.jpg"):
-        (tmp_path / name).write_bytes(a_png(0)[:-9])
-    for one in decode_all(tmp_path, ["cut.png", "cut.jpg"], size=16, workers=0):
-        assert one.fault is not None
-        assert one.fault.__traceback__ is None and one.fault.__cause__ is None
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg"])
+def test_a_fault_lets_go_of_the_bytes_of_its_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(a_png(0)[:-9])
+    fault = decoded(tmp_path / name).fault
+    assert fault is not None and fault.__traceback__ is None and fault.__cause__ is None
 
 
-def test_only_a_bounded_number_of_files_is_read_ahead(tmp_path: Path) -> None:
-    taken = []
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("pixels: 1 2 3"), AssertionError()])
+def test_what_no_decoder_should_raise_is_kept_to_its_file_and_names_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def decode(*_: object, size: int) -> None:
+        raise error
 
-    def names():
-        for name in a_folder(tmp_path, 30):
-            taken.append(name)
-            yield name
-
-    results = decode_all(tmp_path, names(), size=16, workers=2, depth=5)
-    next(results)
-    assert len(taken) == 5
-    next(results)
-    assert len(taken) == 6
-    results.close()
-
-
-def test_stopping_early_leaves_no_thread_behind(tmp_path: Path) -> None:
-    results = decode_all(tmp_path, a_folder(tmp_path), size=16, workers=2)
-    next(results)
-    results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    monkeypatch.setattr("cxrscore.scoring.decode.decode", decode)
+    (tmp_path / "x.png").write_bytes(a_png(0))
+    fault = decoded(tmp_path / "x.png").fault
+    assert fault is not None and fault.kind == "WORKER_CRASH"
+    assert str(fault).startswith(f"unexpected {type(error).__name__} in decode (test_decode.py:")
+    assert "pixels" not in str(fault)
 
 
-def test_no_paths_give_no_results(tmp_path: Path) -> None:
-    assert list(decode_all(tmp_path, [], size=16, workers=2)) == []
+def test_the_persons_interrupt_is_not_a_fault_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*_: object, size: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxrscore.scoring.decode.decode", decode)
+    (tmp_path / "x.png").write_bytes(a_png(0))
+    with pytest.raises(KeyboardInterrupt):
+        decoded(tmp_path / "x.png")
 
 
 def test_a_file_that_is_gone_is_vanished(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    results = decode_all(tmp_path, ["gone.png", "file/was/a/folder.png"], size=16, workers=0)
-    assert [one.fault and one.fault.kind for one in results] == ["VANISHED", "VANISHED"]
+    for name in ("gone.png", "file/was/a/folder.png"):
+        assert fault_of(Place(str(tmp_path / name))) == ("VANISHED", "there is no such file")
 
 
 def test_an_empty_file_is_named_so(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
-    (one,) = decode_all(tmp_path, ["empty.png"], size=16, workers=0)
-    assert one.fault is not None and one.fault.kind == "EMPTY_FILE"
+    fault = decoded(tmp_path / "empty.png").fault
+    assert fault is not None and fault.kind == "EMPTY_FILE"
 
 
 @pytest.mark.parametrize("name", ["n" * 300 + ".png", "d" * 200 + ("/" + "d" * 200) * 25, ""])
 def test_a_path_that_the_system_refuses_is_an_io_error(tmp_path: Path, name: str) -> None:
-    (one,) = decode_all(tmp_path, [name], size=16, workers=0)
-    assert one.fault is not None and one.fault.kind == "IO_ERROR"
-    assert str(tmp_path) not in str(one.fault)
+    kind, message = fault_of(Place(str(tmp_path / name)))
+    assert kind == "IO_ERROR" and str(tmp_path) not in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
 def test_a_file_without_permission_is_an_io_error(tmp_path: Path) -> None:
     (tmp_path / "shut.png").write_bytes(a_png(0))
     (tmp_path / "shut.png").chmod(0)
-    with pytest.raises(Unreadable, match="Permission denied") as caught:
-        read_file(tmp_path / "shut.png")
-    assert caught.value.kind == "IO_ERROR"
+    assert fault_of(Place(str(tmp_path / "shut.png"))) == (
+        "IO_ERROR",
+        "the file cannot be read: Permission denied",
+    )
+
+
+def stumbling_storage(monkeypatch: pytest.MonkeyPatch, code: int, times: int) -> list[float]:
+    """The first `times` openings fail. What is returned fills with the pauses that are made."""
+    real, failed, pauses = os.open, [], []
+
+    def fail_at_first(*arguments: Any) -> int:
+        if len(failed) < times:
+            failed.append(code)
+            raise OSError(code, os.strerror(code))
+        return real(*arguments)
+
+    monkeypatch.setattr("cxrscore.scoring.decode.os.open", fail_at_first)
+    monkeypatch.setattr("cxrscore.scoring.decode.time.sleep", pauses.append)
+    return pauses
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_storage_that_stumbles_is_asked_again_after_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"bytes")
+    pauses = stumbling_storage(monkeypatch, code, times=3)
+    assert read_place(Place(str(tmp_path / "x.png"))) == b"bytes"
+    assert pauses == list(PAUSES_S) == sorted(PAUSES_S)
+
+
+def test_storage_that_stays_down_is_an_io_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.png").write_bytes(b"bytes")
+    pauses = stumbling_storage(monkeypatch, errno.EIO, times=4)
+    assert fault_of(Place(str(tmp_path / "x.png"))) == (
+        "IO_ERROR",
+        "the file cannot be read: Input/output error",
+    )
+    assert len(pauses) == 3
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.ELOOP])
+def test_what_waiting_cannot_mend_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"bytes")
+    pauses = stumbling_storage(monkeypatch, code, times=1)
+    assert fault_of(Place(str(tmp_path / "x.png")))[0] == "IO_ERROR"
+    assert pauses == []
+
+
+def deflate(data: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(data) + stream.flush()
+
+
+def an_archive(root: Path, data: bytes, *, deflated: bool) -> Place:
+    """The data between other bytes, as an archive holds it."""
+    body = deflate(data) if deflated else data
+    (root / "archive").write_bytes(b"before" + body + b"after")
+    return Place(str(root / "archive"), 6, len(body), deflated, len(data), zlib.crc32(data))
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("data", [a_png(0), b"", bytes(100_000)])
+def test_a_stretch_of_an_archive_is_read_in_place(tmp_path: Path, data: bytes, deflated: bool) -> None:
+    place = an_archive(tmp_path, data, deflated=deflated)
+    assert read_place(place) == data
+    assert read_place(replace(place, crc32=None, size=-1)) == data
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_a_wrong_sum_in_an_archive_is_corrupt_data(tmp_path: Path, deflated: bool) -> None:
+    place = an_archive(tmp_path, a_png(0), deflated=deflated)
+    kind, message = fault_of(replace(place, crc32=1))
+    assert kind == "CORRUPT_DATA" and "CRC-32" in message
+
+
+def test_an_archive_that_ends_early_is_truncated(tmp_path: Path) -> None:
+    place = an_archive(tmp_path, b"x" * 100, deflated=False)
+    os.truncate(place.file, 56)
+    assert fault_of(place) == ("TRUNCATED", "the archive ends after 50 of 100 bytes")
+    assert fault_of(replace(place, offset=2**40))[0] == "TRUNCATED"
+
+
+def test_a_deflate_stream_without_its_end_is_truncated(tmp_path: Path) -> None:
+    place = an_archive(tmp_path, a_png(0), deflated=True)
+    short = replace(place, stored=place.stored - 3)
+    assert fault_of(short) == ("TRUNCATED", "the archive's deflate stream does not end")
+
+
+def test_a_damaged_deflate_stream_is_corrupt_data(tmp_path: Path) -> None:
+    place = an_archive(tmp_path, a_png(0), deflated=True)
+    assert fault_of(replace(place, offset=0))[0] == "CORRUPT_DATA"
+
+
+def test_fewer_bytes_than_an_archive_declares_are_truncated(tmp_path: Path) -> None:
+    for deflated in (False, True):
+        place = an_archive(tmp_path, b"x" * 100, deflated=deflated)
+        assert fault_of(replace(place, size=101))[0] == "TRUNCATED"
+
+
+def test_a_bomb_is_inflated_to_one_byte_more_than_is_declared(tmp_path: Path) -> None:
+    place = an_archive(tmp_path, bytes(30_000_000), deflated=True)
+    tracemalloc.start()
+    assert fault_of(replace(place, size=1000)) == (
+        "CORRUPT_DATA",
+        "the archive holds more than the 1,000 bytes it declares",
+    )
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("change", [{"stored": 2**40}, {"size": 2**40}])
+def test_a_stretch_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, change: dict[str, int]
+) -> None:
+    place = an_archive(tmp_path, b"x", deflated=True)
+    kind, message = fault_of(replace(place, **change))  # type: ignore[arg-type]
+    assert kind == "TOO_LARGE" and "1,099,511,627,776 bytes" in message
+
+
+def test_an_archive_that_is_written_to_meanwhile_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = an_archive(tmp_path, b"x" * 100, deflated=False)
+    path = Path(place.file)
+    grow = {look: lambda: path.write_bytes(path.read_bytes() + b"more") for look in (2, 4)}
+    watch_fstat(monkeypatch, then=grow)
+    assert fault_of(place)[0] == "CHANGED"
 
 
 def test_a_fifo_that_came_after_the_listing_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.png")
     with pytest.raises(Unreadable, match="not a regular file"):
-        read_file(tmp_path / "fifo.png")
+        read_place(Place(str(tmp_path / "fifo.png")))
 
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "film.png").open("wb") as file:
         file.truncate(2**40)  # sparse
     with pytest.raises(Unreadable, match=r"1,099,511,627,776 bytes; at most") as caught:
-        read_file(tmp_path / "film.png")
+        read_place(Place(str(tmp_path / "film.png")))
     assert caught.value.kind == "TOO_LARGE"
 
 
@@ -153,7 +288,7 @@ def test_a_file_that_changes_once_is_read_again(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "x.png"
     path.write_bytes(b"first")
     looks = watch_fstat(monkeypatch, then={2: lambda: path.write_bytes(b"second")})
-    assert read_file(path) == b"second"
+    assert read_place(Place(str(path))) == b"second"
     assert looks == [1, 2, 3, 4]
 
 
@@ -163,7 +298,7 @@ def test_a_file_that_keeps_changing_is_left_out(tmp_path: Path, monkeypatch: pyt
     grow = {look: lambda: path.write_bytes(path.read_bytes() + b"more") for look in (2, 4)}
     watch_fstat(monkeypatch, then=grow)
     with pytest.raises(Unreadable, match="being written while it was read") as caught:
-        read_file(path)
+        read_place(Place(str(path)))
     assert caught.value.kind == "CHANGED"
 
 

@@ -19,7 +19,9 @@ from cxrscore.errors import UserError
 from cxrscore.images import read_image
 from cxrscore.machine import Machine
 from cxrscore.progress import Silent
-from cxrscore.score import Options, Outcome, score
+from cxrscore.score import score
+from cxrscore.scoring.finish import Outcome
+from cxrscore.scoring.options import Options
 
 OPENED: list[str] | None = None  # paths, while a test listens
 
@@ -44,9 +46,9 @@ def many(project: Project, tmp_path: Path) -> Path:
     return Path(shutil.copytree(project.data / "images", tmp_path / "images"))
 
 
-def run(folder: Path, out_csv: Path, models: Path, **options: object) -> Outcome:
+def run(folder: Path | str, out_csv: Path, models: Path, **options: object) -> Outcome:
     return score(
-        folder,
+        str(folder),
         out_csv,
         Options(**{"workers": 0, **options}),
         models=models,
@@ -61,6 +63,12 @@ def cells(out_csv: Path) -> dict[tuple[str, str], str]:
         rows = list(csv.DictReader(file))
     id_column = next(iter(rows[0]))
     return {(row[id_column], name): cell for row in rows for name, cell in row.items() if name != id_column}
+
+
+def faults(out_csv: Path) -> list[dict[str, str]]:
+    """The rows of the list of what could not be scored."""
+    with out_csv.with_name(f"{out_csv.name}.errors.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def ids(out_csv: Path) -> list[str]:
@@ -87,8 +95,13 @@ def test_there_is_one_row_for_each_file_in_the_order_of_the_names(
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
     assert header == ["Image_name", *project.params.labels.findings]
     assert [row[0] for row in rows] == files
-    assert (outcome.listed, outcome.scored, outcome.quarantined) == (9, 9, [])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "sub.csv"]
+    assert (outcome.listed, outcome.scored, outcome.quarantined) == (9, 9, 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "images",
+        "sub.csv",
+        "sub.csv.manifest.csv",
+        "sub.csv.provenance.json",
+    ]
 
 
 def test_a_score_is_the_mean_over_flips_and_then_over_folds(
@@ -115,10 +128,9 @@ def test_bad_files_are_named_and_the_rows_of_the_others_keep_their_bytes(
     kinds = spoil(many)
     outcome = run(many, tmp_path / "sub.csv", project.layout.models, workers=2)
     assert (tmp_path / "sub.csv").read_bytes() == (tmp_path / "clean.csv").read_bytes()
-    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (43, 40, 3)
+    assert (outcome.listed, outcome.scored, outcome.quarantined) == (43, 40, 3)
     assert outcome.errors_csv == tmp_path / "sub.csv.errors.csv"
-    with outcome.errors_csv.open(newline="") as file:
-        assert {row["path"]: row["kind"] for row in csv.DictReader(file)} == kinds
+    assert {row["path"]: row["kind"] for row in faults(tmp_path / "sub.csv")} == kinds
 
 
 def test_a_run_without_faults_takes_away_the_last_runs_list_of_them(
@@ -146,7 +158,7 @@ def test_asked_to_fail_a_run_with_a_bad_file_writes_nothing(
     project: Project, folder: Path, tmp_path: Path
 ) -> None:
     spoil(folder)
-    with pytest.raises(UserError, match=r"3 files could not be scored; mend or remove them"):
+    with pytest.raises(UserError, match=r"0.jpg \(EMPTY_FILE: .*mend or remove it"):
         run(folder, tmp_path / "sub.csv", project.layout.models, on_error="fail")
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -157,7 +169,7 @@ def test_asked_to_fill_a_bad_file_gets_the_training_prevalences_and_is_named_all
     run(folder, tmp_path / "clean.csv", project.layout.models)
     kinds = spoil(folder)
     outcome = run(folder, tmp_path / "sub.csv", project.layout.models, on_error="fill")
-    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (11, 8, 3)
+    assert (outcome.listed, outcome.scored, outcome.quarantined) == (11, 8, 3)
     written, clean = cells(tmp_path / "sub.csv"), cells(tmp_path / "clean.csv")
     assert {key: written[key] for key in clean} == clean
     folds = [load_fold(project.layout.checkpoint(k), cpu).card.prevalence for k in (0, 1)]
@@ -171,7 +183,7 @@ def test_asked_to_fill_a_dangling_link_has_its_row_too(
 ) -> None:
     (folder / "dangling.jpg").symlink_to("nowhere.jpg")
     outcome = run(folder, tmp_path / "sub.csv", project.layout.models, on_error="fill")
-    assert (outcome.listed, outcome.scored, len(outcome.quarantined)) == (9, 8, 1)
+    assert (outcome.listed, outcome.scored, outcome.quarantined) == (9, 8, 1)
     assert "dangling.jpg" in ids(tmp_path / "sub.csv")
 
 
@@ -240,18 +252,37 @@ def test_the_size_of_a_batch_changes_no_score_beyond_rounding(
     assert all(table == pytest.approx(tables[0], abs=1e-6) for table in tables)
 
 
+LISTENING_WORKER = """
+import json, os, sys
+log = os.open({log!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def listen(event, words):
+    if event == "open" and str(words[0]).startswith({folder!r}):
+        os.write(log, str(words[0]).encode() + b"\\n")
+sys.addaudithook(listen)
+sys.path[:] = json.loads(sys.argv[1])
+from cxrscore.scoring.worker import main
+main()
+"""
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_file_is_opened_once_for_all_folds_and_flips(
-    project: Project, folder: Path, tmp_path: Path, workers: int
+    project: Project, folder: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     global OPENED
+    (tmp_path / "log").touch()
+    script = LISTENING_WORKER.format(log=str(tmp_path / "log"), folder=f"{folder}/")
+    (tmp_path / "worker.py").write_text(script)
+    monkeypatch.setattr("cxrscore.scoring.process.WORKER", (str(tmp_path / "worker.py"),))
     OPENED = []
     try:
         run(folder, tmp_path / "sub.csv", project.layout.models, workers=workers, flip=True)
-        counts = Counter(path for path in OPENED if path.startswith(f"{folder}/"))
+        here = [path for path in OPENED if path.startswith(f"{folder}/")]
     finally:
         OPENED = None
-    assert counts == {str(path): 1 for path in folder.iterdir()}
+    there = (tmp_path / "log").read_text().splitlines()
+    assert not (here and there)
+    assert Counter(here + there) == {str(path): 1 for path in folder.iterdir()}
 
 
 def test_an_existing_output_is_refused_untouched_and_replaced_only_when_asked(
@@ -279,7 +310,7 @@ def test_an_output_among_the_images_is_not_one_of_them(project: Project, folder:
     (folder / "bad.jpg").write_bytes(b"")
     for _ in range(2):
         outcome = run(folder, folder / name, project.layout.models, overwrite=True)
-        assert [row[0] for row in outcome.quarantined] == ["bad.jpg"]
+        assert (outcome.quarantined, faults(folder / name)[0]["path"]) == (1, "bad.jpg")
     assert (folder / name).read_bytes() == before
 
 
@@ -309,10 +340,13 @@ def test_scoring_asks_nothing_of_the_network(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("scoring asked for the network")
 
-    for name in ("socket", "create_connection", "getaddrinfo"):
+    for name in ("create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)  # a pair of sockets, as workers have, is none
     with pytest.raises(AssertionError, match="network"):
         socket.create_connection(("localhost", 80))
+    with pytest.raises(AssertionError, match="network"), socket.socket() as one:
+        one.connect(("localhost", 80))
     assert run(folder, tmp_path / "sub.csv", project.layout.models, workers=2).scored == 8
 
 
@@ -402,13 +436,14 @@ def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs
     largest = torch.finfo(torch.float32).max
     head.classifier.weight[0] = 0.0
     head.classifier.weight[0, column] = largest
-    head.classifier.bias[0] = largest * (1 - threshold)  # above it z is infinite
-    head.A[1:, 0] = -largest  # and minus infinity is added to it
+    head.classifier.bias[0] = largest * (1 - threshold)  # above it z is infinite, and its sigmoid 1
     save_checkpoint(fold.path, fold.model, fold.card)
     outcome = run(folder, tmp_path / "sub.csv", models, folds=(0,), flip=False)
     victim = files[int(features[:, column].argmax())].name
-    assert [row[:3] for row in outcome.quarantined] == [(victim, "compute", "NON_FINITE")]
+    assert [list(row.values())[:3] for row in faults(tmp_path / "sub.csv")] == [
+        [victim, "compute", "NON_FINITE"]
+    ]
     assert (outcome.listed, outcome.scored) == (8, 7)
     clean, first = cells(tmp_path / "clean.csv"), fold.card.findings[0]
-    expected = {key: "0" if key[1] == first else cell for key, cell in clean.items() if key[0] != victim}
+    expected = {key: "1" if key[1] == first else cell for key, cell in clean.items() if key[0] != victim}
     assert cells(tmp_path / "sub.csv") == expected

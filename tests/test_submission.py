@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cxrscore.errors import UserError
 from cxrscore.scoring.output import write_errors
-from cxrscore.scoring.rows import formula_notes, ids_of, match_template, read_template
+from cxrscore.scoring.rows import check_columns, formula_notes, ids_of, match_template, read_template
 from cxrscore.submission import read_scores, write_scores
 
 FINDINGS = ["Edema", "No Finding", "Pleural Effusion"]
@@ -105,7 +105,7 @@ def test_a_template_keeps_its_own_order_of_rows_and_columns(tmp_path: Path) -> N
     assert (template.id_column, template.ids) == ("name", ["c.jpg", "a.jpg"])
     assert template.columns == ["Pleural Effusion", "Edema", "No Finding"]
     notes: list[str] = []
-    assert match_template(template, ["a.jpg", "b.jpg", "c.jpg"], FINDINGS, notes=notes) == [2, 0]
+    assert match_template(template, ["a.jpg", "b.jpg", "c.jpg"], notes=notes) == [2, 0]
     assert notes == [f"1 files are not in {path} and are left out"]
 
 
@@ -115,7 +115,7 @@ def test_a_template_of_other_findings_is_refused_with_the_nearest(tmp_path: Path
         r"no column 'No Finding' \(the nearest is 'No finding'.*'Pleural Effusion'.*column 'Hernia' is no"
     )
     with pytest.raises(UserError, match=message):
-        match_template(template, ["a.jpg"], FINDINGS, notes=[])
+        check_columns(template, FINDINGS)
 
 
 def test_template_ids_without_a_file_are_listed_and_counted(tmp_path: Path) -> None:
@@ -123,14 +123,14 @@ def test_template_ids_without_a_file_are_listed_and_counted(tmp_path: Path) -> N
     with pytest.raises(
         UserError, match=r"12 ids have no file: '3.jpg', .*'12.jpg', ...; the files are named like '0"
     ):
-        match_template(template, ["0.jpg", "1.jpg", "2.jpg"], FINDINGS, notes=[])
+        match_template(template, ["0.jpg", "1.jpg", "2.jpg"], notes=[])
 
 
 def test_a_name_in_the_other_unicode_form_matches_when_it_means_one_file(tmp_path: Path) -> None:
     composed, decomposed = "caf\u00e9.jpg", "cafe\u0301.jpg"
     template = read_template(a_template(tmp_path, [composed]))
     notes: list[str] = []
-    assert match_template(template, ["a.jpg", decomposed], FINDINGS, notes=notes) == [1]
+    assert match_template(template, ["a.jpg", decomposed], notes=notes) == [1]
     assert "1 ids of" in notes[0] and "another Unicode form" in notes[0]
 
 
@@ -138,13 +138,13 @@ def test_a_name_in_the_other_unicode_form_that_means_two_files_matches_none(tmp_
     both = ["\u1e69.jpg", "s\u0323\u0307.jpg"]  # one letter, composed and decomposed
     template = read_template(a_template(tmp_path, ["s\u0307\u0323.jpg"]))  # and in a third order
     with pytest.raises(UserError, match="1 ids have no file"):
-        match_template(template, both, FINDINGS, notes=[])
+        match_template(template, both, notes=[])
 
 
 def test_two_ids_may_not_mean_one_file(tmp_path: Path) -> None:
     template = read_template(a_template(tmp_path, ["caf\u00e9.jpg", "cafe\u0301.jpg"]))
     with pytest.raises(UserError, match="two ids differ in Unicode form alone"):
-        match_template(template, ["caf\u00e9.jpg"], FINDINGS, notes=[])
+        match_template(template, ["caf\u00e9.jpg"], notes=[])
 
 
 def test_ids_are_paths_names_or_stems() -> None:

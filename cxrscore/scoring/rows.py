@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from cxrscore.errors import UserError
 from cxrscore.files import nearest, read_table
-from cxrscore.scoring.output import FORMULA
 from cxrscore.submission import unique_ids
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run, CWE-1236
 ID_OF: dict[str, Callable[[str], str]] = {
     "relpath": str,
     "name": lambda path: PurePosixPath(path).name,
@@ -45,7 +45,7 @@ def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
     What a table or a spreadsheet may make of them is added to `notes`.
     """
     plain = [ID_OF[kind](path) for path in paths]
-    ids = [_writable(name) for name in plain]
+    ids = [writable(name) for name in plain]
     escaped = sum(a != b for a, b in zip(plain, ids, strict=True))
     if escaped:
         notes.append(f"{escaped} file names are not UTF-8; their odd bytes are written as %XX")
@@ -57,7 +57,7 @@ def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
     return ids
 
 
-def _writable(name: str) -> str:
+def writable(name: str) -> str:
     """A name as a UTF-8 table can hold it: where bytes of it are not UTF-8, those and % become %XX."""
     odd = [char for char in name if "\udc80" <= char <= "\udcff"]
     if not odd:
@@ -65,14 +65,11 @@ def _writable(name: str) -> str:
     return "".join(f"%{ord(c) - 0xDC00:02X}" if c in odd else "%25" if c == "%" else c for c in name)
 
 
-def match_template(
-    template: Template, ids: Sequence[str], findings: Sequence[str], *, notes: list[str]
-) -> list[int]:
+def match_template(template: Template, ids: Sequence[str], *, notes: list[str]) -> list[int]:
     """For each row of the template, the position of its file in `ids`. What was noticed is added to `notes`.
 
-    Raises UserError where the columns are not `findings`, in any order, or a row has no file.
+    Raises UserError where a row has no file.
     """
-    _check_columns(template, findings)
     position = {name: i for i, name in enumerate(ids)}
     composed = _unique_when_composed(ids)
     chosen, missing, respelled = [], [], 0
@@ -100,12 +97,13 @@ def match_template(
 
 
 def formula_notes(ids: Iterable[str]) -> list[str]:
-    """A note where a spreadsheet would run ids as formulas: they are written as they are all the same."""
+    """A note where a spreadsheet would run ids as formulas: by default they are written as they are."""
     count = sum(name.startswith(FORMULA) for name in ids)
-    return [f"{count} ids begin like a formula; open the table in a spreadsheet with care"] if count else []
+    return [f"{count} ids begin like a formula; --csv-safe quotes them for spreadsheets"] if count else []
 
 
-def _check_columns(template: Template, findings: Sequence[str]) -> None:
+def check_columns(template: Template, findings: Sequence[str]) -> None:
+    """Raises UserError where the template's columns are not `findings`, in any order."""
     missing = [name for name in findings if name not in template.columns]
     extra = [name for name in template.columns if name not in findings]
     if not missing and not extra:

@@ -1,0 +1,81 @@
+"""A look ahead: what `score` would quarantine, by the same listing and the same decoding, without a model.
+
+In    a folder, glob, table or archive of images.
+Out   how many could be read, the faults of the others, and what the readable ones are like.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cxrscore.progress import Progress
+from cxrscore.scoring.listing import list_input
+from cxrscore.scoring.output import write_errors
+from cxrscore.scoring.plan import Fault
+from cxrscore.scoring.pool import decode_batches
+
+BATCH = 64
+
+
+@dataclass
+class Findings:
+    """What a check found. `shapes`: width and height of the readable images -> how many have them."""
+
+    listed: int
+    readable: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    turned: int = 0
+    notes: Sequence[str] = ()
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "listed": self.listed,
+            "readable": self.readable,
+            "quarantined": len(self.faults),
+            "kinds": dict(sorted(Counter(kind for _, _, kind, _ in self.faults).items())),
+            "turned_upright": self.turned,
+            "shortest_side": min((min(shape) for shape in self.shapes), default=None),
+            "longest_side": max((max(shape) for shape in self.shapes), default=None),
+        }
+
+
+def check(
+    source: str,
+    *,
+    size: int,
+    workers: int,
+    timeout_s: float,
+    follow_symlinks: bool,
+    exclude: Iterable[Path],
+    progress: Progress,
+) -> Findings:
+    """Decode every file to `size` x `size`. Raises UserError where there is nothing to look at."""
+    listing = list_input(source, exclude=exclude, follow_symlinks=follow_symlinks)
+    found = Findings(len(listing.paths) + len(listing.folder_faults))
+    found.notes = [*(f"{count} skipped: {why}" for why, count in listing.skipped.items()), *listing.notes]
+    found.faults += [(path, "list", kind, message) for path, kind, message in listing.faults]
+    known = {path for path, _, _ in listing.file_faults}
+    progress.start("check", len(listing.paths))
+    batches = decode_batches(
+        listing, listing.paths, size=size, batch_size=BATCH, workers=workers, timeout_s=timeout_s
+    )
+    with closing(batches):
+        for batch in batches:
+            for item in batch.items:
+                if item.fault is None:
+                    found.readable += 1
+                    found.shapes[item.width, item.height] += 1
+                    found.turned += item.orientation != 1
+                elif item.path not in known:
+                    found.faults.append((item.path, "decode", item.fault.kind, str(item.fault)))
+            progress.advance(len(batch.items), f"{len(found.faults):,} would be quarantined")
+    assert found.listed == found.readable + len(found.faults), "a file is neither readable nor named"
+    return found
+
+
+def write_findings(path: Path, found: Findings) -> None:
+    """The faults as `score` lists them in <out>.errors.csv."""
+    write_errors(path, found.faults)

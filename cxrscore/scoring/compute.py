@@ -1,0 +1,242 @@
+"""Batches of gray pixels -> the probabilities of each fold: the models made fast, and what they do on faults.
+
+In    (B, S, S) uint8 on the host, as the decoders leave them.
+Out   (F, B, L) float32: each fold's mean over views. The same recipe gives the same bytes.
+
+Rows go through `predict_folds`, as in validation; only the models differ: batch norms are folded into
+convolutions in fp32, weights and maps are in the recipe's number format, the head stays in fp32.
+"""
+
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cxrscore.checkpoint import Fold
+from cxrscore.errors import Stopped, UserError
+from cxrscore.fuse import fold_batchnorms, merge_all, pool_quickly
+from cxrscore.heads import HeadOutput
+from cxrscore.machine import DTYPES, Machine
+from cxrscore.model import CXRModel
+from cxrscore.predict import pad, predict_folds
+from cxrscore.scoring.measured import cache_folder
+from cxrscore.scoring.recipe import Recipe
+
+
+def folded_backbone(model: CXRModel, machine: Machine) -> nn.Module:
+    """The backbone as scoring computes it, before the choices that a Recipe makes."""
+    backbone, _ = fold_batchnorms(model.backbone)
+    pool_quickly(backbone)
+    return backbone.to(machine.device, machine.dtype).to(memory_format=torch.channels_last)
+
+
+class FastModel:
+    """The two halves of a CXRModel, quick: gray -> features -> HeadOutput."""
+
+    def __init__(self, model: CXRModel, backbone: nn.Module, recipe: Recipe) -> None:
+        if recipe.merge:
+            merge_all(backbone, recipe.merge)
+        self.body: Any = _Body(model, backbone.to(memory_format=torch.channels_last), DTYPES[recipe.dtype])
+        if recipe.compile:
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+            freezing = model.mean.device.type == "cpu"  # there it packs weights and fuses activations
+            self.body = torch.compile(self.body, dynamic=False, options={"freezing": freezing})
+        self.label_head = model.head
+
+    def features(self, gray: Tensor) -> Tensor:
+        maps: Tensor = self.body(gray)
+        return maps
+
+    def head(self, features: Tensor) -> HeadOutput:
+        return _finite(self.label_head(features))
+
+
+class ExactModel:
+    """A CXRModel as it was trained, in fp32."""
+
+    def __init__(self, model: CXRModel) -> None:
+        self.model = model
+        self.features = model.features
+
+    def head(self, features: Tensor) -> HeadOutput:
+        return _finite(self.model.head(features))
+
+
+def _finite(output: HeadOutput) -> HeadOutput:
+    """An infinite logit becomes NaN: its sigmoid would be 0 or 1, and look right."""
+    return HeadOutput(torch.where(output.logits.isfinite(), output.logits, torch.nan))
+
+
+class _Body(nn.Module):
+    """(b, 1, S, S) uint8 -> (b, C, h, w) fp32, by a backbone in another number format."""
+
+    def __init__(self, model: CXRModel, backbone: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.backbone, self.dtype = backbone, dtype
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", model.mean)
+        self.register_buffer("std", model.std)
+
+    def forward(self, gray: Tensor) -> Tensor:
+        pixels = (gray.float() - self.mean) / self.std
+        maps: Tensor = self.backbone(pixels.to(self.dtype, memory_format=torch.channels_last))
+        return maps.float()
+
+
+@dataclass
+class Pending:
+    """Probabilities under way on the device."""
+
+    probs: Tensor
+    done: "torch.cuda.Event | None" = None
+
+    def result(self) -> NDArray[np.float32]:
+        """(F, B, L), once they are there. Raises Stopped where the device was lost."""
+        with _device_faults():
+            if self.done is not None:
+                self.done.synchronize()
+            probs: NDArray[np.float32] = self.probs.numpy()
+        return probs
+
+
+@dataclass
+class Engine:
+    """The ensemble on its device. `chunk`: images a forward, halved where memory does not last; `halvings`
+    tells each time that was so, as the chunk it went down to.
+    """
+
+    models: Sequence[FastModel]
+    exact: Sequence[ExactModel]
+    machine: Machine
+    findings: int
+    flip: bool
+    chunk: int
+    halvings: list[int] = field(default_factory=list)
+
+    @property
+    def ahead(self) -> int:
+        """Batches that may be under way while the next one is brought."""
+        return 0 if self.machine.device.type == "cpu" else 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """F and L."""
+        return len(self.models), self.findings
+
+    def take_halvings(self) -> tuple[int, ...]:
+        """Those since the last call."""
+        taken, self.halvings[:] = tuple(self.halvings), ()
+        return taken
+
+    def start(self, pixels: NDArray[np.uint8]) -> Pending:
+        """Begin on (B, S, S); on a GPU this returns before the work is done. Raises Stopped."""
+        with _device_faults():
+            gray = self._to_device(pixels)
+            probs = self._with_less_memory(gray)
+            if self.machine.device.type == "cpu":
+                return Pending(probs)
+            host = torch.empty(probs.shape, pin_memory=True)
+            host.copy_(probs, non_blocking=True)
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done.record()
+            return Pending(host, done)
+
+    def exactly(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(F, L) of one image (S, S) in fp32, by the models as they were trained."""
+        fp32 = Machine(self.machine.device, torch.float32)
+        gray = torch.from_numpy(pixels.copy())[None, None].to(fp32.device)
+        probs = predict_folds(self.exact, gray, flip=self.flip, machine=fp32)[:, 0]
+        exact: NDArray[np.float32] = probs.cpu().numpy()
+        return exact
+
+    def _to_device(self, pixels: NDArray[np.uint8]) -> Tensor:
+        host = torch.from_numpy(pixels)[:, None]
+        if self.machine.device.type == "cpu":
+            return host
+        ours = torch.cuda.current_stream(self.machine.device)
+        copies = torch.cuda.Stream(self.machine.device)  # type: ignore[no-untyped-call]  # one of a pool
+        with torch.cuda.stream(copies):
+            gray = host.pin_memory().to(self.machine.device, non_blocking=True)
+        ours.wait_stream(copies)
+        gray.record_stream(ours)
+        return gray
+
+    def _with_less_memory(self, gray: Tensor) -> Tensor:
+        """All rows by forwards of `chunk` images; where memory does not last, by half as many, from the first
+        row again.
+        """
+        while True:
+            try:
+                return self._forward(gray)
+            except torch.OutOfMemoryError as error:
+                short = str(error)
+            except RuntimeError as error:
+                if "can't allocate memory" not in str(error):
+                    raise
+                short = str(error)
+            if self.chunk == 1:
+                raise Stopped(
+                    f"one image a forward needs more memory than there is ({short.splitlines()[0]})"
+                )
+            self.chunk //= 2  # only here, outside `except`: the error holds on to what it could not use
+            self.halvings.append(self.chunk)
+            gc.collect()
+            if self.machine.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _forward(self, gray: Tensor) -> Tensor:
+        fp32 = Machine(self.machine.device, torch.float32)  # no autocast: the models hold their format
+        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+            parts = [
+                predict_folds(self.models, pad(part, self.chunk), flip=self.flip, machine=fp32)[
+                    :, : len(part)
+                ]
+                for part in torch.split(gray, self.chunk)
+            ]
+        return torch.cat(parts, dim=1)
+
+
+def build_engine(folds: Sequence[Fold], recipe: Recipe, machine: Machine, *, flip: bool) -> Engine:
+    """`machine` says the number format; the fp32 models stay beside, for rows that come out as no number.
+    Raises UserError where models are to be compiled and cannot be.
+    """
+    models = [FastModel(fold.model, folded_backbone(fold.model, machine), recipe) for fold in folds]
+    exact = [ExactModel(fold.model) for fold in folds]
+    card = folds[0].card
+    engine = Engine(models, exact, machine, len(card.findings), flip, recipe.batch_size)
+    if recipe.compile:
+        _compile(engine, card.size)
+    return engine
+
+
+def _compile(engine: Engine, size: int) -> None:
+    """A first forward, which is when torch compiles."""
+    try:
+        engine.start(np.zeros((engine.chunk, size, size), np.uint8)).result()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--compile: torch cannot compile the models here ({reason}); it needs a C++ compiler on a CPU, "
+            "and --compile off does without."
+        ) from error
+
+
+@contextmanager
+def _device_faults() -> Iterator[None]:
+    """After an illegal access, an ECC error or a lost device the process cannot use it any more."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if "CUDA error" not in str(error):
+            raise
+        raise Stopped(f"the device was lost: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,163 @@
+"""A journal with all rows -> the table and what goes with it, each whole, the table last.
+
+In    a run that is done, what was chosen, what the run was (its fingerprint).
+Out   the files beside one another, and the Outcome; UserError where there should be no table.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.checkpoint import Fold
+from cxrscore.errors import UserError
+from cxrscore.files import move_into_place, sha256_file
+from cxrscore.scoring.options import Options
+from cxrscore.scoring.output import (
+    Outputs,
+    fold_mean,
+    fold_spread,
+    scored_rows,
+    write_errors,
+    write_manifest,
+    write_probabilities,
+)
+from cxrscore.scoring.plan import Fault
+from cxrscore.scoring.provenance import first_difference, read_provenance, write_provenance
+from cxrscore.scoring.run import Run
+
+CHOICES = ("id_kind", "level", "on_error", "format", "std", "csv_safe")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did. `errors_csv` is there exactly where something is quarantined."""
+
+    listed: int
+    scored: int
+    quarantined: int
+    notes: Sequence[str]
+    errors_csv: Path | None
+
+
+def finish(
+    run: Run,
+    files: Outputs,
+    ensemble: Sequence[Fold],
+    identity: Mapping[str, Any],
+    options: Options,
+    *,
+    notes: Sequence[str],
+) -> Outcome:
+    """Every output is written in the journal's folder, where a kill leaves no litter, and then moved."""
+    plan = run.plan
+    faults = [*plan.faults, *_faults(run)]
+    listed, scored = len(plan.paths) + len(plan.faults), len(plan.paths) - run.faults
+    assert listed == scored + len(faults), "a file is neither scored nor quarantined"
+    _refuse_nothing(plan.listing.source, faults, scored, fail=options.on_error == "fail")
+    staged = _Staged(run.journal.folder)
+    write_manifest(staged.place(files.manifest), plan, run.journal)
+    if faults:
+        write_errors(staged.place(files.errors), faults)
+    rows = _write_tables(run, files, staged, ensemble, options)
+    made = dict(staged.at)
+    write_provenance(
+        staged.place(files.provenance),
+        identity,
+        source=plan.listing.source,
+        choices={name: value for name, value in asdict(options).items() if name in CHOICES},
+        counts={"listed": listed, "scored": scored, "quarantined": len(faults), "rows": rows},
+        kinds=[kind for _, _, kind, _ in faults],
+        compute={"computed_in_fp32": run.exact, "halved_to": run.halvings},
+        outputs=made,
+    )
+    for path in (files.errors, files.manifest, files.std, files.provenance, files.table):
+        if path in staged.at:
+            move_into_place(staged.at[path], path)
+        else:
+            path.unlink(missing_ok=True)  # an older run's would speak of this one
+    return Outcome(listed, scored, len(faults), notes, files.errors if faults else None)
+
+
+class _Staged:
+    """Where each output lies until it is moved into place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.at = folder, dict[Path, Path]()
+
+    def place(self, path: Path) -> Path:
+        self.at[path] = self.folder / path.name
+        return self.at[path]
+
+
+def _faults(run: Run) -> Iterator[Fault]:
+    for rows in run.journal.rows():
+        for path, file in zip(run.plan.paths[rows.start :], rows.files, strict=False):
+            if file.fault is not None:
+                stage, kind, message = file.fault
+                yield path, stage, kind, message
+
+
+def _refuse_nothing(source: str, faults: Sequence[Fault], scored: int, *, fail: bool) -> None:
+    """Raises UserError where no table should be written: nothing was scored, or all had to be."""
+    if faults and (fail or not scored):
+        first = "; ".join(f"{path} ({kind}: {message})" for path, _, kind, message in faults[:10])
+        remedy = "mend or remove them." if scored else "is this where the radiographs are?"
+        raise UserError(f"{source}: {len(faults):,} files could not be scored; {remedy} First: {first}.")
+
+
+def _write_tables(
+    run: Run, files: Outputs, staged: _Staged, ensemble: Sequence[Fold], options: Options
+) -> int:
+    """The table and, where it was asked for, the spread over folds; -> rows."""
+    findings, filling = ensemble[0].card.findings, options.on_error == "fill"
+    prevalence = np.mean([fold.card.prevalence for fold in ensemble], axis=0).astype(np.float32)
+    unknown = np.full_like(prevalence, np.nan)
+
+    def write(path: Path, reduce: _Reduce, blank: NDArray[np.float32]) -> int:
+        rows = _reduced(run, reduce, blank if filling else None)
+        return write_probabilities(
+            staged.place(path),
+            run.plan,
+            rows,
+            findings=findings,
+            csv_safe=options.csv_safe,
+            format=options.format,
+        )
+
+    if options.std:
+        write(files.std, fold_spread, unknown)
+    return write(files.table, fold_mean, prevalence)
+
+
+_Reduce = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def _reduced(
+    run: Run, reduce: _Reduce, blank: NDArray[np.float32] | None
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Rows of (L,); one without a score is left out, or gets `blank`."""
+    for name, values in scored_rows(run.plan, run.journal):
+        if values is not None:
+            yield name, reduce(values)
+        elif blank is not None:
+            yield name, blank
+
+
+def finished_before(files: Outputs, identity: Mapping[str, Any], notes: Sequence[str]) -> Outcome:
+    """What an earlier call of the same run has done. Raises UserError where that was another run."""
+    about = read_provenance(files.provenance)
+    difference = first_difference(about["run"], identity)
+    if difference is not None:
+        name, before, now = difference
+        raise UserError(
+            f"{files.table}: a finished run with {name} {before}, now {now}; --overwrite replaces it."
+        )
+    if about["sha256"].get(files.table.name) != sha256_file(files.table):
+        raise UserError(f"{files.table}: changed since it was written; --overwrite replaces it.")
+    counts = about["counts"]
+    errors = files.errors if counts["quarantined"] else None
+    return Outcome(counts["listed"], counts["scored"], counts["quarantined"], [*notes, "done before"], errors)

@@ -1,0 +1,206 @@
+"""What a run has done so far, on disk: shards of rows, each whole or not there.
+
+In    rows in the order of the plan, as they are scored.
+Out   the same rows after any kill; the next run goes on behind the last whole shard.
+
+    <out>.journal/lock                 held by the run that writes
+                  run.json             its fingerprint: all that decides a row's bytes
+                  manifest.jsonl       the files and their sizes, frozen when the run began
+                  000000000.shard ...  a sha256, what happened to each file, float32 (n, F, L)
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.errors import UserError
+from cxrscore.files import replacing, sha256_bytes, write_bytes, write_text
+from cxrscore.scoring.lock import locked
+
+COMMIT_S = 60.0  # a slow run commits before a shard is full: a kill costs at most about a minute
+MAGIC = b"cxrscore shard 1 "
+MANIFEST = "manifest.jsonl"
+
+Fingerprint = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class File:
+    """What became of one file: the bytes that were read, and why it has no score, where it has none."""
+
+    bytes: int
+    sha256: str
+    fault: tuple[str, str, str] | None = None  # stage, kind, message
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows `start` to `start + n` of the plan. `values` (n, F, L): each fold's mean over views, NaN where
+    the file has a fault.
+    """
+
+    start: int
+    files: Sequence[File]
+    values: NDArray[np.float32]
+    exact: int = 0  # how many were computed once more in fp32
+    halvings: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.files) == len(self.values), (len(self.files), self.values.shape)
+        faulty = np.array([file.fault is not None for file in self.files])
+        assert (np.isnan(self.values).all((1, 2)) == faulty).all(), "a score for a file with a fault"
+        assert (np.isfinite(self.values).all((1, 2)) == ~faulty).all(), "a file without score and fault"
+
+    def behind(self, done: int) -> "Rows":
+        """Without the rows before `done`."""
+        skip = max(0, done - self.start)
+        return self.cut(skip, len(self.files)) if skip else self
+
+    def cut(self, first: int, last: int) -> "Rows":
+        """The counts stay with the first part: they are only ever summed."""
+        counts = (self.exact, self.halvings) if first == 0 else (0, ())
+        return Rows(self.start + first, self.files[first:last], self.values[first:last], *counts)
+
+    def encoded(self) -> bytes:
+        about = {
+            "start": self.start,
+            "shape": self.values.shape,
+            "exact": self.exact,
+            "halvings": list(self.halvings),
+            "files": [(file.bytes, file.sha256, file.fault) for file in self.files],
+        }
+        line = json.dumps(about).encode()
+        payload = line + b"\n" + np.ascontiguousarray(self.values, dtype="<f4").tobytes()
+        return MAGIC + sha256_bytes(payload).encode() + b"\n" + payload
+
+    @classmethod
+    def decoded(cls, data: bytes) -> "Rows | None":
+        """None for bytes that are not a whole shard."""
+        stated, _, payload = data.partition(b"\n")
+        if stated != MAGIC + sha256_bytes(payload).encode():
+            return None
+        line, _, raw = payload.partition(b"\n")
+        about = json.loads(line)
+        values = np.frombuffer(raw, dtype="<f4").reshape(about["shape"])
+        files = [
+            File(size, sha256, tuple(fault) if fault else None) for size, sha256, fault in about["files"]
+        ]
+        return cls(about["start"], files, values, about["exact"], about["halvings"])
+
+
+@dataclass
+class Journal:
+    """A journal whose lock is held. `done`: rows that are safe on disk."""
+
+    folder: Path
+    shard_rows: int
+    done: int = 0
+    _waiting: list[Rows] = field(default_factory=list)
+    _committed_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def begun(self) -> bool:
+        return (self.folder / "run.json").exists()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the run that began this journal was. Raises UserError where that cannot be read."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.folder}: not a journal of a run; --overwrite starts anew.") from error
+        return found
+
+    def begin(self, fingerprint: Fingerprint, manifest: Iterator[tuple[str, int]]) -> None:
+        """Start anew; what an older run had left is deleted."""
+        (self.folder / "run.json").unlink(missing_ok=True)  # first: without it the rest means nothing
+        for shard in self._shards():
+            shard.unlink()
+        with replacing(self.folder / MANIFEST) as temporary, temporary.open("w", encoding="ascii") as file:
+            file.writelines(json.dumps(row) + "\n" for row in manifest)  # escapes what is not UTF-8
+        write_text(self.folder / "run.json", json.dumps(fingerprint, indent=1) + "\n")
+        self.done = 0
+
+    def resume(self) -> None:
+        """Go on behind the last shard of an unbroken, undamaged row of them; what follows it is deleted."""
+        self.done = 0
+        for path in self._shards():
+            rows = Rows.decoded(path.read_bytes())
+            if rows is None or rows.start != self.done:
+                path.unlink()
+            else:
+                self.done += len(rows.files)
+
+    def manifest(self) -> dict[str, int]:
+        """Path -> bytes, of the files that the run began with."""
+        with (self.folder / MANIFEST).open(encoding="ascii") as file:
+            return dict(json.loads(line) for line in file)
+
+    @property
+    def added(self) -> int:
+        """Rows that are on disk or wait for their shard."""
+        return self.done + sum(len(rows.files) for rows in self._waiting)
+
+    def add(self, rows: Rows) -> None:
+        """Rows that follow those added before; on disk once a shard is full, or after a minute."""
+        assert rows.start == self.added, (rows.start, self.added)
+        self._waiting.append(rows)
+        late = time.monotonic() - self._committed_at > COMMIT_S
+        if late or self.added - self.done >= self.shard_rows:
+            self.commit()
+
+    def commit(self) -> None:
+        """All rows that were added are on disk when this returns."""
+        if not self._waiting:
+            return
+        rows = _joined(self._waiting)
+        for first in range(0, len(rows.files), self.shard_rows):
+            part = rows.cut(first, first + self.shard_rows)
+            write_bytes(self.folder / f"{part.start:09d}.shard", part.encoded())
+            self.done += len(part.files)
+        self._waiting.clear()
+        self._committed_at = time.monotonic()
+
+    def rows(self) -> Iterator[Rows]:
+        """All rows on disk, a shard at a time."""
+        for path in self._shards():
+            rows = Rows.decoded(path.read_bytes())
+            if rows is None:
+                raise UserError(f"{path}: damaged since it was written; --resume scores its rows again.")
+            yield rows
+
+    def remove(self) -> None:
+        (self.folder / "run.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder)
+
+    def _shards(self) -> list[Path]:
+        return sorted(self.folder.glob("*.shard"))
+
+
+@contextmanager
+def opened_journal(folder: Path, *, shard_rows: int) -> Iterator[Journal]:
+    """The journal in `folder`, which is made; gone afterwards where no run began in it. Raises Busy."""
+    with locked(folder / "lock"):
+        journal = Journal(folder, shard_rows)
+        try:
+            yield journal
+        finally:
+            if folder.exists() and not journal.begun:
+                shutil.rmtree(folder)
+
+
+def _joined(many: Sequence[Rows]) -> Rows:
+    return Rows(
+        many[0].start,
+        [file for rows in many for file in rows.files],
+        np.concatenate([rows.values for rows in many]),
+        sum(rows.exact for rows in many),
+        [chunk for rows in many for chunk in rows.halvings],
+    )

@@ -1,0 +1,73 @@
+"""One run an output: a lock that dies with its holder, however that one dies.
+
+In    the path of a lock file, in a folder that is there.
+Out   Busy, which names the holder, or the lock for the length of a `with`.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cxrscore.errors import Busy, UserError
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `path`. Raises Busy where another process does; UserError on a file system without locks."""
+    handle = _acquire(path)
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, json.dumps(_me()).encode())
+        yield
+    finally:
+        os.close(handle)  # which lets go of the lock; a killed process closes its files, too
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        path.parent.mkdir(exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue  # the holder has finished between the two lines and removed its folder
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(handle)
+            os.close(handle)
+            raise Busy(f"{path.parent}: another run is writing there, {holder}.") from error
+        except OSError as error:
+            os.close(handle)
+            raise UserError(
+                f"{path.parent}: this file system cannot lock files ({error.strerror}); "
+                "write the output to a local disk."
+            ) from error
+        if _still_there(path, handle):
+            return handle
+        os.close(handle)
+
+
+def _still_there(path: Path, handle: int) -> bool:
+    """Whether the name still means the file that was locked: its last holder may have removed it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _me() -> dict[str, str | int]:
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
+
+
+def _holder(handle: int) -> str:
+    try:
+        who = json.loads(os.pread(handle, 4096, 0))
+        return f"process {who['pid']} on {who['host']}, since {who['started']}"
+    except (ValueError, KeyError, TypeError):
+        return "begun this moment"

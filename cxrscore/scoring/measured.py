@@ -1,0 +1,43 @@
+"""What was measured on this machine, kept between runs: one JSON file in the user's cache folder.
+
+In    a name that says all a figure depends on: device, torch, number format, backbone, shape.
+Out   the figure that was stored under it. A file that cannot be read or written is as good as none.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cxrscore.files import write_text
+
+
+def cache_folder() -> Path:
+    """$CXRSCORE_CACHE, else cxrscore in $XDG_CACHE_HOME or ~/.cache; it may not exist."""
+    if named := os.environ.get("CXRSCORE_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrscore"
+
+
+def recall(name: str) -> Any:
+    """The figure stored under `name`, else None."""
+    return _all().get(name)
+
+
+def store(name: str, figure: Any) -> None:
+    """Keep a figure that JSON can hold; silently not where the folder is read-only: it is measured again."""
+    with suppress(OSError):
+        write_text(_path(), json.dumps(_all() | {name: figure}, indent=1, sort_keys=True) + "\n")
+
+
+def _path() -> Path:
+    return cache_folder() / "measured.json"
+
+
+def _all() -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        stored = json.loads(_path().read_text())
+        if isinstance(stored, dict):
+            return stored
+    return {}

@@ -1,0 +1,31 @@
+"""What a person chose for a run of `score`, with its defaults."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score; none of it changes which pixels belong to which row."""
+
+    template: Path | None = None
+    id_kind: str = "relpath"
+    root: Path | None = None  # of the paths in a table
+    path_column: str | None = None
+    study_column: str | None = None
+    follow_symlinks: bool = False
+    folds: tuple[int, ...] | None = None
+    flip: bool = True
+    level: str = "image"  # study: the mean over a study's images
+    batch_size: int | None = None
+    compile: str = "auto"
+    workers: int = 2
+    timeout_s: float = 10.0
+    shard_rows: int = 256
+    overwrite: bool = False
+    resume: bool = False
+    on_error: str = "quarantine"  # fail: write nothing | fill: the prevalence of the training rows
+    max_errors: int | None = None
+    format: str = "csv"  # or parquet
+    std: bool = False
+    csv_safe: bool = False

@@ -1,0 +1,98 @@
+"""What made a score table, in one JSON file beside it: enough to make it again, and to tell if it changed.
+
+In    the fingerprint of a run, its counts, its output files.
+Out   <out>.provenance.json, and the same back.
+"""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxrscore import __version__
+from cxrscore.checkpoint import Fold
+from cxrscore.errors import UserError
+from cxrscore.files import sha256_file, write_text
+from cxrscore.scoring.plan import Plan
+from cxrscore.scoring.recipe import Recipe, device_name
+
+SCHEMA = 1
+PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
+
+
+def fingerprint(
+    folds: Sequence[Fold], recipe: Recipe, plan: Plan, *, device: torch.device, flip: bool
+) -> dict[str, Any]:
+    """All that decides a row's bytes; runs of one fingerprint may go on with each other's journal."""
+    card = folds[0].card
+    return {
+        "cxrscore": __version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "device": device_name(device),
+        "recipe": recipe.as_json(),
+        "models": [{"fold": fold.card.fold, "sha256": fold.file_sha256} for fold in folds],
+        "backbone": card.backbone,
+        "findings": list(card.findings),
+        "size": card.size,
+        "preprocessing": card.preprocessing,
+        "views": "flip" if flip else "none",
+        "files": len(plan.paths),
+        "manifest_sha256": plan.digest(),
+    }
+
+
+def first_difference(mine: Any, theirs: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """The dotted name of what first differs between two fingerprints, and its two values."""
+    if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+        for key in mine.keys() | theirs.keys():
+            found = first_difference(mine.get(key), theirs.get(key), f"{name}.{key}" if name else str(key))
+            if found:
+                return found
+        return None
+    return None if mine == theirs else (name, mine, theirs)
+
+
+def write_provenance(
+    path: Path,
+    run: Mapping[str, Any],
+    *,
+    source: str,
+    choices: Mapping[str, Any],
+    counts: Mapping[str, int],
+    kinds: Iterable[str],
+    compute: Mapping[str, Any],
+    outputs: Mapping[Path, Path],
+) -> None:
+    """`run`: its fingerprint; `outputs`: each file's name and where its bytes lie at present."""
+    about = {
+        "schema": SCHEMA,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": source,
+        "run": dict(run),
+        "choices": dict(choices),
+        "counts": {**counts, "kinds": dict(sorted(Counter(kinds).items()))},
+        "compute": dict(compute),
+        "sha256": {name.name: sha256_file(at) for name, at in outputs.items()},
+    }
+    write_text(path, json.dumps(about, indent=1) + "\n")
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Raises UserError."""
+    try:
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = about["schema"] <= SCHEMA and {"run", "counts", "sha256", "choices"} <= about.keys()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; `cxrscore score` writes it beside its table.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a readable provenance file ({type(error).__name__}).") from error
+    if not known:
+        raise UserError(f"{path}: of another version of cxrscore, which would have to read it.")
+    return about

@@ -1,0 +1,106 @@
+"""A score table against what its provenance says of it: its bytes, its models, the files behind its rows.
+
+In    a table that `score` wrote, with its sidecars; perhaps the folder of models and the images.
+Out   a Verdict a question: what was compared, and what does not match. Nothing is changed.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrscore.ensemble import checkpoint_paths
+from cxrscore.errors import Unreadable
+from cxrscore.files import read_table, sha256_bytes, sha256_file
+from cxrscore.progress import Progress
+from cxrscore.scoring.decode import read_place
+from cxrscore.scoring.listing import Listing, list_input
+from cxrscore.scoring.output import Outputs
+from cxrscore.scoring.provenance import read_provenance
+
+TOLD = 5  # names in a verdict
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`faults`: a sentence for each thing that does not match; none: it holds."""
+
+    question: str
+    faults: Sequence[str] = ()
+
+
+def verify(
+    table: Path, *, models: Path | None, source: str | None, root: Path | None, progress: Progress
+) -> Iterator[Verdict]:
+    """Raises UserError where there is no provenance to compare with."""
+    files = Outputs(table)
+    about = read_provenance(files.provenance)
+    yield _outputs(table, about["sha256"])
+    yield _counts(files, about)
+    if models is not None:
+        yield _models(models, about["run"]["models"])
+    if source is not None:
+        yield _images(files, list_input(source, root=root, exclude=files.all()), progress)
+
+
+def _outputs(table: Path, sha256: Mapping[str, str]) -> Verdict:
+    """Names are those at the time of writing: the table and its sidecars may have been renamed together."""
+    faults = []
+    for name, stated in sha256.items():
+        path = table.parent / name
+        if not path.is_file():
+            faults.append(f"{name} is missing")
+        elif sha256_file(path) != stated:
+            faults.append(f"{name} is not what was written: its sha256 is another")
+    return Verdict(f"{len(sha256)} files are as they were written", faults)
+
+
+def _counts(files: Outputs, about: Mapping[str, Any]) -> Verdict:
+    counts, faults = about["counts"], []
+    question = f"{counts['listed']} listed = {counts['scored']} scored + {counts['quarantined']} quarantined"
+    if counts["listed"] != counts["scored"] + counts["quarantined"]:
+        faults.append("the counts do not add up")
+    if files.manifest.is_file():
+        cells = read_table(files.manifest).column("fault")
+        if cells.count("") != counts["scored"]:
+            faults.append(f"{files.manifest.name} holds {cells.count('')} files without a fault")
+    if files.table.is_file() and about["choices"]["format"] == "csv":
+        with files.table.open(encoding="utf-8", newline="") as file:
+            rows = sum(1 for _ in csv.reader(file)) - 1
+        if rows != counts["rows"]:
+            faults.append(f"{files.table.name} has {rows} rows, not {counts['rows']}")
+    return Verdict(question, faults)
+
+
+def _models(folder: Path, stated: Sequence[Mapping[str, Any]]) -> Verdict:
+    here = {sha256_file(path) for path in checkpoint_paths(folder)}
+    faults = [f"fold {model['fold']} is not there" for model in stated if model["sha256"] not in here]
+    return Verdict(f"{len(stated)} models are in {folder}", faults)
+
+
+def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
+    """Each row's bytes once more: missing, other and new files are named."""
+    manifest = read_table(files.manifest)
+    stated = dict(zip(manifest.column("path"), manifest.column("sha256"), strict=True))
+    here = set(listing.paths)
+    missing = [path for path in stated if path not in here]
+    progress.start("verify", len(stated))
+    others = []
+    for path, sha256 in stated.items():
+        if path in here and sha256 and _sha256(listing, path) != sha256:
+            others.append(path)
+        progress.advance()
+    faults = [
+        f"{len(paths)} files {what}: {', '.join(paths[:TOLD])}{', ...' if len(paths) > TOLD else ''}"
+        for what, paths in (("are not there", missing), ("have other bytes", others))
+        if paths
+    ]
+    return Verdict(f"{len(stated)} images are those that were scored", faults)
+
+
+def _sha256(listing: Listing, path: str) -> str:
+    try:
+        return sha256_bytes(read_place(listing.place(path)))
+    except Unreadable as fault:
+        return str(fault)

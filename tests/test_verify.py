@@ -1,0 +1,101 @@
+"""Whatever of a table, its sidecars, its models or its images changes after a run is named."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Project
+
+from cxrscore.errors import UserError
+from cxrscore.machine import Machine
+from cxrscore.progress import Silent
+from cxrscore.score import score
+from cxrscore.scoring.options import Options
+from cxrscore.verify import verify
+
+
+@pytest.fixture
+def scored(project: Project, tmp_path: Path) -> Path:
+    """A folder with images/, models/ and sub.csv with its sidecars; one image is bad."""
+    shutil.copytree(project.data / "test", tmp_path / "images")
+    shutil.copytree(project.layout.models, tmp_path / "models")
+    (tmp_path / "images" / "bad.jpg").write_bytes(b"<html>")
+    score(
+        str(tmp_path / "images"),
+        tmp_path / "sub.csv",
+        Options(workers=0, std=True),
+        models=tmp_path / "models",
+        machine=Machine(torch.device("cpu"), torch.float32),
+        progress=Silent(),
+    )
+    return tmp_path
+
+
+def faults(folder: Path) -> list[str]:
+    verdicts = verify(
+        folder / "sub.csv",
+        models=folder / "models",
+        source=str(folder / "images"),
+        root=None,
+        progress=Silent(),
+    )
+    return [fault for verdict in verdicts for fault in verdict.faults]
+
+
+def test_nothing_is_said_of_a_table_that_is_as_it_was_written(scored: Path) -> None:
+    assert faults(scored) == []
+
+
+def flip_a_digit(folder: Path) -> None:
+    text = (folder / "sub.csv").read_text()
+    (folder / "sub.csv").write_text(text[:-3] + ("1" if text[-3] != "1" else "2") + text[-2:])
+
+
+def drop_a_row(folder: Path) -> None:
+    lines = (folder / "sub.csv").read_text().splitlines(keepends=True)
+    (folder / "sub.csv").write_text("".join(lines[:-1]))
+
+
+def swap_two_images(folder: Path) -> None:
+    first, second, *_ = sorted((folder / "images").glob("0*.jpg"))
+    first_bytes = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(first_bytes)
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a digit": (flip_a_digit, "sub.csv is not what was written"),
+    "a row": (drop_a_row, "sub.csv has 7 rows, not 8"),
+    "no spread": (lambda folder: (folder / "sub.csv.std.csv").unlink(), "sub.csv.std.csv is missing"),
+    "no list of faults": (lambda f: (f / "sub.csv.errors.csv").unlink(), "sub.csv.errors.csv is missing"),
+    "another model": (
+        lambda folder: (folder / "models" / "fold1.safetensors").write_bytes(b"other"),
+        "fold 1 is not there",
+    ),
+    "two images changed places": (swap_two_images, "2 files have other bytes: 000"),
+    "an image gone": (lambda f: (f / "images" / "bad.jpg").unlink(), "1 files are not there: bad.jpg"),
+    "a bad image mended": (
+        lambda folder: (folder / "images" / "bad.jpg").write_bytes(b"mended"),
+        "1 files have other bytes: bad.jpg",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changed_is_named(scored: Path, change: str) -> None:
+    do, message = CHANGES[change]
+    do(scored)
+    assert any(fault.startswith(message) for fault in faults(scored)), faults(scored)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\xff", b'{"schema": 99, "run": 0}'])
+def test_without_a_readable_provenance_there_is_nothing_to_compare_with(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "sub.csv").write_text("id,Edema\n")
+    if content is not None:
+        (tmp_path / "sub.csv.provenance.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"sub.csv.provenance.json: (no such file|not a readable|of another)"):
+        list(verify(tmp_path / "sub.csv", models=None, source=None, root=None, progress=Silent()))
