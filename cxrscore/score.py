@@ -7,7 +7,8 @@ Source of the rule (mean of probabilities over flips, then over folds): sparse l
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from cxrscore.scoring.plan import Plan, make_plan
 from cxrscore.scoring.provenance import fingerprint, first_difference
 from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe
 from cxrscore.scoring.rows import read_template
-from cxrscore.scoring.run import Run, score_all
+from cxrscore.scoring.run import Run, refuse_faults, score_all
 from cxrscore.scoring.signals import asked_to_stop
 
 MAX_ERRORS_SHARE, MAX_ERRORS = 0.01, 10  # more than both: the folder is plainly wrong
@@ -36,6 +37,8 @@ def score(
     source: str, out: Path, options: Options, *, models: Path, machine: Machine, progress: Progress
 ) -> Outcome:
     """Raises UserError, and then nothing was written; Busy; Stopped, and then `resume` goes on."""
+    if options.overwrite and options.resume:
+        raise UserError("--overwrite starts anew and --resume goes on: name one of them.")
     files = Outputs(out)
     check_outputs(files)
     template = read_template(options.template) if options.template else None
@@ -54,24 +57,32 @@ def score(
         plan, notes = make_plan(
             listing, card, template=template, id_kind=options.id_kind, by_study=options.level == "study"
         )
-        _check(files, plan, ensemble, options)
+        _check(files, plan, ensemble, options, journal)
         recipe = _recipe(ensemble, plan, options, machine=machine, journal=journal)
         identity = fingerprint(ensemble, recipe, plan, device=machine.device, flip=options.flip)
         if options.resume and not journal.begun and files.table.exists():
-            return finished_before(files, identity, notes)
-        resumed = _begin(journal, identity, plan, resume=options.resume)
-        run = Run(plan, journal, asked, progress, options.on_error == "fail", _max_errors(plan, options))
-        try:
-            _compute(run, ensemble, recipe, options, machine=machine)
-            outcome = finish(run, files, ensemble, identity, options, notes=notes)
-        except UserError:
-            if not resumed:
-                journal.remove()  # nothing was written; what an earlier call had scored is not thrown away
-            raise
-        except OSError as error:
-            raise Stopped(f"{error.filename or files.table.parent}: {error.strerror}") from error
-        journal.remove()
+            return finished_before(files, identity, plan, options, notes=notes)
+        with _storage_faults(files.table.parent):
+            resumed = _begin(journal, identity, plan, resume=options.resume)
+            run = Run(plan, journal, asked, progress, options.on_error == "fail", _max_errors(plan, options))
+            try:
+                _compute(run, ensemble, recipe, options, machine=machine)
+                outcome = finish(run, files, ensemble, identity, options, notes=notes)
+            except UserError:
+                if not resumed:
+                    journal.remove()  # nothing was written; what an earlier call had scored stays
+                raise
+            journal.remove()
     return outcome
+
+
+@contextmanager
+def _storage_faults(folder: Path) -> Iterator[None]:
+    """A disk that is full or fails stops a run; what is kept there by then stays."""
+    try:
+        yield
+    except OSError as error:
+        raise Stopped(f"{error.filename or folder}: {error.strerror}") from error
 
 
 def _refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> None:
@@ -88,11 +99,12 @@ def _refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> No
             raise UserError(f"{path}: exists; --overwrite replaces it, or choose another name.")
 
 
-def _check(files: Outputs, plan: Plan, ensemble: Sequence[Fold], options: Options) -> None:
+def _check(files: Outputs, plan: Plan, ensemble: Sequence[Fold], options: Options, journal: Journal) -> None:
     """Raises UserError for what can be known to go wrong before hours of work."""
     if options.std and len(ensemble) < 2:
         raise UserError("--std: the spread over folds needs two folds or more.")
-    check_room(files, rows=len(plan.paths), folds=len(ensemble), findings=len(plan.columns))
+    if not (options.resume and journal.begun):  # else a part of it is on the disk already
+        check_room(files, rows=len(plan.paths), folds=len(ensemble), findings=len(plan.columns))
 
 
 def _max_errors(plan: Plan, options: Options) -> int:
@@ -165,6 +177,7 @@ def _compute(
     total, done = len(run.plan.paths), run.journal.done
     for rows in run.journal.rows():
         run.note(rows)
+    refuse_faults(run)  # a run that was stopped for its faults is not done by resuming it
     if done:
         run.progress.say(f"resuming: {done:,} of {total:,} files are done")
     run.progress.start("score", total - done)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ class Terminal:
         if self.bar:
             self.bar.say(text)
         else:
-            sys.stderr.write(text + "\n")
-            sys.stderr.flush()
+            with suppress(OSError, AttributeError):  # stderr may be closed: the work goes on
+                sys.stderr.write(text + "\n")
+                sys.stderr.flush()
 
     def close(self) -> None:
         if self.bar:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from cxrscore.errors import UserError
 from cxrscore.images import read_image
+from cxrscore.scoring import process
 from cxrscore.scoring.decode import Decoded
 from cxrscore.scoring.place import Place
 from cxrscore.scoring.pool import Batch, decode_batches
@@ -38,7 +39,13 @@ POISONED = """
     def no_memory():
         raise MemoryError
 
+    def work():
+        until = time.process_time() + 0.2
+        while time.process_time() < until:
+            pass
+
     DEEDS = {
+        "work": work,
         "segfault": lambda: ctypes.string_at(0),
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "exit": lambda: os._exit(3),
@@ -272,6 +279,30 @@ def test_a_file_that_hangs_is_quarantined_with_the_function_it_hung_in(
     assert words or message == "no pixels after 1 s"  # who was stopped cannot tell where
 
 
+def test_a_machine_that_was_asleep_does_not_blame_a_file_for_the_time(tmp_path: Path, poisoned: None) -> None:
+    names = a_folder(tmp_path, ["a", "work"])
+    code = f"""
+        from cxrscore.scoring import dispatch, process
+        from cxrscore.scoring.folder import Files
+        from cxrscore.scoring.pool import decode_batches
+        process.WORKER = {process.WORKER!r}
+        dispatch.TICK_S, dispatch.ASLEEP_S = 0.1, 0.2
+        for batch in decode_batches(
+            Files({str(tmp_path)!r}), {names!r}, size=16, batch_size=1, workers=1, timeout_s=2
+        ):
+            print(batch.items[0].fault, flush=True)
+    """
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE)
+    with parent:
+        assert parent.stdout is not None and parent.stdout.readline() == b"None\n"
+        everybody = [*children(parent.pid), parent.pid]
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in everybody:
+                os.kill(pid, number)
+            time.sleep(2.5 if number == signal.SIGSTOP else 0)
+        assert parent.stdout.read() == b"None\n"
+
+
 def test_a_decoder_without_memory_costs_its_file_and_not_its_worker(tmp_path: Path, poisoned: None) -> None:
     names = a_folder(tmp_path, ["a", "memory", "b"])
     batches = run(tmp_path, names, workers=1)
@@ -359,8 +390,6 @@ def test_leaving_does_not_wait_for_a_worker_that_hangs(tmp_path: Path, poisoned:
 
 
 def test_workers_die_with_a_parent_that_is_killed_also_when_they_hang(tmp_path: Path, poisoned: None) -> None:
-    from cxrscore.scoring import process
-
     names = a_folder(tmp_path, ["a", "spin", "stop"])
     code = f"""
         from cxrscore.scoring import process
@@ -484,7 +513,7 @@ def test_a_worker_imports_no_torch_and_starts_soon() -> None:
     assert not {"torch", "polars", "typer", "pydantic", "sklearn", "subprocess"} & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("options", [["-I"], ["-P"], ["-O", "-X", "dev", "-W", "error"]])
+@pytest.mark.parametrize("options", [[], ["-I"], ["-P"], ["-O", "-X", "dev", "-W", "error"]])
 def test_workers_import_what_their_parent_imports_and_nothing_from_the_current_folder(
     tmp_path: Path, options: list[str]
 ) -> None:
@@ -500,7 +529,7 @@ def test_workers_import_what_their_parent_imports_and_nothing_from_the_current_f
             print(batch.items[0].fault, batch.pixels.any())
     """
     done = subprocess.run(
-        [sys.executable, "-P", *options, "-c", textwrap.dedent(code)],
+        [sys.executable, *options, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         check=False,

@@ -4,6 +4,7 @@ In    a run that is done, what was chosen, what the run was (its fingerprint).
 Out   the files beside one another, and the Outcome; UserError where there should be no table.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxrscore.checkpoint import Fold
 from cxrscore.errors import UserError
-from cxrscore.files import move_into_place, sha256_file
+from cxrscore.files import move_into_place, sha256_bytes, sha256_file
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import (
     Outputs,
@@ -25,7 +26,7 @@ from cxrscore.scoring.output import (
     write_manifest,
     write_probabilities,
 )
-from cxrscore.scoring.plan import Fault
+from cxrscore.scoring.plan import Fault, Plan
 from cxrscore.scoring.provenance import first_difference, read_provenance, write_provenance
 from cxrscore.scoring.run import Run
 
@@ -68,7 +69,7 @@ def finish(
         staged.place(files.provenance),
         identity,
         source=plan.listing.source,
-        choices={name: value for name, value in asdict(options).items() if name in CHOICES},
+        choices=_choices(plan, options),
         counts={"listed": listed, "scored": scored, "quarantined": len(faults), "rows": rows},
         kinds=[kind for _, _, kind, _ in faults],
         compute={"computed_in_fp32": run.exact, "halved_to": run.halvings},
@@ -82,6 +83,13 @@ def finish(
     return Outcome(listed, scored, len(faults), notes, files.errors if faults else None)
 
 
+def _choices(plan: Plan, options: Options) -> dict[str, Any]:
+    """What shapes the table without being in the fingerprint: a journal serves any of it."""
+    chosen = {name: value for name, value in asdict(options).items() if name in CHOICES}
+    ids = sha256_bytes(os.fsencode("\n".join(plan.row_ids)))
+    return chosen | {"columns": [plan.id_column, *plan.columns], "ids_sha256": ids}
+
+
 class _Staged:
     """Where each output lies until it is moved into place."""
 
@@ -89,13 +97,14 @@ class _Staged:
         self.folder, self.at = folder, dict[Path, Path]()
 
     def place(self, path: Path) -> Path:
-        self.at[path] = self.folder / path.name
+        self.at[path] = self.folder / f"{path.name}.made"  # a table may be called lock, or x.shard
         return self.at[path]
 
 
 def _faults(run: Run) -> Iterator[Fault]:
     for rows in run.journal.rows():
-        for path, file in zip(run.plan.paths[rows.start :], rows.files, strict=False):
+        paths = run.plan.paths[rows.start : rows.start + len(rows.files)]
+        for path, file in zip(paths, rows.files, strict=True):
             if file.fault is not None:
                 stage, kind, message = file.fault
                 yield path, stage, kind, message
@@ -147,10 +156,13 @@ def _reduced(
             yield name, blank
 
 
-def finished_before(files: Outputs, identity: Mapping[str, Any], notes: Sequence[str]) -> Outcome:
+def finished_before(
+    files: Outputs, identity: Mapping[str, Any], plan: Plan, options: Options, *, notes: Sequence[str]
+) -> Outcome:
     """What an earlier call of the same run has done. Raises UserError where that was another run."""
     about = read_provenance(files.provenance)
-    difference = first_difference(about["run"], identity)
+    mine = {**about["run"], **about["choices"]}
+    difference = first_difference(mine, {**identity, **_choices(plan, options)})
     if difference is not None:
         name, before, now = difference
         raise UserError(

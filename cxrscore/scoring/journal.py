@@ -10,10 +10,9 @@ Out   the same rows after any kill; the next run goes on behind the last whole s
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.errors import UserError
+from cxrscore.errors import Stopped, UserError
 from cxrscore.files import replacing, sha256_bytes, write_bytes, write_text
 from cxrscore.scoring.lock import locked
 
 COMMIT_S = 60.0  # a slow run commits before a shard is full: a kill costs at most about a minute
 MAGIC = b"cxrscore shard 1 "
-MANIFEST = "manifest.jsonl"
+LOCK, RUN, MANIFEST = "lock", "run.json", "manifest.jsonl"
 
 Fingerprint = Mapping[str, Any]
 
@@ -55,7 +54,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         assert len(self.files) == len(self.values), (len(self.files), self.values.shape)
-        faulty = np.array([file.fault is not None for file in self.files])
+        faulty = np.array([file.fault is not None for file in self.files], dtype=bool)
         assert (np.isnan(self.values).all((1, 2)) == faulty).all(), "a score for a file with a fault"
         assert (np.isfinite(self.values).all((1, 2)) == ~faulty).all(), "a file without score and fault"
 
@@ -98,34 +97,37 @@ class Rows:
 
 @dataclass
 class Journal:
-    """A journal whose lock is held. `done`: rows that are safe on disk."""
+    """A journal whose lock is held, until it is `removed`. `done`: rows that are safe on disk."""
 
     folder: Path
     shard_rows: int
     done: int = 0
+    removed: bool = False
     _waiting: list[Rows] = field(default_factory=list)
     _committed_at: float = field(default_factory=time.monotonic)
 
     @property
     def begun(self) -> bool:
-        return (self.folder / "run.json").exists()
+        return (self.folder / RUN).exists()
 
     def fingerprint(self) -> dict[str, Any]:
         """What the run that began this journal was. Raises UserError where that cannot be read."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.folder}: not a journal of a run; --overwrite starts anew.") from error
-        return found
+            found: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
+            if {"compile", "merge"} <= found["recipe"].keys():
+                return found
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.folder}: {RUN} is damaged; --overwrite starts anew.") from error
+        raise UserError(f"{self.folder}: of another version of cxrscore; --overwrite starts anew.")
 
     def begin(self, fingerprint: Fingerprint, manifest: Iterator[tuple[str, int]]) -> None:
         """Start anew; what an older run had left is deleted."""
-        (self.folder / "run.json").unlink(missing_ok=True)  # first: without it the rest means nothing
+        (self.folder / RUN).unlink(missing_ok=True)  # first: without it the rest means nothing
         for shard in self._shards():
             shard.unlink()
         with replacing(self.folder / MANIFEST) as temporary, temporary.open("w", encoding="ascii") as file:
             file.writelines(json.dumps(row) + "\n" for row in manifest)  # escapes what is not UTF-8
-        write_text(self.folder / "run.json", json.dumps(fingerprint, indent=1) + "\n")
+        write_text(self.folder / RUN, json.dumps(fingerprint, indent=1) + "\n")
         self.done = 0
 
     def resume(self) -> None:
@@ -169,16 +171,23 @@ class Journal:
         self._committed_at = time.monotonic()
 
     def rows(self) -> Iterator[Rows]:
-        """All rows on disk, a shard at a time."""
+        """All rows on disk, a shard at a time. Raises Stopped where the disk lost one."""
         for path in self._shards():
             rows = Rows.decoded(path.read_bytes())
             if rows is None:
-                raise UserError(f"{path}: damaged since it was written; --resume scores its rows again.")
+                raise Stopped(f"{path}: damaged since it was written; its rows have to be scored again")
             yield rows
 
     def remove(self) -> None:
-        (self.folder / "run.json").unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        """The lock goes last: the moment it has gone, the folder is the next run's."""
+        (self.folder / RUN).unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                path.unlink()
+        self.removed = True
+        (self.folder / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # the next run is there by now
+            self.folder.rmdir()
 
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob("*.shard"))
@@ -186,14 +195,26 @@ class Journal:
 
 @contextmanager
 def opened_journal(folder: Path, *, shard_rows: int) -> Iterator[Journal]:
-    """The journal in `folder`, which is made; gone afterwards where no run began in it. Raises Busy."""
-    with locked(folder / "lock"):
+    """The journal in `folder`, which is made; gone afterwards where no run began in it. Raises Busy, and
+    UserError where the folder is somebody's own.
+    """
+    _refuse_strange(folder)
+    with locked(folder / LOCK):
         journal = Journal(folder, shard_rows)
         try:
             yield journal
         finally:
-            if folder.exists() and not journal.begun:
-                shutil.rmtree(folder)
+            if not journal.removed and not journal.begun:
+                with suppress(OSError):  # of a full or failing disk, which has been told of
+                    journal.remove()
+
+
+def _refuse_strange(folder: Path) -> None:
+    names = set()
+    with suppress(FileNotFoundError):  # or it goes this moment
+        names = {path.name for path in folder.iterdir()}
+    if names and not names & {LOCK, RUN}:
+        raise UserError(f"{folder}: holds other files; move them, or choose another name for the output.")
 
 
 def _joined(many: Sequence[Rows]) -> Rows:

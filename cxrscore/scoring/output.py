@@ -67,6 +67,8 @@ def check_outputs(files: Outputs) -> None:
             raise UserError(
                 f"{path}: is no regular file; name the file to write, such as {path.parent / 'sub.csv'}."
             )
+    if files.journal.is_symlink() or (files.journal.exists() and not files.journal.is_dir()):
+        raise UserError(f"{files.journal}: is no folder; remove it, or choose another name for the output.")
     try:
         with tempfile.TemporaryFile(dir=files.table.parent):
             pass
@@ -153,7 +155,8 @@ def write_probabilities(
         nonlocal count
         for name, values in ordered:
             count += 1
-            yield ["" if cell == "nan" else cell for cell in score_cells(name, values)]
+            row_id, *numbers = score_cells(name, values)
+            yield [row_id, *("" if number == "nan" else number for number in numbers)]
 
     write_table(path, [plan.id_column, *plan.columns], cells())
     return count

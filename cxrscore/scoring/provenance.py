@@ -51,7 +51,7 @@ def fingerprint(
 def first_difference(mine: Any, theirs: Any, name: str = "") -> tuple[str, Any, Any] | None:
     """The dotted name of what first differs between two fingerprints, and its two values."""
     if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
-        for key in mine.keys() | theirs.keys():
+        for key in dict.fromkeys([*mine, *theirs]):
             found = first_difference(mine.get(key), theirs.get(key), f"{name}.{key}" if name else str(key))
             if found:
                 return found

@@ -5,7 +5,7 @@ Out   the journal with all rows; Stopped where a signal, the device or too many 
 """
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +21,6 @@ from cxrscore.scoring.journal import File, Journal, Rows
 from cxrscore.scoring.plan import Plan
 from cxrscore.scoring.pool import Batch, decode_batches
 from cxrscore.scoring.signals import Asked
-
-TOLD = 3  # faults that an error message names; errors.csv names all
 
 
 @dataclass
@@ -61,7 +59,8 @@ class Run:
     max_errors: int
     clock: Clock = field(default_factory=Clock)
     faults: int = 0
-    first_faults: list[str] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    first_fault: str = ""
     exact: int = 0
     halvings: list[int] = field(default_factory=list)
 
@@ -69,11 +68,12 @@ class Run:
         """Count what happened to rows that are in the journal."""
         self.exact += rows.exact
         self.halvings += rows.halvings
-        for path, file in zip(self.plan.paths[rows.start :], rows.files, strict=False):
+        paths = self.plan.paths[rows.start : rows.start + len(rows.files)]
+        for path, file in zip(paths, rows.files, strict=True):
             if file.fault is not None:
                 self.faults += 1
-                if len(self.first_faults) < TOLD:
-                    self.first_faults.append(f"{path} ({file.fault[1]}: {file.fault[2]})")
+                self.kinds[file.fault[1]] += 1
+                self.first_fault = self.first_fault or f"{path} ({file.fault[1]}: {file.fault[2]})"
 
 
 def score_all(
@@ -137,13 +137,21 @@ def _keep(run: Run, batch: _UnderWay, engine: Engine) -> None:
         run.journal.add(rows)
     run.note(rows)
     run.progress.advance(len(rows.files), f"{run.faults:,} quarantined, bound by {run.clock.bound_by()}")
+    refuse_faults(run)
+
+
+def refuse_faults(run: Run) -> None:
+    """Raises UserError for the first fault where `fail` was asked for; Stopped for too many, now or before a
+    stop.
+    """
     if run.fail and run.faults:
-        raise UserError(f"{run.first_faults[0]}; mend or remove it; `cxrscore check` names all such files.")
+        raise UserError(f"{run.first_fault}; mend or remove it; `cxrscore check` names all such files.")
     if run.faults > run.max_errors:
         run.journal.commit()
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in run.kinds.most_common())
         raise Stopped(
-            f"{run.faults:,} files cannot be scored, more than --max-errors {run.max_errors:,} allows: "
-            f"{'; '.join(run.first_faults)}, ...; is this the right folder? A larger --max-errors goes on"
+            f"{run.faults:,} files cannot be scored ({kinds}), more than --max-errors {run.max_errors:,} "
+            "allows; is this the right folder? `cxrscore check` names them, a larger --max-errors goes on"
         )
 
 

@@ -1,0 +1,274 @@
+"""What a run has done is on disk, whole or not there, and comes back as it was."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrscore.errors import Stopped, UserError
+from cxrscore.scoring import journal as journals
+from cxrscore.scoring.journal import File, Journal, Rows, opened_journal
+
+RUN = {"recipe": {"compile": False, "merge": {}}, "size": 32}
+FAULT = ("decode", "TRUNCATED", 'it ends at byte 7, \udcff\n, "so" to say')
+
+
+def rows(start: int, count: int, *, faulty: tuple[int, ...] = (), exact: int = 0) -> Rows:
+    """Scores of two folds and three findings that tell their row."""
+    values = np.arange(count * 6, dtype=np.float32).reshape(count, 2, 3) / 7 + start
+    files = [File(100 + start + i, f"{start + i:064x}", FAULT if i in faulty else None) for i in range(count)]
+    values[list(faulty)] = np.nan
+    return Rows(start, files, values, exact, [4] * exact)
+
+
+def listed(count: int = 64) -> Iterator[tuple[str, int]]:
+    return ((f"{i}.jpg", i) for i in range(count))
+
+
+def same(one: Rows, other: Rows) -> bool:
+    return (
+        one.start == other.start
+        and list(one.files) == list(other.files)
+        and (one.exact, list(one.halvings)) == (other.exact, list(other.halvings))
+        and one.values.shape == other.values.shape
+        and one.values.tobytes() == other.values.tobytes()
+    )
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """Begun, with shards of seven rows."""
+    with opened_journal(tmp_path / "sub.csv.journal", shard_rows=7) as opened:
+        opened.begin(RUN, listed())
+        yield opened
+
+
+def filled(journal: Journal, count: int = 30) -> list[Path]:
+    """Shards of rows 0-6, 7-13, ..."""
+    journal.add(rows(0, count))
+    journal.commit()
+    return sorted(journal.folder.glob("*.shard"))
+
+
+def again(journal: Journal) -> Journal:
+    """The same folder after a kill, as the next run finds it."""
+    found = Journal(journal.folder, journal.shard_rows)
+    found.resume()
+    return found
+
+
+def test_rows_come_back_bit_for_bit_with_their_faults_and_counts() -> None:
+    for one in (rows(0, 5, faulty=(1, 4), exact=2), rows(9, 1, faulty=(0,)), rows(1_000_000, 7), rows(3, 0)):
+        found = Rows.decoded(one.encoded())
+        assert found is not None
+        assert same(found, one)
+
+
+def test_what_is_added_is_what_is_read_and_a_kill_between_changes_none_of_it(journal: Journal) -> None:
+    whole = rows(0, 30, faulty=(0, 13, 29), exact=3)
+    for first in range(0, 30, 4):
+        journal.add(whole.cut(first, first + 4))
+    journal.commit()
+    for read in (journal, again(journal)):
+        parts = list(read.rows())
+        assert read.done == 30
+        assert np.concatenate([part.values for part in parts]).tobytes() == whole.values.tobytes()
+        assert [file for part in parts for file in part.files] == list(whole.files)
+        assert sum(part.exact for part in parts) == 3
+        assert [chunk for part in parts for chunk in part.halvings] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(("shard_rows", "sizes"), [(7, [7] * 14 + [2]), (64, [64, 36]), (4096, [100])])
+def test_shards_hold_as_many_rows_as_were_asked_for(
+    tmp_path: Path, shard_rows: int, sizes: list[int]
+) -> None:
+    with opened_journal(tmp_path / "journal", shard_rows=shard_rows) as journal:
+        journal.begin(RUN, listed(100))
+        for first in range(0, 100, shard_rows):
+            journal.add(rows(first, min(shard_rows, 100 - first)))
+        journal.commit()
+        assert [len(part.files) for part in journal.rows()] == sizes
+
+
+def test_rows_wait_for_their_shard_but_not_longer_than_a_minute(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.add(rows(0, 3))
+    assert (journal.done, journal.added) == (0, 3)
+    monkeypatch.setattr(journals, "COMMIT_S", -1.0)
+    journal.add(rows(3, 1))
+    assert (journal.done, journal.added) == (4, 4)
+
+
+def test_rows_out_of_turn_are_refused(journal: Journal) -> None:
+    journal.add(rows(0, 3))
+    for start in (0, 2, 4):
+        with pytest.raises(AssertionError, match=rf"\({start}, 3\)"):
+            journal.add(rows(start, 2))
+
+
+def test_rows_that_are_there_already_are_cut_off_with_their_counts() -> None:
+    one = rows(10, 5, exact=2)
+    assert same(one.behind(10), one) and same(one.behind(3), one)
+    rest = one.behind(12)
+    assert (rest.start, len(rest.files), rest.exact, list(rest.halvings)) == (12, 3, 0, [])
+    assert rest.values.tobytes() == one.values[2:].tobytes()
+
+
+DAMAGE = {
+    "without its end": lambda data: data[:-1],
+    "cut in half": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "zeros": lambda data: bytes(len(data)),
+    "zeros at its end": lambda data: data[:-8] + bytes(8),
+    "longer": lambda data: data + b"\0",
+    "of another place": lambda data: rows(50, 7).encoded(),
+    "of another program": lambda data: b'{"start": 14}\n',
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_damaged_shard_and_all_behind_it_are_scored_again(journal: Journal, kind: str, place: int) -> None:
+    shards = filled(journal)
+    shards[place].write_bytes(DAMAGE[kind](shards[place].read_bytes()))
+    assert again(journal).done == 7 * place
+    assert sorted(journal.folder.glob("*.shard")) == shards[:place]
+    resumed = again(journal)
+    resumed.add(rows(0, 30).behind(resumed.done))
+    resumed.commit()
+    assert [len(part.files) for part in resumed.rows()] == [7, 7, 7, 7, 2]
+
+
+def test_behind_a_gap_nothing_counts(journal: Journal) -> None:
+    shards = filled(journal)
+    shards[1].unlink()
+    assert again(journal).done == 7
+    assert sorted(journal.folder.glob("*.shard")) == shards[:1]
+
+
+def test_every_flipped_byte_is_noticed() -> None:
+    data = rows(3, 2, faulty=(1,)).encoded()
+    for i in range(len(data)):
+        assert Rows.decoded(data[:i] + bytes([data[i] ^ 0x20]) + data[i + 1 :]) is None, i
+        assert Rows.decoded(data[:i]) is None, i
+
+
+def test_a_shard_that_breaks_while_the_tables_are_written_stops_the_run_and_keeps_the_others(
+    journal: Journal,
+) -> None:
+    shards = filled(journal)
+    shards[3].write_bytes(b"")
+    with pytest.raises(Stopped, match=r"000000021.shard: damaged since it was written"):
+        list(journal.rows())
+    assert again(journal).done == 21
+
+
+def test_to_begin_takes_away_what_an_older_run_left(journal: Journal) -> None:
+    filled(journal)
+    journal.begin(RUN | {"size": 64}, listed(3))
+    assert (journal.done, list(journal.rows())) == (0, [])
+    assert journal.fingerprint()["size"] == 64
+    assert journal.manifest() == {"0.jpg": 0, "1.jpg": 1, "2.jpg": 2}
+
+
+def test_temporary_files_that_a_kill_left_do_no_harm_and_go_in_the_end(tmp_path: Path) -> None:
+    with opened_journal(tmp_path / "journal", shard_rows=7) as journal:
+        journal.begin(RUN, listed())
+        filled(journal)
+        for name in (".000000028.shard.4711.tmp", ".run.json.4711.tmp", ".x.csv.4711.tmp", "x.csv.made"):
+            (journal.folder / name).write_bytes(b"half")
+        assert again(journal).done == 30
+        assert journal.fingerprint() == RUN
+        journal.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_a_file_has_a_score_or_a_fault_and_never_both_or_neither(score: float) -> None:
+    one = np.zeros((1, 2, 3), np.float32)
+    with pytest.raises(AssertionError, match="a score for a file with a fault"):
+        Rows(0, [File(1, "", FAULT)], one)
+    one[0, 1, 2] = score
+    with pytest.raises(AssertionError, match="a file without score and fault"):
+        Rows(0, [File(1, "")], one)
+    with pytest.raises(AssertionError, match="a score for a file with a fault"):
+        Rows(0, [File(1, "", FAULT)], one)
+    with pytest.raises(AssertionError, match=r"\(2, \(1, 2, 3\)\)"):
+        Rows(0, [File(1, ""), File(1, "")], one)
+
+
+def test_strange_names_survive_the_manifest(journal: Journal) -> None:
+    names = [
+        os.fsdecode(b"\xff\xfe.jpg"),
+        "a\nb.jpg",
+        'say "a, b".jpg',
+        "\u2028.jpg",
+        "\\n.jpg",
+        " .jpg",
+        "\r",
+    ]
+    sizes = {name: i for i, name in enumerate(names)}
+    journal.begin(RUN, iter(sizes.items()))
+    assert journal.manifest() == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "damaged"),
+        (b"{", "damaged"),
+        (b"\0\0\0", "damaged"),
+        (b"\xff", "damaged"),
+        (b"[]", "damaged"),
+        (b"null", "damaged"),
+        (b"{}", "damaged"),
+        (b'{"recipe": null}', "damaged"),
+        (b'{"recipe": {}}', "of another version"),
+    ],
+)
+def test_a_damaged_fingerprint_is_told_with_its_remedy(journal: Journal, text: bytes, message: str) -> None:
+    (journal.folder / "run.json").write_bytes(text)
+    with pytest.raises(UserError, match=rf"sub.csv.journal: .*{message}.*--overwrite starts anew"):
+        journal.fingerprint()
+
+
+def test_a_journal_in_which_nothing_began_is_gone_afterwards(tmp_path: Path) -> None:
+    with opened_journal(tmp_path / "journal", shard_rows=7) as journal:
+        assert not journal.begun
+    assert list(tmp_path.iterdir()) == []
+    with opened_journal(tmp_path / "journal", shard_rows=7) as journal:
+        journal.begin(RUN, listed())
+    assert (tmp_path / "journal" / "run.json").exists()
+
+
+def test_what_a_kill_in_the_middle_of_removing_left_is_no_obstacle(tmp_path: Path) -> None:
+    with opened_journal(tmp_path / "journal", shard_rows=7) as journal:
+        journal.begin(RUN, listed())
+        filled(journal)
+    (tmp_path / "journal" / "run.json").unlink()
+    with opened_journal(tmp_path / "journal", shard_rows=7) as journal:
+        assert not journal.begun
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_that_name_with_somebodys_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "thesis.tex").write_text("years")
+    opening = opened_journal(tmp_path / "journal", shard_rows=7)
+    with pytest.raises(UserError, match=r"journal: holds other files; move them"):
+        opening.__enter__()
+    assert (tmp_path / "journal" / "thesis.tex").read_text() == "years"
+
+
+def test_a_run_that_has_removed_its_journal_leaves_the_next_ones_alone(tmp_path: Path) -> None:
+    with opened_journal(tmp_path / "journal", shard_rows=7) as first:
+        first.begin(RUN, listed())
+        first.remove()
+        following = opened_journal(tmp_path / "journal", shard_rows=7)
+        following.__enter__()
+    assert (tmp_path / "journal" / "lock").exists()
+    following.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
