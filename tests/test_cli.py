@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -107,10 +108,50 @@ def test_a_quarantined_file_makes_the_exit_code_three(door: Door, project: Proje
     assert "bad.jpg" not in call.err  # names stay in the file
 
 
+def test_a_run_that_stops_says_why_and_last_how_to_go_on(
+    door: Door, project: Project, tmp_path: Path
+) -> None:
+    shutil.copytree(project.data / "test", tmp_path / "my images")
+    (tmp_path / "my images" / "bad.jpg").write_bytes(b"")
+    words = ["score", "my images", "-o", "sub.csv", "--models", project.layout.models, "--max-errors", 0]
+    call = door(*words, "--overwrite")
+    assert (call.code, call.out) == (4, "")
+    *_, why, command = call.err.splitlines()
+    assert "1 files cannot be scored (1 EMPTY_FILE), more than --max-errors 0" in why
+    assert "bad.jpg" not in call.err
+    again = shlex.split(command)
+    assert again == ["cxrscore", *map(str, words), "--resume"]
+    (tmp_path / "my images" / "bad.jpg").unlink()
+    call = door(*again[1:])
+    assert is_one_error(call) and "1 fewer (bad.jpg)" in call.err
+    call = door(*words, "--overwrite")
+    assert call.code == 0 and not (tmp_path / "sub.csv.journal").exists()
+
+
+def test_a_check_before_a_run_and_a_verification_after_it(
+    door: Door, project: Project, tmp_path: Path
+) -> None:
+    shutil.copytree(project.data / "test", tmp_path / "images")
+    assert door("check", "images").out.splitlines()[:3] == ["listed 8", "readable 8", "quarantined 0"]
+    (tmp_path / "images" / "bad.jpg").write_bytes(b"")
+    call = door("check", "images", "--json", "-o", "faults.csv")
+    assert (call.code, json.loads(call.out)["kinds"]) == (3, {"EMPTY_FILE": 1})
+    assert "bad.jpg" in (tmp_path / "faults.csv").read_text()
+    assert door("score", "images", "-o", "sub.csv", "--models", project.layout.models).code == 3
+    words = ["verify", "sub.csv", "--models", project.layout.models, "--input", "images"]
+    call = door(*words)
+    assert call.code == 0 and [line[:3] for line in call.out.splitlines()] == ["yes"] * 4
+    (tmp_path / "images" / "bad.jpg").write_bytes(b"x")
+    call = door(*words)
+    assert call.code == 1 and "    1 files have other bytes: bad.jpg" in call.out
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["score", "nowhere", "-o", "sub.csv"],
+        ["check", "nowhere"],
+        ["verify", "nowhere.csv"],
         ["train", "--fold", "0", "--params", "none.yaml"],
         ["train", "--fold", "0"],
         ["prepare"],

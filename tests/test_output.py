@@ -262,7 +262,7 @@ def test_too_many_bad_files_stop_a_run_that_a_larger_limit_goes_on_with(
 ) -> None:
     for i in range(11):
         (folder / f"z{i:02d}.jpg").write_bytes(b"")
-    with pytest.raises(Stopped, match=r"11 files cannot be scored, more than --max-errors 10") as stopped:
+    with pytest.raises(Stopped, match=r"11 files .*\(11 EMPTY_FILE\), more than --max-errors 10") as stopped:
         run(folder, tmp_path / "sub.csv", project)
     assert stopped.value.code == 4 and not (tmp_path / "sub.csv").exists()
     outcome = run(folder, tmp_path / "sub.csv", project, resume=True, max_errors=11)
