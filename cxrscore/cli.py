@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -415,6 +415,58 @@ def phantom(
 
 
 @app.command()
+def bench(
+    what: Annotated[
+        Literal["all", "decode", "forward", "score"], typer.Argument(help="What to measure.")
+    ] = "all",
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Radiographs to decode; else phantoms of 2,500 px.")
+    ] = None,
+    files: Annotated[int, typer.Option("--files", min=1, help="How many, evenly spaced.")] = 32,
+    size: Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side to decode to.")] = 380,
+    backbone: Annotated[
+        str, typer.Option("--backbone", help="timm's name; its weights are random.")
+    ] = "seresnext101_32x4d",
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=1, max=4096, help="Images a forward; else 16, on a GPU 256."),
+    ] = None,
+    compile_models: Annotated[
+        Literal["auto", "on", "off"],
+        typer.Option("--compile", help="off: leave the compiled forwards out."),
+    ] = "auto",
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that each way is timed.")] = 5,
+    workers: Workers = 2,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine: decoding, forwards and whole runs against what people write by hand.
+
+    All ways take turns in one process; a ratio is the median over rounds. `score --compile auto` recalls what
+    `bench forward` has measured. It takes some minutes.
+
+    Example: cxrscore bench forward --json
+    """
+    from cxrscore.bench import Settings, as_text, bench
+    from cxrscore.scoring.recipe import choose_scoring_machine
+
+    settings = Settings(
+        images=images,
+        files=files,
+        size=size,
+        backbone=backbone,
+        batch_size=batch_size,
+        compile=compile_models,
+        workers=workers,
+        rounds=rounds,
+    )
+    with _progress() as progress:
+        result = bench(what, settings, machine=choose_scoring_machine(device, dtype), progress=progress)
+    typer.echo(json.dumps(result, indent=1) if as_json else as_text(result))
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="The project to make.")],
     labels: Annotated[Path, typer.Option("--labels", help="Label table.")],
@@ -477,7 +529,8 @@ def _facts_text(facts: dict[str, object]) -> str:
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    with suppress(OSError, AttributeError):  # stderr may be closed: the exit code still speaks
+        typer.echo(line, err=True)
 
 
 def _resuming_command() -> str:

@@ -1,0 +1,124 @@
+"""This machine, measured: what `score` does against what people write by hand, in turn in one process.
+
+In    which of decode, forward and score to measure; the images' size, the backbone, the device.
+Out   a result for JSON: `about` this machine, and for each part its `races` (race.py says what their numbers
+      are) and `facts`. `forward` also stores what `score --compile auto` recalls.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cxrscore import __version__
+from cxrscore.bench.decode import bench_decode
+from cxrscore.bench.end_to_end import bench_score, stack
+from cxrscore.bench.forward import bench_forward
+from cxrscore.bench.models import CALIBRATION
+from cxrscore.bench.text import as_text
+from cxrscore.machine import Machine
+from cxrscore.phantom import make_phantoms
+from cxrscore.progress import Progress
+from cxrscore.scoring.options import Options
+from cxrscore.scoring.recipe import choose_batch_size, device_name
+
+__all__ = ["Settings", "as_text", "bench"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`images`: a folder to decode, else phantoms of about `phantom_px` a side, as large as radiographs."""
+
+    images: Path | None = None
+    files: int = 32  # two whole batches of a CPU
+    phantom_px: int = 2500
+    size: int = 380
+    backbone: str = "seresnext101_32x4d"
+    batch_size: int | None = None
+    compile: str = "auto"
+    workers: int = 2
+    rounds: int = 5
+
+
+def bench(what: str, settings: Settings, *, machine: Machine, progress: Progress) -> dict[str, Any]:
+    """`what`: all, or one of decode, forward, score. Raises UserError."""
+    parts: dict[str, Callable[..., dict[str, Any]]] = {
+        "decode": _decode,
+        "forward": _forward,
+        "score": _score,
+    }
+    result: dict[str, Any] = {"about": _about(settings, machine)}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, part in parts.items():
+            if what in ("all", name):
+                result[name] = part(settings, Path(folder), machine=machine, progress=progress)
+    return result
+
+
+def _about(settings: Settings, machine: Machine) -> dict[str, Any]:
+    packages = ("torch", "torchvision", "timm", "pillow", "simplejpeg")
+    return {
+        "device": device_name(machine.device),
+        "dtype": str(machine.dtype).removeprefix("torch."),
+        "cxrscore": f"cxrscore {__version__}",
+    } | {package: f"{package} {version(package)}" for package in packages}
+
+
+def _decode(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
+    return bench_decode(
+        settings.images or _phantoms(settings, work, progress) / "images",
+        size=settings.size,
+        files=settings.files,
+        rounds=settings.rounds,
+        workers=settings.workers,
+        progress=progress,
+    )
+
+
+def _forward(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
+    small_px = 2 * settings.size  # seconds, where full size takes half a minute
+    make_phantoms(work / "small", images=CALIBRATION, size=small_px, seed=0, test_share=0.0)
+    batch_size = choose_batch_size(settings.batch_size, machine, size=settings.size)
+    gray = stack(sorted((work / "small" / "images").iterdir()), size=settings.size)
+    return bench_forward(
+        gray.repeat(-(-batch_size // len(gray)), 1, 1, 1)[:batch_size],
+        backbone=settings.backbone,
+        machine=machine,
+        rounds=settings.rounds,
+        compile=settings.compile != "off",
+        progress=progress,
+    )
+
+
+def _score(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
+    phantoms = _phantoms(settings, work, progress)
+    (work / "score").mkdir()
+    return bench_score(
+        phantoms / "images",
+        phantoms / "labels.csv",
+        work / "score",
+        Options(batch_size=settings.batch_size, compile=settings.compile, workers=settings.workers),
+        backbone=settings.backbone,
+        size=settings.size,
+        machine=machine,
+        rounds=settings.rounds,
+        progress=progress,
+    )
+
+
+def _phantoms(settings: Settings, work: Path, progress: Progress) -> Path:
+    """Made once for all parts."""
+    folder = work / "phantoms"
+    if not folder.exists():
+        progress.say(f"bench: drawing {settings.files} radiographs of about {settings.phantom_px} px")
+        make_phantoms(
+            folder,
+            images=settings.files,
+            size=settings.phantom_px,
+            seed=0,
+            test_share=0.0,
+            workers=max(1, settings.workers),
+        )
+    return folder
