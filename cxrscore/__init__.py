@@ -8,8 +8,8 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     bench                                                                this machine, measured
     prepare folds train evaluate report | score check verify phantom     the stages | the other stories
     ensemble fold_data learner scoring/                                  folds; a step; scorer's engine
-    checkpoint batches                                                   a model in a file; rows -> device
-    model store labels split submission                                  pixels -> logits; tables
+    checkpoint batches decoding/                                         a model's file; files -> pixels
+    model store labels split submission inputs/                          pixels -> logits; tables; files
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
     metrics machine layout progress closure formats/                     statistics; device; keys; headers
     files                                                                whole-or-nothing writes
@@ -21,7 +21,8 @@ Data flow forward only:
     data/images ----images-> uint8 --prepare-> out/prepared ---batches-> (B, 1, S, S) uint8 on the device
        -augment-> -model-> logits (B, L) -loss-> ... -> out/models/fold{k}.safetensors + out/oof/fold{k}.csv
     out/oof/*.csv + labels -evaluate-> out/metrics.json + out/plots/ -report-> out/report.html
-    folder -scoring/-> (B, 1, S, S) uint8 -predict (folds x flips)-> (B, L) float32 -submission-> sub.csv
+    folder -inputs/-> files -decoding/-> (B, 1, S, S) uint8 -predict (folds x flips)-> (F, B, L) float32
+       -scoring/-> journal -> sub.csv
 
 Axes are letters: B batch, C channels, H W pixels, S prepared side, L findings, F folds, n rows.
 This module imports nothing, so that `cxrscore --help` stays light.

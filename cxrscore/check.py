@@ -10,11 +10,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cxrscore.decoding.pool import decode_batches
+from cxrscore.inputs.listing import list_input
 from cxrscore.progress import Progress
-from cxrscore.scoring.listing import list_input
 from cxrscore.scoring.output import write_errors
 from cxrscore.scoring.plan import Fault
-from cxrscore.scoring.pool import decode_batches
 
 BATCH = 64
 

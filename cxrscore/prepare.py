@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxrscore.decoding.decode import Decoded
+from cxrscore.decoding.pool import decode_batches
 from cxrscore.errors import UserError
 from cxrscore.images import PREPROCESSING
+from cxrscore.inputs.folder import Files, list_images
 from cxrscore.labels import read_labels
-from cxrscore.scoring.decode import Decoded
-from cxrscore.scoring.folder import Files, list_images
-from cxrscore.scoring.pool import decode_batches
 from cxrscore.store import StoredImage, write_quarantine, write_store
 
 if TYPE_CHECKING:

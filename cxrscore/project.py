@@ -23,7 +23,7 @@ from cxrscore.closure import fingerprint
 from cxrscore.datasets.describe import describe
 from cxrscore.errors import UserError
 from cxrscore.files import Table, read_table, write_text
-from cxrscore.scoring.folder import list_images
+from cxrscore.inputs.folder import list_images
 
 PRESETS = Path(__file__).parent / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")

@@ -15,12 +15,12 @@ from typing import Any
 from cxrscore.checkpoint import Fold
 from cxrscore.ensemble import load_ensemble
 from cxrscore.errors import Stopped, UserError
+from cxrscore.inputs.listing import list_input
 from cxrscore.machine import Machine
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import build_engine, folded_backbone
 from cxrscore.scoring.finish import Outcome, finish, finished_before
 from cxrscore.scoring.journal import Journal, opened_journal
-from cxrscore.scoring.listing import list_input
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs, check_outputs, check_room
 from cxrscore.scoring.plan import Plan, make_plan

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrscore.decoding.decode import read_place
 from cxrscore.ensemble import checkpoint_paths
 from cxrscore.errors import Unreadable
 from cxrscore.files import read_table, sha256_bytes, sha256_file
+from cxrscore.inputs.listing import Listing, list_input
 from cxrscore.progress import Progress
-from cxrscore.scoring.decode import read_place
-from cxrscore.scoring.listing import Listing, list_input
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from cxrscore.decoding.decode import read_place
 from cxrscore.errors import Unreadable, UserError
-from cxrscore.scoring.archive import list_archive
-from cxrscore.scoring.decode import read_place
-from cxrscore.scoring.folder import list_images
-from cxrscore.scoring.listing import list_input
+from cxrscore.inputs.archive import list_archive
+from cxrscore.inputs.folder import list_images
+from cxrscore.inputs.listing import list_input
 
 PNG = b"\x89PNG\r\n\x1a\n and so on" * 40
 

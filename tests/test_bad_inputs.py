@@ -58,7 +58,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
 POISONED_WORKER = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
-from cxrscore.scoring import decode, worker
+from cxrscore.decoding import decode, worker
 read = decode.read_place
 def poisoned(place):
     if "r5-crash" in place.file: os.kill(os.getpid(), signal.SIGSEGV)
@@ -89,7 +89,7 @@ def kinds(out_csv: Path) -> dict[str, str]:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker.py").write_text(POISONED_WORKER)
-    monkeypatch.setattr("cxrscore.scoring.process.WORKER", (str(tmp_path / "worker.py"),))
+    monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(tmp_path / "worker.py"),))
 
 
 def spoil(folder: Path) -> dict[str, str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cxrscore.decoding.decode import read_place
 from cxrscore.errors import Unreadable, UserError
 from cxrscore.files import write_table
-from cxrscore.scoring.decode import read_place
-from cxrscore.scoring.listing import list_input
+from cxrscore.inputs.listing import list_input
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 

@@ -260,7 +260,7 @@ def listen(event, words):
         os.write(log, str(words[0]).encode() + b"\\n")
 sys.addaudithook(listen)
 sys.path[:] = json.loads(sys.argv[1])
-from cxrscore.scoring.worker import main
+from cxrscore.decoding.worker import main
 main()
 """
 
@@ -273,7 +273,7 @@ def test_each_file_is_opened_once_for_all_folds_and_flips(
     (tmp_path / "log").touch()
     script = LISTENING_WORKER.format(log=str(tmp_path / "log"), folder=f"{folder}/")
     (tmp_path / "worker.py").write_text(script)
-    monkeypatch.setattr("cxrscore.scoring.process.WORKER", (str(tmp_path / "worker.py"),))
+    monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(tmp_path / "worker.py"),))
     OPENED = []
     try:
         run(folder, tmp_path / "sub.csv", project.layout.models, workers=workers, flip=True)

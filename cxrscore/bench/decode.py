@@ -24,12 +24,12 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional
 
 from cxrscore.bench.race import Race, in_turn
+from cxrscore.decoding.pool import decode_batches
 from cxrscore.errors import Unreadable, UserError
 from cxrscore.images import HEAD_BYTES, read_image, sniff
+from cxrscore.inputs.listing import list_input
+from cxrscore.inputs.place import Places
 from cxrscore.progress import Progress
-from cxrscore.scoring.listing import list_input
-from cxrscore.scoring.place import Places
-from cxrscore.scoring.pool import decode_batches
 
 PILLOW, TORCHVISION, OURS = "Pillow RGB", "torchvision RGB", "cxrscore"
 POOL_S = 1.0  # of one core's work for the pool, times rounds

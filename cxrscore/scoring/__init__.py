@@ -1,1 +1,1 @@
-"""The scorer's engine: which files there are, and their pixels in that order."""
+"""The scorer's engine: which rows there will be, how they are computed, kept through any stop, written."""

@@ -15,7 +15,7 @@ from cxrscore.checkpoint import Card
 from cxrscore.errors import UserError
 from cxrscore.files import sha256_bytes
 from cxrscore.images import PREPROCESSING
-from cxrscore.scoring.listing import Listing
+from cxrscore.inputs.listing import Listing
 from cxrscore.scoring.rows import Template, check_columns, ids_of, match_template
 
 Fault = tuple[str, str, str, str]  # path, stage, kind, message

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrscore.decoding.decode import Decoded
+from cxrscore.decoding.pool import Batch, decode_batches
 from cxrscore.errors import Stopped, UserError
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import Engine, Pending
-from cxrscore.scoring.decode import Decoded
 from cxrscore.scoring.journal import File, Journal, Rows
 from cxrscore.scoring.plan import Plan
-from cxrscore.scoring.pool import Batch, decode_batches
 from cxrscore.scoring.signals import Asked
 
 

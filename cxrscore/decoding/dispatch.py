@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrscore.decoding.decode import Decoded
+from cxrscore.decoding.process import Task, Worker
+from cxrscore.decoding.worker import READY
 from cxrscore.errors import Unreadable
-from cxrscore.scoring.decode import Decoded
-from cxrscore.scoring.process import Task, Worker
-from cxrscore.scoring.worker import READY
 
 AHEAD = 4  # tasks that a worker holds: it need not wait for the next, and a hang delays three others at most
 TICK_S = 0.25

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.scoring.decode import decode_into
-from cxrscore.scoring.place import Place
-from cxrscore.scoring.ring import map_ring
+from cxrscore.decoding.decode import decode_into
+from cxrscore.decoding.ring import map_ring
+from cxrscore.inputs.place import Place
 
 READY = "ready"
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cxrscore.errors import Unreadable
 from cxrscore.files import sha256_bytes
 from cxrscore.images import decode, read_header
-from cxrscore.scoring.place import Place
+from cxrscore.inputs.place import Place
 
 MAX_FILE_BYTES = 8 * 64_000_000  # 64 million pixels of four 16-bit channels
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN, errno.EHOSTDOWN)

@@ -20,14 +20,14 @@ from pathlib import Path
 from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]  # multiprocessing uses it too
 from typing import Any
 
-from cxrscore.scoring.place import Place
-from cxrscore.scoring.ring import above_stdio
+from cxrscore.decoding.ring import above_stdio
+from cxrscore.inputs.place import Place
 
 # With -P and the parent's sys.path: neither a json.py in the current folder nor another cxrscore is imported.
 WORKER: Sequence[str] = (
     "-c",
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from cxrscore.scoring.worker import main; main()",
+    "from cxrscore.decoding.worker import main; main()",
 )
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as many workers as cores, not threads
 GRACE_S = 1.0

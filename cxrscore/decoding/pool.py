@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.scoring.decode import Decoded, decode_into
-from cxrscore.scoring.dispatch import Dispatcher
-from cxrscore.scoring.place import Places
-from cxrscore.scoring.process import Task
-from cxrscore.scoring.ring import map_ring, reserve_ring
+from cxrscore.decoding.decode import Decoded, decode_into
+from cxrscore.decoding.dispatch import Dispatcher
+from cxrscore.decoding.process import Task
+from cxrscore.decoding.ring import map_ring, reserve_ring
+from cxrscore.inputs.place import Places
 
 
 @dataclass(frozen=True)

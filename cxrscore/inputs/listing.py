@@ -14,10 +14,10 @@ from pathlib import Path
 
 from cxrscore.errors import UserError
 from cxrscore.images import sniff
-from cxrscore.scoring.archive import is_archive, list_archive, packed
-from cxrscore.scoring.folder import Listing, list_glob, list_images
-from cxrscore.scoring.path_table import is_table, list_table
-from cxrscore.scoring.pattern import is_pattern
+from cxrscore.inputs.archive import is_archive, list_archive, packed
+from cxrscore.inputs.folder import Listing, list_glob, list_images
+from cxrscore.inputs.path_table import is_table, list_table
+from cxrscore.inputs.pattern import is_pattern
 
 __all__ = ["Listing", "case_notes", "list_images", "list_input"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cxrscore.errors import UserError
 from cxrscore.files import Table, read_table
-from cxrscore.scoring.folder import Fault, Files, Listing
+from cxrscore.inputs.folder import Fault, Files, Listing
 
 PATH_COLUMNS = ("path", "Path", "file", "Image_name", "Image Index", "filename")
 HASH_COLUMN = "sha256"

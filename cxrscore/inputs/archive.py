@@ -32,7 +32,7 @@ from pathlib import Path
 
 from cxrscore.errors import UserError
 from cxrscore.images import HEAD_BYTES, sniff
-from cxrscore.scoring.folder import (
+from cxrscore.inputs.folder import (
     DOWNLOADS,
     HIDDEN,
     SPECIAL,
@@ -45,7 +45,7 @@ from cxrscore.scoring.folder import (
     may_be_text,
     seen,
 )
-from cxrscore.scoring.place import Place
+from cxrscore.inputs.place import Place
 
 LINKS = "links in the archive"
 MAX_TAR_HEADER = 1 << 20  # bytes; PAX headers are hundreds, and a hostile one would fill the memory

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from cxrscore.errors import UserError
 from cxrscore.images import HEAD_BYTES, sniff
-from cxrscore.scoring.pattern import ANY_DEPTH, Positions, match, split_pattern, start
-from cxrscore.scoring.place import Place, Places
+from cxrscore.inputs.pattern import ANY_DEPTH, Positions, match, split_pattern, start
+from cxrscore.inputs.place import Place, Places
 
 Fault = tuple[str, str, str]  # path, kind (one of QUARANTINE_KINDS), message
 Identity = tuple[int, int]  # device, inode
