@@ -11,7 +11,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     checkpoint batches decoding/                                         a model's file; files -> pixels
     model store labels split submission inputs/                          pixels -> logits; tables; files
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
-    metrics machine layout progress closure formats/                     statistics; device; keys; headers
+    metrics machine heap layout progress closure formats/                statistics; device; keys; headers
     files                                                                whole-or-nothing writes
     errors                                                               what a person can mend
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from cxrscore.bench.by_hand import COMPILED_TIMM, PLAIN, Forward, Plain, forwards_by_hand
 from cxrscore.bench.models import CALIBRATION, random_model
 from cxrscore.bench.race import Race, in_turn
+from cxrscore.heap import reused_memory
 from cxrscore.machine import Machine
 from cxrscore.model import CXRModel
 from cxrscore.predict import predict_folds
@@ -89,7 +90,7 @@ def _ours(model: CXRModel, gray: Tensor, machine: Machine, recipe: Recipe) -> Fo
     fp32 = Machine(machine.device, torch.float32)  # no autocast: the model holds its format
 
     def forward() -> Tensor:
-        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+        with reused_memory(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
             return predict_folds([fast], gray, flip=False, machine=fp32)[0]
 
     return forward

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.pool import Batch, decode_batches
 from cxrscore.errors import Stopped, UserError
+from cxrscore.heap import reused_memory
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import Engine, Pending
 from cxrscore.scoring.journal import File, Journal, Rows
@@ -93,7 +94,7 @@ def score_all(
         timeout_s=timeout_s,
     )
     under_way: deque[_UnderWay] = deque()
-    with closing(batches):
+    with reused_memory(), closing(batches):
         while (batch := _next(run, batches)) is not None:
             under_way.append(_begin(run, batch, engine))
             if len(under_way) > engine.ahead:
