@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrscore.decoding.pool import decode_batches
+from cxrscore.errors import UserError
 from cxrscore.inputs.listing import list_input
 from cxrscore.progress import Progress
-from cxrscore.scoring.output import write_errors
+from cxrscore.scoring.faults import fault_of, known_faults
+from cxrscore.scoring.output import check_output, write_errors
 from cxrscore.scoring.plan import Fault
 
 BATCH = 64
@@ -49,15 +51,19 @@ def check(
     workers: int,
     timeout_s: float,
     follow_symlinks: bool,
+    root: Path | None = None,
+    path_column: str | None = None,
     exclude: Iterable[Path],
     progress: Progress,
 ) -> Findings:
     """Decode every file to `size` x `size`. Raises UserError where there is nothing to look at."""
-    listing = list_input(source, exclude=exclude, follow_symlinks=follow_symlinks)
+    listing = list_input(
+        source, exclude=exclude, follow_symlinks=follow_symlinks, root=root, path_column=path_column
+    )
     found = Findings(len(listing.paths) + len(listing.folder_faults))
     found.notes = [*(f"{count} skipped: {why}" for why, count in listing.skipped.items()), *listing.notes]
-    found.faults += [(path, "list", kind, message) for path, kind, message in listing.faults]
-    known = {path for path, _, _ in listing.file_faults}
+    found.faults += [(path, "list", kind, message) for path, kind, message in listing.folder_faults]
+    known = known_faults(listing)
     progress.start("check", len(listing.paths))
     batches = decode_batches(
         listing, listing.paths, size=size, batch_size=BATCH, workers=workers, timeout_s=timeout_s
@@ -65,15 +71,23 @@ def check(
     with closing(batches):
         for batch in batches:
             for item in batch.items:
-                if item.fault is None:
+                cause = fault_of(listing, item, known)
+                if cause is None:
                     found.readable += 1
                     found.shapes[item.width, item.height] += 1
                     found.turned += item.orientation != 1
-                elif item.path not in known:
-                    found.faults.append((item.path, "decode", item.fault.kind, str(item.fault)))
+                else:
+                    found.faults.append((item.path, *cause))
             progress.advance(len(batch.items), f"{len(found.faults):,} would be quarantined")
     assert found.listed == found.readable + len(found.faults), "a file is neither readable nor named"
     return found
+
+
+def refuse_to_replace(path: Path, *, overwrite: bool) -> None:
+    """Raises UserError, before any work, where the list of faults cannot or should not be written."""
+    check_output(path)
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists; --overwrite replaces it, or choose another name.")
 
 
 def write_findings(path: Path, found: Findings) -> None:

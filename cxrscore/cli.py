@@ -8,6 +8,7 @@ Out   results on stdout or in files, progress on stderr; exit codes 0 done, 1 do
 """
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -43,11 +44,16 @@ Workers = Annotated[
     int, typer.Option("--workers", envvar="CXRSCORE_WORKERS", min=0, max=256, help="Decoders at work.")
 ]
 Models = Annotated[Path, typer.Option("--models", help="Folder of fold checkpoints.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="Folder that a CSV's paths are under; else its own.")
+]
+PathColumn = Annotated[str | None, typer.Option("--path-column", help="A CSV's column of paths.")]
 FollowSymlinks = Annotated[
     bool, typer.Option("--follow-symlinks", help="Follow links that lead out of the folder.")
 ]
 Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="Seconds that one file may take.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+CORES = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 LABELS, IMAGES, OUT, PARAMS = Path("data/labels.csv"), Path("data/images"), Path("out"), Path("params.yaml")
 
 
@@ -72,7 +78,7 @@ def prepare(
     images: Images = IMAGES,
     out: Out = OUT,
     params: ParamsFile = PARAMS,
-    workers: Workers = 2,
+    workers: Workers = CORES,
 ) -> None:
     """Decode every labelled image once to S x S and store it.
 
@@ -209,10 +215,8 @@ def score(
     id_kind: Annotated[
         Literal["relpath", "name", "stem"], typer.Option("--id", help="What names a row.")
     ] = "relpath",
-    root: Annotated[
-        Path | None, typer.Option("--root", help="Folder that a CSV's paths are under; else its own.")
-    ] = None,
-    path_column: Annotated[str | None, typer.Option("--path-column", help="A CSV's column of paths.")] = None,
+    root: Root = None,
+    path_column: PathColumn = None,
     study_column: Annotated[
         str | None, typer.Option("--study-column", help="A CSV's column of studies, for --level study.")
     ] = None,
@@ -257,8 +261,8 @@ def score(
     shard_rows: Annotated[
         int, typer.Option("--shard-rows", min=1, help="Rows kept at once; a kill costs at most so many.")
     ] = 256,
-    timeout_s: Timeout = 10.0,
-    workers: Workers = 2,
+    timeout_s: Timeout = 8.0,
+    workers: Workers = CORES,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -295,7 +299,7 @@ def score(
         resume=resume,
         on_error=on_error,
         max_errors=max_errors,
-        format=table_format or ("parquet" if output.suffix == ".parquet" else "csv"),
+        format=_format(output, table_format),
         std=std,
         csv_safe=csv_safe,
     )
@@ -305,7 +309,7 @@ def score(
             outcome = score(source, output, options, models=models, machine=machine, progress=progress)
     except Stopped as stopped:
         _say(f"{stopped}. This goes on with it:")
-        _say(_resuming_command())
+        _say(_resuming_command(stopped.words))
         raise typer.Exit(stopped.code) from stopped
     _tell(outcome.notes)
     _say(f"{outcome.listed:,} listed = {outcome.scored:,} scored + {outcome.quarantined:,} quarantined")
@@ -324,9 +328,12 @@ def check(
         Path | None, typer.Option("--output", "-o", help="Write the faults to this table.")
     ] = None,
     size: Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side to decode to.")] = 380,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    root: Root = None,
+    path_column: PathColumn = None,
     follow_symlinks: FollowSymlinks = False,
-    timeout_s: Timeout = 10.0,
-    workers: Workers = 2,
+    timeout_s: Timeout = 8.0,
+    workers: Workers = CORES,
     as_json: AsJson = False,
 ) -> None:
     """Read every file as `score` would, and tell what it would quarantine; needs no model.
@@ -335,8 +342,10 @@ def check(
 
     Example: cxrscore check data/test -o faults.csv
     """
-    from cxrscore.check import check, write_findings
+    from cxrscore.check import check, refuse_to_replace, write_findings
 
+    if output is not None:
+        refuse_to_replace(output, overwrite=overwrite)
     with _progress() as progress:
         found = check(
             source,
@@ -344,6 +353,8 @@ def check(
             workers=workers,
             timeout_s=timeout_s,
             follow_symlinks=follow_symlinks,
+            root=root,
+            path_column=path_column,
             exclude=[output] if output else [],
             progress=progress,
         )
@@ -366,7 +377,9 @@ def verify(
     source: Annotated[
         str | None, typer.Option("--input", help="The images' folder, table or archive, to read them again.")
     ] = None,
-    root: Annotated[Path | None, typer.Option("--root", help="Folder that a CSV's paths are under.")] = None,
+    root: Root = None,
+    path_column: PathColumn = None,
+    follow_symlinks: FollowSymlinks = False,
 ) -> None:
     """Compare a score table with its provenance: its bytes, its models, the images behind its rows.
 
@@ -377,7 +390,8 @@ def verify(
     from cxrscore.verify import verify
 
     with _progress() as progress:
-        verdicts = list(verify(table, models=models, source=source, root=root, progress=progress))
+        listed = {"root": root, "path_column": path_column, "follow_symlinks": follow_symlinks}
+        verdicts = list(verify(table, models=models, source=source, listed=listed, progress=progress))
     for verdict in verdicts:
         typer.echo(f"{'NO ' if verdict.faults else 'yes'} {verdict.question}")
         for fault in verdict.faults:
@@ -395,7 +409,7 @@ def phantom(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Also draw a contact sheet of the findings, a PNG.")
     ] = None,
-    workers: Workers = 2,
+    workers: Workers = CORES,
 ) -> None:
     """Make synthetic chest radiographs with labels: no patient, no licence, for trying and measuring.
 
@@ -436,7 +450,7 @@ def bench(
         typer.Option("--compile", help="off: leave the compiled forwards out."),
     ] = "auto",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that each way is timed.")] = 5,
-    workers: Workers = 2,
+    workers: Workers = CORES,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
@@ -533,10 +547,11 @@ def _say(line: str) -> None:
         typer.echo(line, err=True)
 
 
-def _resuming_command() -> str:
-    """This very call with --resume in place of --overwrite."""
+def _resuming_command(more: Iterable[str]) -> str:
+    """This very call with --resume in place of --overwrite, and `more` options."""
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
-    return shlex.join(["cxrscore", *words, "--resume"])
+    end = words.index("--") if "--" in words else len(words)
+    return shlex.join(["cxrscore", *words[:end], "--resume", *more, *words[end:]])
 
 
 def _tell(notes: Iterable[str]) -> None:
@@ -544,17 +559,24 @@ def _tell(notes: Iterable[str]) -> None:
         _say(f"note: {note}")
 
 
+def _format(output: Path, asked: str | None) -> str:
+    """What was asked for, else what the name says; they may not contradict one another."""
+    named = {".parquet": "parquet", ".csv": "csv"}.get(output.suffix)
+    if asked and named and asked != named:
+        raise typer.BadParameter(f"{asked}, but the output is called {output.name}", param_hint="--format")
+    return asked or named or "csv"
+
+
 def _fold_list(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     words = text.split(",")
-    if not all(word.strip().isdecimal() for word in words) or len({int(word) for word in words}) != len(
-        words
-    ):
+    numbers = {int(word) for word in words if word.strip().isdecimal() and len(word) < 10}
+    if len(numbers) != len(words):
         raise typer.BadParameter(
             f"{text!r}: distinct fold numbers with commas between, such as 0,2", param_hint="--folds"
         )
-    return tuple(sorted(int(word) for word in words))
+    return tuple(sorted(numbers))
 
 
 def _metrics_text(metrics: dict[str, Any]) -> str:

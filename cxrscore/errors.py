@@ -38,13 +38,17 @@ class Unreadable(Exception):
 
 
 class Stopped(Exception):
-    """The run ended early; what it did is kept, and the same command with --resume goes on. `code` is the
-    exit code: 4 storage, device or too many faults; 128 + n for signal n.
+    """The run ended early; what it did is kept, and the same command with --resume and `words` goes on.
+    `code` is the exit code: 4 storage, device or too many faults; 128 + n for signal n.
     """
 
-    def __init__(self, message: str, code: int = 4) -> None:
+    def __init__(self, message: str, code: int = 4, words: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.words = code, words
+
+
+class WorkersLost(RuntimeError):
+    """The decoding processes end before they begin: the machine, not a file, is at fault."""
 
 
 class Busy(Exception):

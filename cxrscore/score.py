@@ -14,7 +14,7 @@ from typing import Any
 
 from cxrscore.checkpoint import Fold
 from cxrscore.ensemble import load_ensemble
-from cxrscore.errors import Stopped, UserError
+from cxrscore.errors import Stopped, UserError, WorkersLost
 from cxrscore.inputs.listing import list_input
 from cxrscore.machine import Machine
 from cxrscore.progress import Progress
@@ -24,8 +24,8 @@ from cxrscore.scoring.journal import Journal, opened_journal
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs, check_outputs, check_room
 from cxrscore.scoring.plan import Plan, make_plan
-from cxrscore.scoring.provenance import fingerprint, first_difference
-from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe
+from cxrscore.scoring.provenance import fingerprint, first_difference, read_provenance
+from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe, dtype_word
 from cxrscore.scoring.rows import read_template
 from cxrscore.scoring.run import Run, refuse_faults, score_all
 from cxrscore.scoring.signals import asked_to_stop
@@ -58,7 +58,8 @@ def score(
             listing, card, template=template, id_kind=options.id_kind, by_study=options.level == "study"
         )
         _check(files, plan, ensemble, options, journal)
-        recipe = _recipe(ensemble, plan, options, machine=machine, journal=journal)
+        kept = _kept_recipe(journal, files) if options.resume else None
+        recipe = _recipe(ensemble, plan, options, machine=machine, kept=kept)
         identity = fingerprint(ensemble, recipe, plan, device=machine.device, flip=options.flip)
         if options.resume and not journal.begun and files.table.exists():
             return finished_before(files, identity, plan, options, notes=notes)
@@ -83,6 +84,8 @@ def _storage_faults(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise Stopped(f"{error.filename or folder}: {error.strerror}") from error
+    except WorkersLost as error:
+        raise Stopped(str(error)) from error
 
 
 def _refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> None:
@@ -94,7 +97,7 @@ def _refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> No
             f"{files.journal}: an interrupted run is kept there; --resume goes on with it, --overwrite "
             "starts anew."
         )
-    for path in (files.table, files.errors):
+    for path in files.files():
         if path.exists():
             raise UserError(f"{path}: exists; --overwrite replaces it, or choose another name.")
 
@@ -103,6 +106,10 @@ def _check(files: Outputs, plan: Plan, ensemble: Sequence[Fold], options: Option
     """Raises UserError for what can be known to go wrong before hours of work."""
     if options.std and len(ensemble) < 2:
         raise UserError("--std: the spread over folds needs two folds or more.")
+    unreadable = [*plan.faults, *((path, *plan.known[path]) for path in plan.paths if path in plan.known)]
+    if options.on_error == "fail" and unreadable:
+        path, _, kind, why = unreadable[0]
+        raise UserError(f"{path} ({kind}: {why}); mend or remove it; `cxrscore check` names all such files.")
     if not (options.resume and journal.begun):  # else a part of it is on the disk already
         check_room(files, rows=len(plan.paths), folds=len(ensemble), findings=len(plan.columns))
 
@@ -114,12 +121,20 @@ def _max_errors(plan: Plan, options: Options) -> int:
 
 
 def _recipe(
-    ensemble: Sequence[Fold], plan: Plan, options: Options, *, machine: Machine, journal: Journal
+    ensemble: Sequence[Fold],
+    plan: Plan,
+    options: Options,
+    *,
+    machine: Machine,
+    kept: Mapping[str, Any] | None,
 ) -> Recipe:
     """How to compute; a resumed run keeps what was chosen for it, whatever was measured since."""
     card = ensemble[0].card
     batch_size = choose_batch_size(options.batch_size, machine, size=card.size)
-    recipe = choose_recipe(
+    if kept is not None:
+        compiled = kept["compile"] if options.compile == "auto" else options.compile == "on"
+        return Recipe(dtype_word(machine.dtype), batch_size, compiled, kept["merge"])
+    return choose_recipe(
         card.backbone,
         lambda: folded_backbone(ensemble[0].model, machine),
         machine,
@@ -128,11 +143,17 @@ def _recipe(
         compile=options.compile,
         forwards=-(-len(plan.paths) // batch_size) * (2 if options.flip else 1) * len(ensemble),
     )
-    if not (options.resume and journal.begun):
-        return recipe
-    kept = journal.fingerprint()["recipe"]
-    compiled = kept["compile"] if options.compile == "auto" else recipe.compile
-    return Recipe(recipe.dtype, recipe.batch_size, compiled, kept["merge"])
+
+
+def _kept_recipe(journal: Journal, files: Outputs) -> Mapping[str, Any] | None:
+    """That of the run to go on with, under way or finished; None where there is neither."""
+    run: Mapping[str, Any] = {}
+    if journal.begun:
+        run = journal.fingerprint()
+    elif files.table.exists() and files.provenance.exists():
+        run = read_provenance(files.provenance)["run"]
+    kept: Mapping[str, Any] | None = run.get("recipe")
+    return kept
 
 
 def _begin(journal: Journal, identity: Mapping[str, Any], plan: Plan, *, resume: bool) -> bool:
@@ -147,7 +168,8 @@ def _begin(journal: Journal, identity: Mapping[str, Any], plan: Plan, *, resume:
         name, before, now = difference
         what = f"{name} was {before}, and is now {now}"
         if name in ("files", "manifest_sha256"):
-            what = f"of its files there are now {_changes(journal.manifest(), dict(plan.manifest()))}"
+            listed = {path: (size, changed) for path, size, changed in plan.manifest()}
+            what = f"of its files there are now {_changes(journal.manifest(), listed)}"
         raise UserError(
             f"{journal.folder}: the run that it keeps is another one: {what}; make it as it was, or start "
             "anew with --overwrite."
@@ -156,19 +178,19 @@ def _begin(journal: Journal, identity: Mapping[str, Any], plan: Plan, *, resume:
     return True
 
 
-def _changes(before: Mapping[str, int], now: Mapping[str, int]) -> str:
+def _changes(before: Mapping[str, tuple[int, int]], now: Mapping[str, tuple[int, int]]) -> str:
     """What became of a listing, in a few words."""
     changes = (
         ("more", sorted(now.keys() - before.keys())),
         ("fewer", sorted(before.keys() - now.keys())),
-        ("of another size", sorted(path for path in before.keys() & now.keys() if before[path] != now[path])),
+        ("changed since", sorted(path for path in before.keys() & now.keys() if before[path] != now[path])),
     )
     words = [
         f"{len(paths):,} {what} ({', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''})"
         for what, paths in changes
         if paths
     ]
-    return " and ".join(words) or "the same in another order"
+    return " and ".join(words) or "the same, in another order or with other hashes declared"
 
 
 def _compute(
@@ -186,7 +208,7 @@ def _compute(
     begun = time.monotonic()
     score_all(
         run,
-        build_engine(ensemble, recipe, machine, flip=options.flip),
+        build_engine(ensemble, recipe, machine, flip=options.flip, chunk=min(run.halvings, default=None)),
         size=ensemble[0].card.size,
         batch_size=recipe.batch_size,
         workers=options.workers,

@@ -4,7 +4,6 @@ In    a table that `score` wrote, with its sidecars; perhaps the folder of model
 Out   a Verdict a question: what was compared, and what does not match. Nothing is changed.
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 
 from cxrscore.decoding.decode import read_place
 from cxrscore.ensemble import checkpoint_paths
-from cxrscore.errors import Unreadable
+from cxrscore.errors import Unreadable, UserError
 from cxrscore.files import read_table, sha256_bytes, sha256_file
 from cxrscore.inputs.listing import Listing, list_input
 from cxrscore.progress import Progress
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
+from cxrscore.scoring.rows import writable
 
 TOLD = 5  # names in a verdict
 
@@ -31,28 +31,38 @@ class Verdict:
 
 
 def verify(
-    table: Path, *, models: Path | None, source: str | None, root: Path | None, progress: Progress
+    table: Path,
+    *,
+    models: Path | None,
+    source: str | None,
+    listed: Mapping[str, Any] | None = None,
+    progress: Progress,
 ) -> Iterator[Verdict]:
-    """Raises UserError where there is no provenance to compare with."""
+    """`listed`: how the images were listed, as `list_input` takes it. Raises UserError where there is no
+    provenance to compare with.
+    """
+    if not table.name:
+        raise UserError(f"{table}: no name of a file; name the table.")
     files = Outputs(table)
     about = read_provenance(files.provenance)
-    yield _outputs(table, about["sha256"])
+    yield _outputs(files, about["sha256"])
     yield _counts(files, about)
     if models is not None:
         yield _models(models, about["run"]["models"])
     if source is not None:
-        yield _images(files, list_input(source, root=root, exclude=files.all()), progress)
+        others = [path for path in files.all() if path != Path(source)]
+        yield _images(files, list_input(source, exclude=others, **(listed or {})), progress)
 
 
-def _outputs(table: Path, sha256: Mapping[str, str]) -> Verdict:
-    """Names are those at the time of writing: the table and its sidecars may have been renamed together."""
+def _outputs(files: Outputs, sha256: Mapping[str, str]) -> Verdict:
+    """The table and its sidecars may have been renamed together: a provenance names them by their roles."""
     faults = []
-    for name, stated in sha256.items():
-        path = table.parent / name
+    for role, stated in sha256.items():
+        path = files.named(role)
         if not path.is_file():
-            faults.append(f"{name} is missing")
+            faults.append(f"{_shown(path)} is missing")
         elif sha256_file(path) != stated:
-            faults.append(f"{name} is not what was written: its sha256 is another")
+            faults.append(f"{_shown(path)} is not what was written: its sha256 is another")
     return Verdict(f"{len(sha256)} files are as they were written", faults)
 
 
@@ -61,16 +71,25 @@ def _counts(files: Outputs, about: Mapping[str, Any]) -> Verdict:
     question = f"{counts['listed']} listed = {counts['scored']} scored + {counts['quarantined']} quarantined"
     if counts["listed"] != counts["scored"] + counts["quarantined"]:
         faults.append("the counts do not add up")
-    if files.manifest.is_file():
-        cells = read_table(files.manifest).column("fault")
-        if cells.count("") != counts["scored"]:
-            faults.append(f"{files.manifest.name} holds {cells.count('')} files without a fault")
-    if files.table.is_file() and about["choices"]["format"] == "csv":
-        with files.table.open(encoding="utf-8", newline="") as file:
-            rows = sum(1 for _ in csv.reader(file)) - 1
-        if rows != counts["rows"]:
-            faults.append(f"{files.table.name} has {rows} rows, not {counts['rows']}")
+    if files.manifest.is_file() and (marks := _column(files.manifest, "fault")) is not None:
+        found = marks.count("")
+        if found != counts["scored"]:
+            faults.append(f"{_shown(files.manifest)} holds {found} files without a fault")
+    if files.table.is_file() and about["choices"]["format"] == "csv" and counts["rows"]:
+        ids = _column(files.table, None)
+        if ids is None or len(ids) != counts["rows"]:
+            rows = "cannot be read" if ids is None else f"has {len(ids)} rows"
+            faults.append(f"{_shown(files.table)} {rows}, not {counts['rows']}")
     return Verdict(question, faults)
+
+
+def _column(path: Path, name: str | None) -> list[str] | None:
+    """The cells of a column, by default of the first; None where this is no table of text any more."""
+    try:
+        table = read_table(path)
+        return table.column(name) if name else next(iter(table.columns.values()))
+    except UserError:
+        return None
 
 
 def _models(folder: Path, stated: Sequence[Mapping[str, Any]]) -> Verdict:
@@ -80,15 +99,15 @@ def _models(folder: Path, stated: Sequence[Mapping[str, Any]]) -> Verdict:
 
 
 def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
-    """Each row's bytes once more: missing, other and new files are named."""
+    """Each row's bytes once more. Images that came since the run are not its business."""
     manifest = read_table(files.manifest)
     stated = dict(zip(manifest.column("path"), manifest.column("sha256"), strict=True))
-    here = set(listing.paths)
+    here = {writable(path): path for path in listing.paths}
     missing = [path for path in stated if path not in here]
     progress.start("verify", len(stated))
     others = []
     for path, sha256 in stated.items():
-        if path in here and sha256 and _sha256(listing, path) != sha256:
+        if path in here and sha256 and _sha256(listing, here[path]) != sha256:
             others.append(path)
         progress.advance()
     faults = [
@@ -104,3 +123,7 @@ def _sha256(listing: Listing, path: str) -> str:
         return sha256_bytes(read_place(listing.place(path)))
     except Unreadable as fault:
         return str(fault)
+
+
+def _shown(path: Path) -> str:
+    return writable(path.name)

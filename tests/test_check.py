@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import Project
 
-from cxrscore.check import Findings, check, write_findings
+from cxrscore.check import Findings, check, refuse_to_replace, write_findings
 from cxrscore.errors import UserError
 from cxrscore.machine import Machine
 from cxrscore.progress import Silent
@@ -68,6 +68,16 @@ def test_a_check_tells_how_large_the_readable_images_are(folder: Path) -> None:
     facts = look(folder).as_json()
     assert facts["kinds"] == {"EMPTY_FILE": 1, "NOT_AN_IMAGE": 1, "TRUNCATED": 1, "VANISHED": 1}
     assert 32 <= int(str(facts["shortest_side"])) <= int(str(facts["longest_side"])) <= 96
+
+
+def test_an_existing_file_is_replaced_only_when_asked(folder: Path) -> None:
+    radiograph = next(folder.glob("0*.jpg"))
+    with pytest.raises(UserError, match="exists; --overwrite replaces it"):
+        refuse_to_replace(radiograph, overwrite=False)
+    with pytest.raises(UserError, match="is no regular file"):
+        refuse_to_replace(folder / "dangling.jpg", overwrite=True)
+    with pytest.raises(UserError, match="nowhere: cannot be written to"):
+        refuse_to_replace(folder / "nowhere" / "faults.csv", overwrite=True)
 
 
 def test_there_has_to_be_something_to_check(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_run_that_stops_says_why_and_last_how_to_go_on(
     assert "1 files cannot be scored (1 EMPTY_FILE), more than --max-errors 0" in why
     assert "bad.jpg" not in call.err
     again = shlex.split(command)
-    assert again == ["cxrscore", *map(str, words), "--resume"]
+    assert again == ["cxrscore", *map(str, words), "--resume", "--max-errors", "9"]
     (tmp_path / "my images" / "bad.jpg").unlink()
     call = door(*again[1:])
     assert is_one_error(call) and "1 fewer (bad.jpg)" in call.err

@@ -20,11 +20,11 @@ def rows(start: int, count: int, *, faulty: tuple[int, ...] = (), exact: int = 0
     values = np.arange(count * 6, dtype=np.float32).reshape(count, 2, 3) / 7 + start
     files = [File(100 + start + i, f"{start + i:064x}", FAULT if i in faulty else None) for i in range(count)]
     values[list(faulty)] = np.nan
-    return Rows(start, files, values, exact, [4] * exact)
+    return Rows(start, files, values, exact, 2 * exact, [4] * exact)
 
 
-def listed(count: int = 64) -> Iterator[tuple[str, int]]:
-    return ((f"{i}.jpg", i) for i in range(count))
+def listed(count: int = 64) -> Iterator[tuple[str, int, int]]:
+    return ((f"{i}.jpg", i, 7) for i in range(count))
 
 
 def same(one: Rows, other: Rows) -> bool:
@@ -171,7 +171,7 @@ def test_to_begin_takes_away_what_an_older_run_left(journal: Journal) -> None:
     journal.begin(RUN | {"size": 64}, listed(3))
     assert (journal.done, list(journal.rows())) == (0, [])
     assert journal.fingerprint()["size"] == 64
-    assert journal.manifest() == {"0.jpg": 0, "1.jpg": 1, "2.jpg": 2}
+    assert journal.manifest() == {"0.jpg": (0, 7), "1.jpg": (1, 7), "2.jpg": (2, 7)}
 
 
 def test_temporary_files_that_a_kill_left_do_no_harm_and_go_in_the_end(tmp_path: Path) -> None:
@@ -210,9 +210,8 @@ def test_strange_names_survive_the_manifest(journal: Journal) -> None:
         " .jpg",
         "\r",
     ]
-    sizes = {name: i for i, name in enumerate(names)}
-    journal.begin(RUN, iter(sizes.items()))
-    assert journal.manifest() == sizes
+    journal.begin(RUN, ((name, i, 7) for i, name in enumerate(names)))
+    assert journal.manifest() == {name: (i, 7) for i, name in enumerate(names)}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import torch
 from conftest import Project
+from PIL import Image
 
 from cxrscore.errors import Stopped, UserError
 from cxrscore.files import sha256_file
@@ -32,12 +33,14 @@ def folder(project: Project, tmp_path: Path) -> Path:
     return Path(shutil.copytree(project.data / "test", tmp_path / "images"))
 
 
-def run(source: Path | str, out: Path, project: Project, **options: Any) -> Outcome:
+def run(
+    source: Path | str, out: Path, project: Project, *, models: Path | None = None, **options: Any
+) -> Outcome:
     return score(
         str(source),
         out,
         Options(**{"workers": 0, **options}),
-        models=project.layout.models,
+        models=models or project.layout.models,
         machine=Machine(torch.device("cpu"), torch.float32),
         progress=Silent(),
     )
@@ -163,6 +166,20 @@ def test_a_name_without_a_study_is_told(project: Project, folder: Path, tmp_path
         run(folder, tmp_path / "sub.csv", project, level="study")
 
 
+def test_studies_of_one_name_in_two_places_are_not_taken_for_one(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    image = next(folder.glob("*.jpg")).read_bytes()
+    for place in ("a", "b"):
+        (folder / place).mkdir()
+        (folder / place / "00000077_001_001.jpg").write_bytes(image)
+    with pytest.raises(UserError, match="1 studies have images in two folders, first '00000077_001'"):
+        run(folder, tmp_path / "sub.csv", project, level="study")
+    (folder / "b" / "00000077_001_001.jpg").rename(folder / "b" / "siteB3_1_2.jpg")
+    with pytest.raises(UserError, match=r"do not tell their study .* 'b/siteB3_1_2.jpg'"):
+        run(folder, tmp_path / "sub.csv", project, level="study")
+
+
 def test_a_tables_column_tells_the_study_too(project: Project, folder: Path, tmp_path: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
     rows = [f"{name},{'odd' if i % 2 else 'even'}" for i, name in enumerate(names)]
@@ -251,10 +268,8 @@ def test_the_provenance_says_what_made_the_table(project: Project, folder: Path,
     }
     assert about["run"]["models"] == [{"fold": 1, "sha256": sha256_file(project.layout.checkpoint(1))}]
     assert (about["run"]["views"], about["run"]["recipe"]["dtype"]) == ("none", "fp32")
-    assert about["sha256"] == {
-        name: sha256_file(tmp_path / name)
-        for name in ("sub.csv", "sub.csv.errors.csv", "sub.csv.manifest.csv")
-    }
+    names = {"table": "sub.csv", "errors": "sub.csv.errors.csv", "manifest": "sub.csv.manifest.csv"}
+    assert about["sha256"] == {role: sha256_file(tmp_path / name) for role, name in names.items()}
 
 
 def test_too_many_bad_files_stop_a_run_that_a_larger_limit_goes_on_with(
@@ -267,6 +282,77 @@ def test_too_many_bad_files_stop_a_run_that_a_larger_limit_goes_on_with(
     assert stopped.value.code == 4 and not (tmp_path / "sub.csv").exists()
     outcome = run(folder, tmp_path / "sub.csv", project, resume=True, max_errors=11)
     assert (outcome.scored, outcome.quarantined) == (8, 11)
+
+
+def test_faults_that_the_listing_knows_end_a_run_that_should_fail_before_it_begins(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "zz.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(UserError, match=r"zz.jpg \(VANISHED: .*mend or remove it"):
+        run(folder, tmp_path / "sub.csv", project, on_error="fail")
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "no name of a file"),
+        (".", "no name of a file"),
+        ("n" * 236 + ".csv", "too long a name for the files beside it"),
+        ("sub.csv.gz", "tables are not compressed; name it .*sub.csv"),
+    ],
+    ids=["empty", "a dot", "long", "gz"],
+)
+def test_an_output_that_could_never_be_finished_is_told_first(
+    project: Project, folder: Path, tmp_path: Path, name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        run(folder, Path(name), project)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("suffix", ["errors.csv", "manifest.csv", "std.csv", "provenance.json"])
+def test_a_file_that_happens_to_have_a_sidecars_name_is_kept(
+    project: Project, folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    mine = tmp_path / f"sub.csv.{suffix}"
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=f"{suffix}: exists; --overwrite replaces it"):
+        run(folder, tmp_path / "sub.csv", project)
+    assert mine.read_text() == "mine"
+
+
+def test_images_turned_upright_are_counted(project: Project, folder: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(next(folder.glob("*.jpg"))).save(folder / "turned.png", exif=exif)
+    outcome = run(folder, tmp_path / "sub.csv", project)
+    assert "1 images were turned upright, as their EXIF orientation says" in outcome.notes
+
+
+@pytest.mark.parametrize("changed", ["bytes", "hashes", "studies"])
+def test_done_before_is_said_of_the_very_same_run_alone(
+    project: Project, folder: Path, tmp_path: Path, changed: str
+) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    table = folder / "list.csv"
+    rows = [f"{name},{i % 2},{i % 3 % 2}," for i, name in enumerate(names)]
+    table.write_text("\n".join(["path,s1,s2,sha256", *rows]) + "\n")
+    words = {"level": "study", "study_column": "s1"} if changed == "studies" else {}
+    run(table, tmp_path / "sub.csv", project, **words)
+    assert "done before" in run(table, tmp_path / "sub.csv", project, resume=True, **words).notes
+    before = (tmp_path / "sub.csv").read_bytes()
+    if changed == "bytes":
+        image = folder / names[0]
+        image.write_bytes(image.read_bytes())  # the same size: only its time tells
+    elif changed == "hashes":
+        table.write_text(table.read_text().replace(f"{names[0]},0,0,", f"{names[0]},0,0,{'0' * 64}"))
+    else:
+        words["study_column"] = "s2"
+    with pytest.raises(UserError, match=r"a finished run with (manifest|rows)_sha256"):
+        run(table, tmp_path / "sub.csv", project, resume=True, **words)
+    assert (tmp_path / "sub.csv").read_bytes() == before
 
 
 def test_a_disk_with_too_little_room_is_told_before_any_work(

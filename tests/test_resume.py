@@ -178,7 +178,7 @@ OTHERS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "template": (some_rows, r"there are now 5 fewer \(0.jpg, "),
     "a file more": (added, r"there are now 1 more \(another.jpg\)"),
     "a file fewer": (removed, r"there are now 1 fewer \(z.jpg\)"),
-    "a file of another size": (resized, r"there are now 1 of another size \(0.jpg\)"),
+    "a file of another size": (resized, r"there are now 1 changed since \(0.jpg\)"),
 }
 
 

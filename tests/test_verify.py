@@ -38,7 +38,6 @@ def faults(folder: Path) -> list[str]:
         folder / "sub.csv",
         models=folder / "models",
         source=str(folder / "images"),
-        root=None,
         progress=Silent(),
     )
     return [fault for verdict in verdicts for fault in verdict.faults]
@@ -90,6 +89,37 @@ def test_what_changed_is_named(scored: Path, change: str) -> None:
     assert any(fault.startswith(message) for fault in faults(scored)), faults(scored)
 
 
+def test_a_table_renamed_with_its_sidecars_is_the_same_table_and_another_one_is_not(scored: Path) -> None:
+    for path in sorted(scored.glob("sub.csv*")):
+        path.rename(scored / path.name.replace("sub", "final"))
+    table = scored / "final.csv"
+    assert not any(one.faults for one in verify(table, models=None, source=None, progress=Silent()))
+    shutil.copy(table, scored / "sub.csv")
+    flip_a_digit(scored)
+    table.write_bytes((scored / "sub.csv").read_bytes())
+    faults = [f for one in verify(table, models=None, source=None, progress=Silent()) for f in one.faults]
+    assert faults == ["final.csv is not what was written: its sha256 is another"]
+
+
+@pytest.mark.parametrize("tail", [b"\xff\xfe\n", b"x" * 1_100_000, b'"'])
+def test_a_damaged_table_is_a_verdict_and_no_crash(scored: Path, tail: bytes) -> None:
+    with (scored / "sub.csv").open("ab") as file:
+        file.write(tail)
+    assert "sub.csv cannot be read, not 8" in faults(scored)
+
+
+def test_a_manifest_is_an_input_too(scored: Path) -> None:
+    manifest = scored / "sub.csv.manifest.csv"
+    verdicts = verify(
+        scored / "sub.csv",
+        models=None,
+        source=str(manifest),
+        listed={"root": scored / "images"},
+        progress=Silent(),
+    )
+    assert not any(verdict.faults for verdict in verdicts)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\xff", b'{"schema": 99, "run": 0}'])
 def test_without_a_readable_provenance_there_is_nothing_to_compare_with(
     tmp_path: Path, content: bytes | None
@@ -98,4 +128,4 @@ def test_without_a_readable_provenance_there_is_nothing_to_compare_with(
     if content is not None:
         (tmp_path / "sub.csv.provenance.json").write_bytes(content)
     with pytest.raises(UserError, match=r"sub.csv.provenance.json: (no such file|not a readable|of another)"):
-        list(verify(tmp_path / "sub.csv", models=None, source=None, root=None, progress=Silent()))
+        list(verify(tmp_path / "sub.csv", models=None, source=None, progress=Silent()))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.process import Task, Worker
 from cxrscore.decoding.worker import READY
-from cxrscore.errors import Unreadable
+from cxrscore.errors import Unreadable, WorkersLost
 
 AHEAD = 4  # tasks that a worker holds: it need not wait for the next, and a hang delays three others at most
 TICK_S = 0.25
@@ -212,7 +212,7 @@ class Dispatcher:
         self._stillborn += 1
         if self._stillborn == STILLBORN:
             words = worker.last_words().strip() or "it wrote nothing"
-            raise RuntimeError(
+            raise WorkersLost(
                 f"decoding processes end before they begin, the last by {worker.cause()}: {words}"
             )
 

@@ -45,7 +45,7 @@ def decode_batches(
 
     A batch's pixels are valid until the next one is asked for. With `workers=0` the caller decodes in its own
     process, and a file that crashes or hangs takes it along. Who leaves early closes it, and with that the
-    workers. Raises UserError where there is no memory for `depth` batches, RuntimeError where workers cannot
+    workers. Raises UserError where there is no memory for `depth` batches, WorkersLost where workers cannot
     start.
     """
     assert depth >= 2, "one batch is the consumer's, others are to be filled"

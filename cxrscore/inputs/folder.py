@@ -39,7 +39,8 @@ UNENTERED = "folders that the pattern matches and does not enter (** does)"
 OUTPUTS = "outputs of this run"
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx"})
 PARTIAL = (".tmp", ".part", ".partial", ".crdownload", ".download")
-FOREIGN = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".dvc", ".yaml", ".yml", ".html", ".htm", ".xml")
+TABLES, TREES = (".csv", ".tsv", ".parquet"), (".json", ".jsonl", ".yaml", ".yml", ".html", ".htm", ".xml")
+FOREIGN = (*TABLES, *TREES, ".txt", ".md", ".dvc")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,10 @@ def list_input(
     path, outputs = Path(source), [Path(output) for output in exclude]
     kind = _kind(source)
     if kind != "table" and (path_column or study_column or root):
-        raise UserError(f"{source}: a {kind}; columns and the folder of the paths are named for a .csv only.")
+        raise UserError(
+            f"{source}: {'an' if kind == 'archive' else 'a'} {kind}; columns and the folder of the paths are "
+            "named for a .csv only."
+        )
     if any(_is_same(path, output) for output in outputs):
         raise UserError(f"{source}: is also an output of this run; choose another name for the outputs.")
     if kind == "archive":

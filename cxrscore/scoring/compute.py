@@ -10,7 +10,7 @@ convolutions in fp32, weights and maps are in the recipe's number format, the he
 import gc
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,24 +137,33 @@ class Engine:
         return taken
 
     def start(self, pixels: NDArray[np.uint8]) -> Pending:
-        """Begin on (B, S, S); on a GPU this returns before the work is done. Raises Stopped."""
+        """`send` and `launch`."""
+        return self.launch(self.send(pixels))
+
+    def send(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """(B, S, S) -> (B, 1, S, S) on the device. Raises Stopped."""
         with _device_faults():
-            gray = self._to_device(pixels)
+            return self._to_device(pixels)
+
+    def launch(self, gray: Tensor) -> Pending:
+        """Begin on (B, 1, S, S); on a GPU this returns before the work is done. Raises Stopped."""
+        with _device_faults():
             probs = self._with_less_memory(gray)
             if self.machine.device.type == "cpu":
                 return Pending(probs)
             host = torch.empty(probs.shape, pin_memory=True)
             host.copy_(probs, non_blocking=True)
             done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            done.record()
+            done.record(torch.cuda.current_stream(self.machine.device))  # not of the device torch is at
             return Pending(host, done)
 
     def exactly(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(F, L) of one image (S, S) in fp32, by the models as they were trained."""
         fp32 = Machine(self.machine.device, torch.float32)
         gray = torch.from_numpy(pixels.copy())[None, None].to(fp32.device)
-        probs = predict_folds(self.exact, gray, flip=self.flip, machine=fp32)[:, 0]
-        exact: NDArray[np.float32] = probs.cpu().numpy()
+        with _device_faults(), _exact_math():
+            probs = predict_folds(self.exact, gray, flip=self.flip, machine=fp32)[:, 0]
+            exact: NDArray[np.float32] = probs.cpu().numpy()
         return exact
 
     def _to_device(self, pixels: NDArray[np.uint8]) -> Tensor:
@@ -194,24 +203,25 @@ class Engine:
 
     def _forward(self, gray: Tensor) -> Tensor:
         fp32 = Machine(self.machine.device, torch.float32)  # no autocast: the models hold their format
-        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
-            parts = [
-                predict_folds(self.models, pad(part, self.chunk), flip=self.flip, machine=fp32)[
-                    :, : len(part)
-                ]
-                for part in torch.split(gray, self.chunk)
-            ]
+        parts = []
+        with _exact_math():
+            for part in torch.split(gray, self.chunk):
+                probs = predict_folds(self.models, pad(part, self.chunk), flip=self.flip, machine=fp32)
+                parts.append(probs[:, : len(part)])
         return torch.cat(parts, dim=1)
 
 
-def build_engine(folds: Sequence[Fold], recipe: Recipe, machine: Machine, *, flip: bool) -> Engine:
+def build_engine(
+    folds: Sequence[Fold], recipe: Recipe, machine: Machine, *, flip: bool, chunk: int | None = None
+) -> Engine:
     """`machine` says the number format; the fp32 models stay beside, for rows that come out as no number.
-    Raises UserError where models are to be compiled and cannot be.
+    `chunk`: what a run that goes on had come down to. Raises UserError where models are to be compiled and
+    cannot be.
     """
     models = [FastModel(fold.model, folded_backbone(fold.model, machine), recipe) for fold in folds]
     exact = [ExactModel(fold.model) for fold in folds]
     card = folds[0].card
-    engine = Engine(models, exact, machine, len(card.findings), flip, recipe.batch_size)
+    engine = Engine(models, exact, machine, len(card.findings), flip, chunk or recipe.batch_size)
     if recipe.compile:
         _compile(engine, card.size)
     return engine
@@ -227,6 +237,12 @@ def _compile(engine: Engine, size: int) -> None:
             f"--compile: torch cannot compile the models here ({reason}); it needs a C++ compiler on a CPU, "
             "and --compile off does without."
         ) from error
+
+
+def _exact_math() -> "AbstractContextManager[None]":
+    """cudnn by the same kernels each time, and fp32 as fp32; on a CPU it is so anyway."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(deterministic=True, allow_tf32=False)
+    return flags
 
 
 @contextmanager

@@ -4,7 +4,6 @@ In    a run that is done, what was chosen, what the run was (its fingerprint).
 Out   the files beside one another, and the Outcome; UserError where there should be no table.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxrscore.checkpoint import Fold
 from cxrscore.errors import UserError
-from cxrscore.files import move_into_place, sha256_bytes, sha256_file
+from cxrscore.files import move_into_place, sha256_file
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import (
     Outputs,
@@ -72,22 +71,32 @@ def finish(
         choices=_choices(plan, options),
         counts={"listed": listed, "scored": scored, "quarantined": len(faults), "rows": rows},
         kinds=[kind for _, _, kind, _ in faults],
-        compute={"computed_in_fp32": run.exact, "halved_to": run.halvings},
-        outputs=made,
+        compute={"computed_in_fp32": run.exact, "turned_upright": run.turned, "halved_to": run.halvings},
+        outputs={files.role(path): at for path, at in made.items()},
     )
     for path in (files.errors, files.manifest, files.std, files.provenance, files.table):
         if path in staged.at:
             move_into_place(staged.at[path], path)
         else:
             path.unlink(missing_ok=True)  # an older run's would speak of this one
+    notes = [*notes, *_notes(run)]
     return Outcome(listed, scored, len(faults), notes, files.errors if faults else None)
+
+
+def _notes(run: Run) -> Iterator[str]:
+    """What happened that nobody asked for."""
+    if run.turned:
+        yield f"{run.turned:,} images were turned upright, as their EXIF orientation says"
+    if run.exact:
+        yield f"{run.exact:,} images gave no finite score at first and were computed again in fp32"
+    if run.halvings:
+        yield f"memory did not last for a whole batch: {run.halvings[-1]} images a forward at the end"
 
 
 def _choices(plan: Plan, options: Options) -> dict[str, Any]:
     """What shapes the table without being in the fingerprint: a journal serves any of it."""
     chosen = {name: value for name, value in asdict(options).items() if name in CHOICES}
-    ids = sha256_bytes(os.fsencode("\n".join(plan.row_ids)))
-    return chosen | {"columns": [plan.id_column, *plan.columns], "ids_sha256": ids}
+    return chosen | {"columns": [plan.id_column, *plan.columns], "rows_sha256": plan.rows_digest()}
 
 
 class _Staged:
@@ -97,7 +106,9 @@ class _Staged:
         self.folder, self.at = folder, dict[Path, Path]()
 
     def place(self, path: Path) -> Path:
-        self.at[path] = self.folder / f"{path.name}.made"  # a table may be called lock, or x.shard
+        self.at[path] = (
+            self.folder / f"{len(self.at)}.made"
+        )  # names of their own: a table's may be long, or lock
         return self.at[path]
 
 
@@ -168,7 +179,7 @@ def finished_before(
         raise UserError(
             f"{files.table}: a finished run with {name} {before}, now {now}; --overwrite replaces it."
         )
-    if about["sha256"].get(files.table.name) != sha256_file(files.table):
+    if about["sha256"].get("table") != sha256_file(files.table):
         raise UserError(f"{files.table}: changed since it was written; --overwrite replaces it.")
     counts = about["counts"]
     errors = files.errors if counts["quarantined"] else None

@@ -5,11 +5,12 @@ Out   the same rows after any kill; the next run goes on behind the last whole s
 
     <out>.journal/lock                 held by the run that writes
                   run.json             its fingerprint: all that decides a row's bytes
-                  manifest.jsonl       the files and their sizes, frozen when the run began
+                  manifest.jsonl       the files, their sizes and times of change, when the run began
                   000000000.shard ...  a sha256, what happened to each file, float32 (n, F, L)
 """
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +30,7 @@ MAGIC = b"cxrscore shard 1 "
 LOCK, RUN, MANIFEST = "lock", "run.json", "manifest.jsonl"
 
 Fingerprint = Mapping[str, Any]
+Listed = tuple[str, int, int]  # path, bytes, time of change in ns
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Rows:
     files: Sequence[File]
     values: NDArray[np.float32]
     exact: int = 0  # how many were computed once more in fp32
+    turned: int = 0  # how many were turned upright, as their EXIF orientation says
     halvings: Sequence[int] = ()
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class Rows:
 
     def cut(self, first: int, last: int) -> "Rows":
         """The counts stay with the first part: they are only ever summed."""
-        counts = (self.exact, self.halvings) if first == 0 else (0, ())
+        counts = (self.exact, self.turned, self.halvings) if first == 0 else (0, 0, ())
         return Rows(self.start + first, self.files[first:last], self.values[first:last], *counts)
 
     def encoded(self) -> bytes:
@@ -73,6 +76,7 @@ class Rows:
             "start": self.start,
             "shape": self.values.shape,
             "exact": self.exact,
+            "turned": self.turned,
             "halvings": list(self.halvings),
             "files": [(file.bytes, file.sha256, file.fault) for file in self.files],
         }
@@ -92,7 +96,7 @@ class Rows:
         files = [
             File(size, sha256, tuple(fault) if fault else None) for size, sha256, fault in about["files"]
         ]
-        return cls(about["start"], files, values, about["exact"], about["halvings"])
+        return cls(about["start"], files, values, about["exact"], about["turned"], about["halvings"])
 
 
 @dataclass
@@ -114,13 +118,14 @@ class Journal:
         """What the run that began this journal was. Raises UserError where that cannot be read."""
         try:
             found: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
-            if {"compile", "merge"} <= found["recipe"].keys():
+            recipe = found["recipe"]
+            if {"compile", "merge"} <= recipe.keys() and isinstance(recipe["merge"], dict):
                 return found
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.folder}: {RUN} is damaged; --overwrite starts anew.") from error
         raise UserError(f"{self.folder}: of another version of cxrscore; --overwrite starts anew.")
 
-    def begin(self, fingerprint: Fingerprint, manifest: Iterator[tuple[str, int]]) -> None:
+    def begin(self, fingerprint: Fingerprint, manifest: Iterator[Listed]) -> None:
         """Start anew; what an older run had left is deleted."""
         (self.folder / RUN).unlink(missing_ok=True)  # first: without it the rest means nothing
         for shard in self._shards():
@@ -140,10 +145,13 @@ class Journal:
             else:
                 self.done += len(rows.files)
 
-    def manifest(self) -> dict[str, int]:
-        """Path -> bytes, of the files that the run began with."""
-        with (self.folder / MANIFEST).open(encoding="ascii") as file:
-            return dict(json.loads(line) for line in file)
+    def manifest(self) -> dict[str, tuple[int, int]]:
+        """Path -> bytes and time of change, of the files that the run began with; empty if damaged."""
+        try:
+            with (self.folder / MANIFEST).open(encoding="ascii") as file:
+                return {path: (size, changed) for path, size, changed in map(json.loads, file)}
+        except (OSError, ValueError, TypeError):
+            return {}
 
     @property
     def added(self) -> int:
@@ -182,7 +190,9 @@ class Journal:
         """The lock goes last: the moment it has gone, the folder is the next run's."""
         (self.folder / RUN).unlink(missing_ok=True)
         for path in self.folder.iterdir():
-            if path.name != LOCK:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)  # a storage device's own, such as @eaDir
+            elif path.name != LOCK:
                 path.unlink()
         self.removed = True
         (self.folder / LOCK).unlink(missing_ok=True)
@@ -190,7 +200,7 @@ class Journal:
             self.folder.rmdir()
 
     def _shards(self) -> list[Path]:
-        return sorted(self.folder.glob("*.shard"))
+        return sorted(path for path in self.folder.glob("*.shard") if path.is_file())
 
 
 @contextmanager
@@ -223,5 +233,6 @@ def _joined(many: Sequence[Rows]) -> Rows:
         [file for rows in many for file in rows.files],
         np.concatenate([rows.values for rows in many]),
         sum(rows.exact for rows in many),
+        sum(rows.turned for rows in many),
         [chunk for rows in many for chunk in rows.halvings],
     )

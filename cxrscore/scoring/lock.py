@@ -4,6 +4,7 @@ In    the path of a lock file, in a folder that is there.
 Out   Busy, which names the holder, or the lock for the length of a `with`.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cxrscore.errors import Busy, UserError
+
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the person's to mend by another name
 
 
 @contextmanager
@@ -30,12 +33,18 @@ def locked(path: Path) -> Iterator[None]:
 
 def _acquire(path: Path) -> int:
     while True:
-        with suppress(FileExistsError):  # mkdir(exist_ok=True) looks once more, when it may have gone
-            path.parent.mkdir()
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            with suppress(FileExistsError):  # mkdir(exist_ok=True) looks once more, when it may have gone
+                path.parent.mkdir()
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except FileNotFoundError:
             continue  # the holder has finished between the two lines and removed its folder
+        except OSError as error:
+            if error.errno in STORAGE:
+                raise
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}); whose is it? Choose another output."
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

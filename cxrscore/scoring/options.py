@@ -20,7 +20,7 @@ class Options:
     batch_size: int | None = None
     compile: str = "auto"
     workers: int = 2
-    timeout_s: float = 10.0
+    timeout_s: float = 8.0
     shard_rows: int = 256
     overwrite: bool = False
     resume: bool = False

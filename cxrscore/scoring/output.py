@@ -4,11 +4,13 @@ In    the path of the table; the plan and the journal of a finished run.
 Out   the table, and beside it what could not be scored, which bytes made each row, the spread over folds.
 """
 
+import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from cxrscore.scoring.rows import FORMULA, writable
 from cxrscore.submission import score_cells
 
 ROWS_AT_ONCE = 4096
+LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary file's name is longer
 Scored = tuple[str, NDArray[np.float32] | None]  # id of a row; (F, L), None where there is no score
 
 
@@ -54,7 +57,17 @@ class Outputs:
         return self._beside("journal")
 
     def all(self) -> tuple[Path, ...]:
-        return self.table, self.errors, self.manifest, self.provenance, self.std, self.journal
+        return *self.files(), self.journal
+
+    def files(self) -> tuple[Path, ...]:
+        return self.table, self.errors, self.manifest, self.provenance, self.std
+
+    def named(self, role: str) -> Path:
+        """The file that a provenance calls by this role."""
+        return {"table": self.table, "errors": self.errors, "manifest": self.manifest, "std": self.std}[role]
+
+    def role(self, path: Path) -> str:
+        return next(role for role in ("table", "errors", "manifest", "std") if self.named(role) == path)
 
     def _beside(self, suffix: str) -> Path:
         return self.table.with_name(f"{self.table.name}.{suffix}")
@@ -62,18 +75,38 @@ class Outputs:
 
 def check_outputs(files: Outputs) -> None:
     """Raises UserError, before any work, where the files of a run cannot be written."""
-    for path in (files.table, files.errors, files.manifest, files.provenance, files.std):
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise UserError(
-                f"{path}: is no regular file; name the file to write, such as {path.parent / 'sub.csv'}."
-            )
+    check_output(files.table, beside=".provenance.json")
+    for path in files.files():
+        _refuse_special(path)
     if files.journal.is_symlink() or (files.journal.exists() and not files.journal.is_dir()):
         raise UserError(f"{files.journal}: is no folder; remove it, or choose another name for the output.")
+
+
+def check_output(path: Path, *, beside: str = "") -> None:
+    """Raises UserError where one file cannot be written: its name, what is there, its folder. `beside`: the
+    longest ending that files beside it have.
+    """
+    if not path.name:
+        raise UserError(f"{str(path)!r}: no name of a file; name the file to write, such as sub.csv.")
+    if len(os.fsencode(path.name + beside)) > LONGEST_NAME:
+        raise UserError(
+            f"{path.name[:20]}...: too long a name for the files beside it; choose a shorter one."
+        )
+    if path.suffix in (".gz", ".zip", ".bz2", ".xz"):
+        raise UserError(f"{path}: tables are not compressed; name it {path.with_suffix('')}.")
+    _refuse_special(path)
     try:
-        with tempfile.TemporaryFile(dir=files.table.parent):
+        with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(f"{files.table.parent}: cannot be written to ({error.strerror}).") from error
+        raise UserError(f"{path.parent}: cannot be written to ({error.strerror}).") from error
+
+
+def _refuse_special(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UserError(
+            f"{path}: is no regular file; name the file to write, such as {path.parent / 'sub.csv'}."
+        )
 
 
 def check_room(files: Outputs, *, rows: int, folds: int, findings: int) -> None:
@@ -174,13 +207,15 @@ def _write_parquet(path: Path, plan: Plan, rows: Iterable[tuple[str, NDArray[np.
         columns |= {name: values[:, j] for j, name in enumerate(plan.columns)}
         frames.append(pl.DataFrame(columns, schema=schema))
     table = pl.concat(frames)
-    table.write_parquet(path)
+    packed = BytesIO()  # a full disk is then an OSError, as for any other file
+    table.write_parquet(packed)
+    path.write_bytes(packed.getbuffer())
     return table.height
 
 
 def write_errors(path: Path, faults: Iterable[Fault]) -> None:
     """For people: a spreadsheet runs none of its cells."""
-    safe = ([_safe(cell) for cell in fault] for fault in faults)
+    safe = ([_safe(writable(cell)) for cell in fault] for fault in faults)
     write_table(path, ["path", "stage", "kind", "message"], safe)
 
 

@@ -4,22 +4,25 @@ In    a listing, the models' card, perhaps a template.
 Out   Plan; UserError where files, ids and columns do not fit together.
 """
 
+import hashlib
+import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, lru_cache
 
 from cxrscore.checkpoint import Card
 from cxrscore.errors import UserError
 from cxrscore.files import sha256_bytes
 from cxrscore.images import PREPROCESSING
 from cxrscore.inputs.listing import Listing
+from cxrscore.scoring.faults import Cause, known_faults
 from cxrscore.scoring.rows import Template, check_columns, ids_of, match_template
 
 Fault = tuple[str, str, str, str]  # path, stage, kind, message
-STUDY_IN_NAME = re.compile(r"(\d+_\d+)_\d+\.[^.]+$")  # Grand X-Ray SLAM: patient, study, image
+STUDY_IN_NAME = re.compile(r"(.*/)?(\d+_\d+)_\d+\.[^./]+")  # Grand X-Ray SLAM: patient, study, image
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,38 @@ class Plan:
     studies: Studies | None = None
 
     @cached_property
-    def known(self) -> dict[str, tuple[str, str, str]]:
+    def known(self) -> dict[str, Cause]:
         """Path -> stage, kind, message, of files whose fault the listing could tell."""
-        return {path: ("list", kind, message) for path, kind, message in self.listing.file_faults}
+        return known_faults(self.listing)
 
-    def manifest(self) -> Iterator[tuple[str, int]]:
-        """Path and bytes of each file, as they were listed."""
+    def manifest(self) -> Iterator[tuple[str, int, int]]:
+        """Path, bytes and time of change (ns; -1: unknown) of each file, as it was listed."""
         size_of = dict(zip(self.listing.paths, self.listing.sizes, strict=True))
-        return ((path, size_of.get(path, -1)) for path in self.paths)
+        changed = lru_cache(_changed_ns)  # the members of an archive share theirs
+        return ((path, size_of[path], changed(self.listing.place(path).file)) for path in self.paths)
 
     def digest(self) -> str:
-        """sha256 over the manifest, in order."""
-        lines = (f"{size}\t{path}\n" for path, size in self.manifest())
-        return sha256_bytes(os.fsencode("".join(lines)))
+        """sha256 over the manifest, in order, and over the hashes that the listing declares."""
+        digest = hashlib.sha256()
+        for path, size, changed in self.manifest():
+            declared = self.listing.sha256.get(path, "")
+            digest.update(os.fsencode(f"{size}\t{changed}\t{declared}\t{path}\n"))
+        return digest.hexdigest()
+
+    def rows_digest(self) -> str:
+        """sha256 over the table's rows: their ids, and which files each shows."""
+        shown = None
+        if self.studies is not None:
+            images = self.studies.image_of_row
+            shown = [list(self.studies.of_file), list(self.studies.of_row), images and list(images)]
+        return sha256_bytes(json.dumps([list(self.row_ids), shown]).encode())
+
+
+def _changed_ns(file: str) -> int:
+    try:
+        return os.stat(file).st_mtime_ns  # noqa: PTH116 - a Path would be made for each image
+    except OSError:
+        return -1
 
 
 def make_plan(
@@ -98,14 +120,24 @@ def _study_names(listing: Listing) -> list[str]:
     """The study of each file: from the table that listed it, else from its name. Raises UserError."""
     if listing.studies:
         return [listing.studies[path] for path in listing.paths]
-    matches = [STUDY_IN_NAME.search(Path(path).name) for path in listing.paths]
+    matches = [STUDY_IN_NAME.fullmatch(path) for path in listing.paths]
     unclear = [path for path, match in zip(listing.paths, matches, strict=True) if match is None]
     if unclear:
         raise UserError(
             f"--level study: {len(unclear)} file names do not tell their study as 00000005_001_002.jpg does "
             f"(patient, study, image), first {unclear[0]!r}; score a table with --study-column instead."
         )
-    return [match[1] for match in matches if match]
+    studies = [match[2] for match in matches if match]
+    folders = defaultdict(set)
+    for path, study in zip(listing.paths, studies, strict=True):
+        folders[study].add(path.rpartition("/")[0])
+    split = [study for study, places in folders.items() if len(places) > 1]
+    if split:
+        raise UserError(
+            f"--level study: {len(split)} studies have images in two folders, first {split[0]!r}; are they "
+            "the same patients? Score a table with --study-column to say so."
+        )
+    return studies
 
 
 def _by_study(

@@ -68,9 +68,9 @@ def write_provenance(
     counts: Mapping[str, int],
     kinds: Iterable[str],
     compute: Mapping[str, Any],
-    outputs: Mapping[Path, Path],
+    outputs: Mapping[str, Path],
 ) -> None:
-    """`run`: its fingerprint; `outputs`: each file's name and where its bytes lie at present."""
+    """`run`: its fingerprint; `outputs`: each file's role and where its bytes lie at present."""
     about = {
         "schema": SCHEMA,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -79,7 +79,7 @@ def write_provenance(
         "choices": dict(choices),
         "counts": {**counts, "kinds": dict(sorted(Counter(kinds).items()))},
         "compute": dict(compute),
-        "sha256": {name.name: sha256_file(at) for name, at in outputs.items()},
+        "sha256": {role: sha256_file(at) for role, at in outputs.items()},
     }
     write_text(path, json.dumps(about, indent=1) + "\n")
 
@@ -88,7 +88,10 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """Raises UserError."""
     try:
         about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = about["schema"] <= SCHEMA and {"run", "counts", "sha256", "choices"} <= about.keys()
+        known = about["schema"] <= SCHEMA
+        if known:
+            _ = about["run"]["models"], about["run"]["recipe"], about["sha256"], about["choices"]["format"]
+            _ = [about["counts"][name] for name in ("listed", "scored", "quarantined", "rows")]
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; `cxrscore score` writes it beside its table.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

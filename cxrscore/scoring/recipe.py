@@ -78,16 +78,20 @@ def choose_recipe(
     about = describe(name, machine, size=size, batch_size=batch_size)
     factors = recall(f"merge | {about}")
     if factors is None:
-        factors = measure_merges(backbone(), machine, batch_size=batch_size, size=size)
-        store(f"merge | {about}", factors)
+        try:
+            factors = measure_merges(backbone(), machine, batch_size=batch_size, size=size)
+        except torch.OutOfMemoryError:
+            factors = {}  # the run will find the batch that fits
+        else:
+            store(f"merge | {about}", factors)
     words = {"on": True, "off": False}
     compiled = words[compile] if compile in words else compiling_pays(recall(f"compile | {about}"), forwards)
-    return Recipe(_word(machine.dtype), batch_size, compiled, factors)
+    return Recipe(dtype_word(machine.dtype), batch_size, compiled, factors)
 
 
 def describe(name: str, machine: Machine, *, size: int, batch_size: int) -> str:
     """All that a backbone's speed depends on."""
-    device, dtype = device_name(machine.device), _word(machine.dtype)
+    device, dtype = device_name(machine.device), dtype_word(machine.dtype)
     return f"{device} | torch {torch.__version__} | {dtype} | {name} | {size} px x {batch_size}"
 
 
@@ -106,7 +110,8 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _word(dtype: torch.dtype) -> str:
+def dtype_word(dtype: torch.dtype) -> str:
+    """As --dtype says it."""
     return next(word for word, one in DTYPES.items() if one is dtype)
 
 
@@ -133,7 +138,7 @@ def measure_merges(backbone: nn.Module, machine: Machine, *, batch_size: int, si
         for name, conv in convolutions.items():
             alike = (conv.in_channels, conv.out_channels, conv.groups, conv.stride, shapes[name])
             if alike not in best:
-                inputs = torch.randn(batch_size, *shapes[name], device=machine.device, dtype=machine.dtype)
+                inputs = torch.ones(batch_size, *shapes[name], device=machine.device, dtype=machine.dtype)
                 best[alike] = _fastest(conv, inputs.to(memory_format=torch.channels_last))
             if best[alike] > 1:
                 factors[name] = best[alike]

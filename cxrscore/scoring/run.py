@@ -19,6 +19,7 @@ from cxrscore.errors import Stopped, UserError
 from cxrscore.heap import reused_memory
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import Engine, Pending
+from cxrscore.scoring.faults import fault_of
 from cxrscore.scoring.journal import File, Journal, Rows
 from cxrscore.scoring.plan import Plan
 from cxrscore.scoring.signals import Asked
@@ -63,11 +64,13 @@ class Run:
     kinds: Counter[str] = field(default_factory=Counter)
     first_fault: str = ""
     exact: int = 0
+    turned: int = 0
     halvings: list[int] = field(default_factory=list)
 
     def note(self, rows: Rows) -> None:
         """Count what happened to rows that are in the journal."""
         self.exact += rows.exact
+        self.turned += rows.turned
         self.halvings += rows.halvings
         paths = self.plan.paths[rows.start : rows.start + len(rows.files)]
         for path, file in zip(paths, rows.files, strict=True):
@@ -125,8 +128,10 @@ def _begin(run: Run, batch: Batch, engine: Engine) -> _UnderWay:
     pixels = batch.pixels.copy()  # the decoders need the place; 0.03 ms an image of 380 x 380
     pending = None
     if any(item.fault is None for item in batch.items):
-        with run.clock.on("transfer" if engine.ahead else "compute"):
-            pending = engine.start(pixels)
+        with run.clock.on("transfer"):
+            gray = engine.send(pixels)
+        with run.clock.on("compute"):
+            pending = engine.launch(gray)
     return _UnderWay(batch.start, batch.items, pixels, pending)
 
 
@@ -147,12 +152,13 @@ def refuse_faults(run: Run) -> None:
     """
     if run.fail and run.faults:
         raise UserError(f"{run.first_fault}; mend or remove it; `cxrscore check` names all such files.")
-    if run.faults > run.max_errors:
+    if run.faults + len(run.plan.faults) > run.max_errors:
         run.journal.commit()
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in run.kinds.most_common())
         raise Stopped(
             f"{run.faults:,} files cannot be scored ({kinds}), more than --max-errors {run.max_errors:,} "
-            "allows; is this the right folder? `cxrscore check` names them, a larger --max-errors goes on"
+            "allows; is this the right folder? `cxrscore check` names them",
+            words=("--max-errors", str(len(run.plan.paths) + len(run.plan.faults))),
         )
 
 
@@ -170,7 +176,7 @@ def _rows(plan: Plan, batch: _UnderWay, engine: Engine) -> Rows:
     files, exact = [], 0
     for i, item in enumerate(batch.items):
         assert item.index == batch.start + i, "a row in another's place"
-        fault = _fault(plan, item)
+        fault = fault_of(plan.listing, item, plan.known)
         if fault is None:
             assert probs is not None, "an image that was not computed"
             row = probs[:, i]
@@ -181,15 +187,5 @@ def _rows(plan: Plan, batch: _UnderWay, engine: Engine) -> Rows:
             else:
                 fault = ("compute", "NON_FINITE", "the models gave no finite score, nor did they in fp32")
         files.append(File(item.bytes, item.sha256, fault))
-    return Rows(batch.start, files, values, exact, engine.take_halvings())
-
-
-def _fault(plan: Plan, item: Decoded) -> tuple[str, str, str] | None:
-    """Stage, kind and message, of what the listing, the decoder or a declared hash found."""
-    if item.path in plan.known:
-        return plan.known[item.path]
-    if item.fault is not None:
-        return ("decode", item.fault.kind, str(item.fault))
-    if plan.listing.sha256.get(item.path, item.sha256) != item.sha256:
-        return ("decode", "CHANGED", "its bytes are not those that the table of files declares (sha256)")
-    return None
+    turned = sum(item.orientation != 1 for item in batch.items)
+    return Rows(batch.start, files, values, exact, turned, engine.take_halvings())
