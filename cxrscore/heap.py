@@ -6,7 +6,7 @@ Out   a context in which a large array costs no page faults once its like was fr
 By default each feature map above 32 MB is a mapping of its own, whose pages the kernel clears at the first
 touch: a third of a forward's time (seresnext101_32x4d, bf16, 16 images of 380 px, 2 cores: 92 ms an image,
 67 within this context).
-Source: mallopt(3).
+Source: mallopt(3), malloc_trim(3).
 """
 
 import ctypes
@@ -24,13 +24,14 @@ USUAL_TRIM, USUAL_MMAPS = 2 * LARGEST, 65536  # ... what goes with it
 
 @contextmanager
 def reused_memory() -> Iterator[None]:
-    """Within, freed memory stays with the process; afterwards malloc is as a program of large arrays finds it
-    after a while.
+    """Within, freed memory stays with the process; afterwards it is given back, and malloc is as a program of
+    large arrays finds it after a while.
     """
-    mallopt = _mallopt()
-    if mallopt is None:
+    library = _glibc()
+    if library is None:
         yield
         return
+    mallopt = library.mallopt
     mallopt(TRIM_THRESHOLD, NEVER)
     mallopt(MMAP_MAX, 0)
     try:
@@ -39,12 +40,13 @@ def reused_memory() -> Iterator[None]:
         mallopt(MMAP_MAX, USUAL_MMAPS)
         mallopt(MMAP_THRESHOLD, LARGEST)
         mallopt(TRIM_THRESHOLD, USUAL_TRIM)
+        library.malloc_trim(0)
 
 
 @cache
-def _mallopt() -> Any:
-    """glibc's function, None elsewhere."""
+def _glibc() -> Any:
+    """None elsewhere."""
     if not sys.platform.startswith("linux"):
         return None
     library = ctypes.CDLL(None)
-    return getattr(library, "mallopt", None) if hasattr(library, "gnu_get_libc_version") else None
+    return library if hasattr(library, "gnu_get_libc_version") else None
