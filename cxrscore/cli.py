@@ -48,6 +48,15 @@ Root = Annotated[
     Path | None, typer.Option("--root", help="Folder that a CSV's paths are under; else its own.")
 ]
 PathColumn = Annotated[str | None, typer.Option("--path-column", help="A CSV's column of paths.")]
+Source = Annotated[
+    str, typer.Argument(help="Folder, quoted pattern, CSV of paths, .tar or .zip of radiographs.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, max=4096, help="Images a forward; else 16, on a GPU 256."),
+]
+Size = Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side to decode to.")]
 FollowSymlinks = Annotated[
     bool, typer.Option("--follow-symlinks", help="Follow links that lead out of the folder.")
 ]
@@ -203,9 +212,7 @@ def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def score(
-    source: Annotated[
-        str, typer.Argument(help="Folder, quoted pattern, CSV of paths, .tar or .zip of radiographs.")
-    ],
+    source: Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to write.")],
     models: Models = OUT / "models",
     template: Annotated[
@@ -247,13 +254,10 @@ def score(
         int | None,
         typer.Option("--max-errors", min=0, help="Stop beyond so many; else 1 % of the files, at least 10."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     follow_symlinks: FollowSymlinks = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, max=4096, help="Images a forward; else 16, on a GPU 256."),
-    ] = None,
+    batch_size: BatchSize = None,
     compile_models: Annotated[
         Literal["auto", "on", "off"],
         typer.Option("--compile", help="auto: where `bench forward` has measured that it pays."),
@@ -321,14 +325,12 @@ def score(
 
 @app.command()
 def check(
-    source: Annotated[
-        str, typer.Argument(help="Folder, quoted pattern, CSV of paths, .tar or .zip of radiographs.")
-    ],
+    source: Source,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the faults to this table.")
     ] = None,
-    size: Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side to decode to.")] = 380,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    size: Size = 380,
+    overwrite: Overwrite = False,
     root: Root = None,
     path_column: PathColumn = None,
     follow_symlinks: FollowSymlinks = False,
@@ -437,14 +439,11 @@ def bench(
         Path | None, typer.Option("--images", help="Radiographs to decode; else phantoms of 2,500 px.")
     ] = None,
     files: Annotated[int, typer.Option("--files", min=1, help="How many, evenly spaced.")] = 32,
-    size: Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side to decode to.")] = 380,
+    size: Size = 380,
     backbone: Annotated[
         str, typer.Option("--backbone", help="timm's name; its weights are random.")
     ] = "seresnext101_32x4d",
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, max=4096, help="Images a forward; else 16, on a GPU 256."),
-    ] = None,
+    batch_size: BatchSize = None,
     compile_models: Annotated[
         Literal["auto", "on", "off"],
         typer.Option("--compile", help="off: leave the compiled forwards out."),

@@ -158,8 +158,10 @@ def _links_out(root: Path, paths: list[str]) -> list[Fault]:
 
 def _hashes(table: Table, names: list[str]) -> dict[str, str]:
     """Blank where a manifest has none, of a file that could not be read. Raises UserError."""
+    if HASH_COLUMN not in table.columns:
+        return {}
     hashes = {}
-    for name, cell, line in zip(names, table.columns.get(HASH_COLUMN, []), table.lines, strict=False):
+    for name, cell, line in zip(names, table.column(HASH_COLUMN), table.lines, strict=True):
         if cell and not re.fullmatch("[0-9a-fA-F]{64}", cell):
             raise UserError(f"{table.path}:{line}: a sha256 is 64 hexadecimal digits or blank, not {cell!r}.")
         if cell:
