@@ -28,6 +28,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Text = Annotated[str, Field(min_length=1)]
 RESERVED = frozenset({"fold", "sha256", "width", "height", "shard", "row", "kind", "message"})  # our columns
+KINDS = ("independent", "coupling", "asl", "bce", "focal", "zlpr")  # of heads and losses
 MAX_BYTES = (
     1_000_000  # a params file of a megabyte is a mistake or an attack, and parsing is not linear in it
 )
@@ -114,10 +115,23 @@ class WeightedBCEParams(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
 
 
+class FocalLossParams(Section):
+    kind: Literal["focal"]
+    gamma: Gamma
+    alpha: Annotated[float, Field(gt=0, lt=1)]  # of the positives; 1 - alpha of the negatives
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+
+
+class ZLPRParams(Section):
+    kind: Literal["zlpr"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+
+
 class AugmentParams(Section):
     scale: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)]
     flip: Share
     degrees: Annotated[float, Field(ge=0, le=180)]
+    mixup: NotNegative  # both parameters of the beta distribution; 0: none
 
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> Self:
@@ -126,17 +140,28 @@ class AugmentParams(Section):
         return self
 
 
+View = Literal["plain", "flip", "zoom", "zoom_flip"]
+
+
 class TrainParams(Section):
     backbone: Text
     init: Text
+    init_except: list[Text]
+    drop_path: Annotated[float, Field(ge=0, lt=1)]
+    freeze_epochs: Annotated[int, Field(ge=0)]
     head: Annotated[IndependentHead | CouplingHead, Field(discriminator="kind")]
-    loss: Annotated[AsymmetricLossParams | WeightedBCEParams, Field(discriminator="kind")]
+    loss: Annotated[
+        AsymmetricLossParams | WeightedBCEParams | FocalLossParams | ZLPRParams, Field(discriminator="kind")
+    ]
     augment: AugmentParams
+    views: Annotated[list[View], Field(min_length=1)]
     epochs: Count
     warmup_epochs: NotNegative
     patience: Count
     batch_size: Annotated[int, Field(ge=2)]  # batch norm has no variance of one image
+    accumulate: Count
     lr: Positive
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
     weight_decay: NotNegative
     clip_norm: Positive
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
@@ -147,6 +172,21 @@ class TrainParams(Section):
     def _the_rate_reaches_its_peak(self) -> Self:
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) is at most epochs ({self.epochs})")
+        return self
+
+    @model_validator(mode="after")
+    def _the_batch_falls_into_equal_parts(self) -> Self:
+        if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) is a multiple of accumulate ({self.accumulate}), with two images "
+                "a pass at least, or batch norm has no variance"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _each_view_counts_once(self) -> Self:
+        if len(set(self.views)) != len(self.views) or self.views[0] != "plain":
+            raise ValueError(f"views lists distinct views and begins with plain, not {self.views}")
         return self
 
 
@@ -194,7 +234,7 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
     """One line an error: file:line, key, what was found, what would be right."""
     lines = []
     for problem in error.errors():
-        keys = [part for part in problem["loc"] if part not in ("independent", "coupling", "asl", "bce")]
+        keys = [part for part in problem["loc"] if part not in KINDS]
         key = ".".join(str(part) for part in keys)
         message = problem["msg"].removeprefix("Value error, ")  # our own rules say what they found
         if problem["type"] == "extra_forbidden":
