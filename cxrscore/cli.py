@@ -63,6 +63,7 @@ FollowSymlinks = Annotated[
 Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="Seconds that one file may take.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 CORES = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; who presses Ctrl-C waits no ten seconds
 LABELS, IMAGES, OUT, PARAMS = Path("data/labels.csv"), Path("data/images"), Path("out"), Path("params.yaml")
 
 
@@ -140,10 +141,26 @@ def train(
     labels: LabelsCsv = LABELS,
     out: Out = OUT,
     params: ParamsFile = PARAMS,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on with a run that was stopped.")] = False,
+    state_every_s: Annotated[
+        float, typer.Option("--state-every-s", min=0, help="Seconds of work that a kill may cost.")
+    ] = 120.0,
+    gpus: Annotated[
+        int, typer.Option("--gpus", min=1, max=64, help="Processes that share each batch, one a GPU.")
+    ] = 1,
+    compile_model: Annotated[
+        bool, typer.Option("--compile", help="Compile the model: a minute or two, then faster steps.")
+    ] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute activations twice, and keep a fraction of them.")
+    ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
     """Train one fold's model; write its checkpoint and its out-of-fold table.
+
+    A run that was stopped or killed goes on when the same command is given again. With --device cpu, --gpus
+    counts processes on the CPU; `torchrun --nproc-per-node 4 -m cxrscore train` works, too.
 
     Example: cxrscore train --fold 0
     """
@@ -152,19 +169,44 @@ def train(
 
     settings = read_params(params)  # a wrong word costs no import of torch
 
+    from cxrscore.errors import Stopped
     from cxrscore.machine import choose_machine
-    from cxrscore.train import train_fold
+    from cxrscore.progress import Silent
+    from cxrscore.signals import asked_to_stop
+    from cxrscore.train import Keeping, train_fold
+    from cxrscore.training.launch import Ended, launch
+    from cxrscore.training.ranks import check_devices, joined, local_device
 
-    with _progress() as progress:
-        train_fold(
-            fold,
-            labels_csv=labels,
-            layout=Layout(out),
-            labels=settings.labels,
-            params=settings.train,
-            machine=choose_machine(device, dtype),
-            progress=progress,
+    try:
+        if gpus > 1 and "RANK" not in os.environ:
+            check_devices(device, gpus)
+            return launch(sys.argv[1:], gpus)
+        machine = choose_machine(
+            local_device(device), dtype, compile=compile_model, checkpointing=checkpointing
         )
+        with (
+            asked_to_stop(TRAIN_PATIENCE_S, _last_words) as asked,
+            joined(machine) as world,
+            _progress() as progress,
+        ):
+            train_fold(
+                fold,
+                labels_csv=labels,
+                layout=Layout(out),
+                params=settings,
+                machine=machine,
+                progress=progress if world.first else Silent(),
+                keeping=Keeping(state_every_s, fresh),
+                world=world,
+                asked=asked,
+            )
+    except Ended as ended:
+        raise typer.Exit(ended.code) from ended
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":  # the first process says it, or its launcher
+            _say(f"{stopped}. This goes on with it:")
+            _say(_training_command())
+        raise typer.Exit(stopped.code) from stopped
 
 
 @app.command()
@@ -551,6 +593,19 @@ def _resuming_command(more: Iterable[str]) -> str:
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
     end = words.index("--") if "--" in words else len(words)
     return shlex.join(["cxrscore", *words[:end], "--resume", *more, *words[end:]])
+
+
+def _training_command() -> str:
+    """What goes on with this training: the stage, where DVC called it, else this very call."""
+    stage = os.environ.get("DVC_STAGE")
+    words = [word for word in sys.argv[1:] if word != "--fresh"]
+    return shlex.join(["dvc", "repro", stage] if stage else ["cxrscore", *words])
+
+
+def _last_words(number: int) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        _say("stopped within a step; the state kept last stands. This goes on with it:")
+        _say(_training_command())
 
 
 def _tell(notes: Iterable[str]) -> None:

@@ -19,8 +19,12 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Machine:
+    """`compile` and `checkpointing` (activations are computed again in the backward) are for training."""
+
     device: torch.device
     dtype: torch.dtype
+    compile: bool = False
+    checkpointing: bool = False
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
@@ -30,7 +34,9 @@ class Machine:
         return f"{name}, {next(word for word, dtype in DTYPES.items() if dtype is self.dtype)}"
 
 
-def choose_machine(device: str = "auto", dtype: str = "auto") -> Machine:
+def choose_machine(
+    device: str = "auto", dtype: str = "auto", *, compile: bool = False, checkpointing: bool = False
+) -> Machine:
     """auto: the first GPU where there is one, with bf16 (fp16 before Ampere); else the CPU in fp32. Raises
     UserError.
     """
@@ -38,11 +44,11 @@ def choose_machine(device: str = "auto", dtype: str = "auto") -> Machine:
     if dtype not in ("auto", *DTYPES):
         raise UserError(f"--dtype {dtype}: one of auto, {', '.join(DTYPES)}.")
     if dtype != "auto":
-        return Machine(chosen, DTYPES[dtype])
+        return Machine(chosen, DTYPES[dtype], compile, checkpointing)
     if chosen.type != "cuda":
-        return Machine(chosen, torch.float32)
+        return Machine(chosen, torch.float32, compile, checkpointing)
     native = torch.cuda.get_device_capability(chosen) >= (8, 0)
-    return Machine(chosen, torch.bfloat16 if native else torch.float16)
+    return Machine(chosen, torch.bfloat16 if native else torch.float16, compile, checkpointing)
 
 
 def _device(word: str) -> torch.device:

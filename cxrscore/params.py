@@ -178,8 +178,8 @@ class TrainParams(Section):
     def _the_batch_falls_into_equal_parts(self) -> Self:
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
             raise ValueError(
-                f"batch_size ({self.batch_size}) is a multiple of accumulate ({self.accumulate}), with two images "
-                "a pass at least, or batch norm has no variance"
+                f"batch_size ({self.batch_size}) is a multiple of accumulate ({self.accumulate}), with two "
+                "images a pass at least, or batch norm has no variance"
             )
         return self
 

@@ -28,7 +28,7 @@ from cxrscore.scoring.provenance import fingerprint, first_difference, read_prov
 from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe, dtype_word
 from cxrscore.scoring.rows import read_template
 from cxrscore.scoring.run import Run, refuse_faults, score_all
-from cxrscore.scoring.signals import asked_to_stop
+from cxrscore.signals import asked_to_stop
 
 MAX_ERRORS_SHARE, MAX_ERRORS = 0.01, 10  # more than both: the folder is plainly wrong
 

@@ -1,17 +1,17 @@
 """Train one fold: prepared images and labels -> a checkpoint, its out-of-fold table, its history.
 
-In    out/prepared, out/folds.csv, data/labels.csv.
-Out   out/models/fold{k}.safetensors (the moving average at the epoch with the best validation macro-AUC),
-      out/oof/fold{k}.csv and .flip.csv (predictions of the very file that was saved),
+In    out/prepared, out/folds.csv, data/labels.csv; where a run was stopped, its state in .cxrscore.
+Out   out/models/fold{k}.safetensors (the raw weights or their moving average, whichever had the best
+      validation macro-AUC of all epochs),
+      out/oof/fold{k}.csv and .views.csv (predictions of the very file that was saved),
       out/history/fold{k}.csv, out/summary/fold{k}.json.
 Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis",
 III-A to III-F.
 """
 
-import copy
 import json
-import math
-from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,27 +21,50 @@ import torch
 from torch import Tensor
 
 from cxrscore import __version__
-from cxrscore.augment import draw_warps, epoch_order, warp
-from cxrscore.batches import batches
-from cxrscore.checkpoint import Card, load_fold, save_checkpoint
+from cxrscore.checkpoint import Card, Fold, load_fold, save_checkpoint
+from cxrscore.closure import fingerprint as fingerprint_of_code
 from cxrscore.errors import UserError
 from cxrscore.files import sha256_file, write_table, write_text
-from cxrscore.fold_data import FoldData, read_fold
+from cxrscore.heap import reused_memory
 from cxrscore.layout import Layout
-from cxrscore.learner import Learner, lr_at
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.metrics import auc_by_finding, macro
-from cxrscore.model import CXRModel, build_model, parameter_count
-from cxrscore.predict import mean, pad, predict_views
+from cxrscore.model import build_model, check_backbone, parameter_count
+from cxrscore.predict import mean
+from cxrscore.signals import Asked
 from cxrscore.submission import write_scores
+from cxrscore.training.course import Course, Keeper
+from cxrscore.training.epochs import Diverged, fit, validation_batch
+from cxrscore.training.fold_data import FoldData, read_fold
+from cxrscore.training.learner import Learner
+from cxrscore.training.ranks import ALONE, World
+from cxrscore.training.state import StateFolder, fingerprint, state_root
+from cxrscore.training.validation import predict_rows
 
 if TYPE_CHECKING:
-    from cxrscore.params import LabelParams, TrainParams
+    from cxrscore.params import Params, TrainParams
     from cxrscore.progress import Progress
 
 CALMER = "lower train.lr, or use --dtype fp32"
-SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained: a fold's rows, the settings, and the sha256 of what they were read from."""
+
+    fold: int
+    data: FoldData
+    params: "Params"
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How a run is kept: its state every `every_s` seconds; `fresh` forgets what an earlier run has kept."""
+
+    every_s: float = 120.0
+    fresh: bool = False
 
 
 def train_fold(
@@ -49,228 +72,224 @@ def train_fold(
     *,
     labels_csv: Path,
     layout: Layout,
-    labels: "LabelParams",
-    params: "TrainParams",
+    params: "Params",
     machine: Machine,
     progress: "Progress",
+    keeping: Keeping = Keeping(),
+    world: World = ALONE,
+    asked: Asked | None = None,
 ) -> None:
-    data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=labels, machine=machine)
-    _check(data, fold, params)
-    with seeded(machine, params.seed, fold):
-        model = build_model(
-            params.backbone, init=params.init, findings=len(data.findings), head=params.head.model_dump()
+    """Goes on where a run of the same training was stopped: to the same bytes on a CPU.
+
+    Raises UserError before any work, and Stopped, Busy.
+    """
+    data = world.agreed(
+        lambda: _read(fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, world=world)
+    )
+    job = Job(fold, data, params, _sources(labels_csv, layout, data, params.train))
+    state = StateFolder(state_root(layout.root) / _identity(job, machine, world)[:16])
+    with reused_memory(), state.held() if world.first else nullcontext():
+        if keeping.fresh and world.first:
+            state.drop()
+        world.gather(None)  # nobody looks for a state before it is dropped
+        keeper = Keeper(state, world, asked or Asked(), keeping.every_s)
+        _train(job, layout, machine=machine, keeper=keeper, progress=progress)
+        if world.first:
+            state.drop()
+
+
+def _read(
+    fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine, world: World
+) -> FoldData:
+    """The fold's rows, when all that training them takes is there and fits. Raises UserError."""
+    train = params.train
+    if train.batch_size % (train.accumulate * world.size):
+        raise UserError(
+            f"train.batch_size: {train.batch_size} does not fall into {train.accumulate} passes of "
+            f"{world.size} processes; take a multiple of {train.accumulate * world.size}."
         )
-    progress.say(
-        f"fold {fold}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
-        f"{parameter_count(model):,} parameters, on {machine}"
-    )
-    best, history, learner = fit(model, data, params, machine=machine, progress=progress)
-    facts = {
-        "labels": sha256_file(labels_csv),
-        "folds": sha256_file(layout.folds),
-        "images": data.store.sha256_index,
-    }
-    if params.init not in ("none", "imagenet"):
-        facts["init"] = sha256_file(Path(params.init))
-    card = _card(data, fold, labels, params, best=best, sha256=facts)
-    save_checkpoint(layout.checkpoint(fold), learner.averaged, card)
-    _write_history(layout, fold, history, learner, card)
-    _write_scores(
-        layout, fold, data, machine=machine, batch_size=2 * params.batch_size, expected=card.macro_auc
-    )
-
-
-def _check(data: FoldData, fold: int, params: "TrainParams") -> None:
+    check_backbone(train.backbone, size=params.prepare.size, init=train.init, drop_path=train.drop_path)
+    data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=params.labels, machine=machine)
+    if data.store.size != params.prepare.size:
+        raise UserError(
+            f"{layout.prepared}: images of {data.store.size} px, prepare.size is {params.prepare.size}; "
+            "run `dvc repro prepare`."
+        )
     if not len(data.val):
         raise UserError(f"--fold {fold}: no image is validated in it; folds are 0 to {data.k - 1}.")
-    if params.batch_size > len(data.train):
+    if train.batch_size > len(data.train):
         raise UserError(
-            f"train.batch_size: {params.batch_size} is more than the {len(data.train)} images to train on."
+            f"train.batch_size: {train.batch_size} is more than the {len(data.train)} images to train on."
         )
     y, mask = data.truth(data.val)
     if np.isnan(macro(auc_by_finding(y, mask, y))):
         raise UserError(
             f"--fold {fold}: no finding has both positives and negatives to validate on; use fewer folds."
         )
+    return data
 
 
-def fit(
-    model: CXRModel, data: FoldData, params: "TrainParams", *, machine: Machine, progress: "Progress"
-) -> tuple[dict[str, Any], list[dict[str, Any]], Learner]:
-    """-> the best epoch's row, all epochs' rows, and the learner whose average holds the best epoch's
-    weights.
-    """
-    learner = Learner(
+def _sources(labels_csv: Path, layout: Layout, data: FoldData, params: "TrainParams") -> dict[str, str]:
+    """What a training is made of, by sha256."""
+    files = {"labels": labels_csv, "folds": layout.folds}
+    if params.init not in ("none", "imagenet"):
+        files["init"] = Path(params.init)
+    return {name: sha256_file(path) for name, path in files.items()} | {"images": data.store.sha256_index}
+
+
+def _identity(job: Job, machine: Machine, world: World) -> str:
+    """The training's fingerprint. Raises UserError where the processes are not of one training."""
+    identity = fingerprint(
+        {
+            "fold": job.fold,
+            "labels": job.params.labels.model_dump(),
+            "train": job.params.train.model_dump(),
+            "sources": job.sha256,
+            "code": fingerprint_of_code("cxrscore.train"),
+            "versions": _versions(),
+            "numbers": [machine.device.type, str(machine.dtype)],
+        }
+    )
+    if len(set(world.gather(identity))) > 1:
+        raise UserError("train: the processes see different settings, data, code or versions.")
+    return identity
+
+
+def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progress: "Progress") -> None:
+    world, data = keeper.world, job.data
+    learner = build_learner(job.fold, data, job.params.train, machine=machine, world=world)
+    processes = f", {world.size} processes" if world.size > 1 else ""
+    progress.say(
+        f"fold {job.fold}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
+        f"{parameter_count(learner.model):,} parameters, on {machine}{processes}"
+    )
+    try:
+        course = fit(learner, data, job.params.train, keeper=keeper, progress=progress)
+    except Diverged as fault:
+        raise _given_up(job, fault, keeper) from fault
+    if world.first:
+        save_checkpoint(layout.checkpoint(job.fold), course.weights, _card(job, course.best))
+    world.gather(None)  # all processes predict with the file
+    loaded = load_fold(layout.checkpoint(job.fold), machine)
+    views = _predict_again(job, loaded, machine=machine, keeper=keeper)
+    if views is None:
+        keeper.stop(learner, course)
+    elif world.first:
+        _write_scores(layout, job, loaded.card, views)
+        _write_history(layout, job.fold, course, learner, loaded)
+
+
+def build_learner(
+    fold: int, data: FoldData, params: "TrainParams", *, machine: Machine, world: World = ALONE
+) -> Learner:
+    """At step 0: weights from (seed, fold) or the file of `init`."""
+    with seeded(machine, params.seed, fold):
+        model = build_model(
+            params.backbone,
+            init=params.init,
+            init_except=params.init_except,
+            drop_path=params.drop_path,
+            findings=len(data.findings),
+            head=params.head.model_dump(),
+            size=data.store.size,
+        )
+    return Learner(
         model,
         build_loss(*data.truth(data.train), device=machine.device, **params.loss.model_dump()),
         machine,
-        lr=params.lr,
         weight_decay=params.weight_decay,
         clip_norm=params.clip_norm,
         ema_decay=params.ema_decay,
+        layer_decay=params.layer_decay,
+        parts=params.accumulate,
+        world=world,
     )
-    history: list[dict[str, Any]] = []
-    best: dict[str, Any] = {"macro_auc": -1.0, "epoch": 0}
-    best_weights = copy.deepcopy(learner.averaged.state_dict())
-    for epoch in range(params.epochs):
-        losses = _train_epoch(learner, data, params, epoch, progress)
-        scores = predict_rows(
-            learner.averaged, data, batch_size=2 * params.batch_size, flip=False, machine=machine
-        )
-        if not np.isfinite(scores).all():
-            raise UserError(f"train: the scores after epoch {epoch} are not finite; {CALMER}.")
-        areas = auc_by_finding(*data.truth(data.val), scores[0])
-        row = {
-            "epoch": epoch,
-            "train_loss": float(np.mean(losses)) if losses else math.nan,
-            "macro_auc": macro(areas),
-            "skipped": learner.skipped,
-        }
-        history.append(row | _sparsity(learner.averaged))
-        progress.say(
-            f"epoch {epoch}: train loss {row['train_loss']:.4f}, validation macro-AUC {row['macro_auc']:.4f}"
-        )
-        if row["macro_auc"] > best["macro_auc"]:
-            best, best_weights = row, copy.deepcopy(learner.averaged.state_dict())
-        elif epoch - best["epoch"] >= params.patience:
-            progress.say(f"no better epoch for {params.patience}: stopped early")
-            break
-    learner.averaged.load_state_dict(best_weights)
-    return best, history, learner
 
 
-def _train_epoch(
-    learner: Learner, data: FoldData, params: "TrainParams", epoch: int, progress: "Progress"
-) -> list[float]:
-    """One pass -> the finite losses, one a step."""
-    order = epoch_order(data.train, seed=params.seed, epoch=epoch)
-    per_epoch = len(order) // params.batch_size
-    low, high = params.augment.scale
-    theta = torch.from_numpy(
-        draw_warps(
-            len(data.store),
-            seed=params.seed,
-            epoch=epoch,
-            scale=(low, high),
-            flip=params.augment.flip,
-            degrees=params.augment.degrees,
-        )
-    )
-    progress.start(f"epoch {epoch}", per_epoch * params.batch_size)
-    losses: list[float] = []
-    device = learner.machine.device
-    for i, (rows, gray) in enumerate(_batches(data, order, params.batch_size, device)):
-        step = epoch * per_epoch + i
-        lr = lr_at(
-            step,
-            warmup=round(params.warmup_epochs * per_epoch),
-            total=params.epochs * per_epoch,
-            peak=params.lr,
-        )
-        pixels = warp(gray, theta[rows].to(device, non_blocking=True))
-        loss = learner.step(pixels, data.y[rows], data.mask[rows], lr=lr, keys=(params.seed, epoch, i))
-        if learner.skipped_in_a_row > params.max_bad_steps:
-            raise UserError(f"train: no finite loss in {learner.skipped_in_a_row} steps in a row; {CALMER}.")
-        losses += [loss] if np.isfinite(loss) else []
-        progress.advance(len(rows), f"loss {loss:.3f}")
-    return losses
+def _given_up(job: Job, fault: Diverged, keeper: Keeper) -> UserError:
+    """The best weights until then are kept as a checkpoint, beside where the state was."""
+    best, kept = fault.course.best, ""
+    if keeper.world.first:
+        keeper.folder.drop()
+        if best:
+            save_checkpoint(keeper.folder.good, fault.course.weights, _card(job, best))
+    if best:
+        epoch, area = best["epoch"], best["macro_auc"]
+        kept = f" The best until then, epoch {epoch} (macro-AUC {area:.4f}), is kept: {keeper.folder.good}."
+    return UserError(f"train: {fault}; {CALMER}.{kept}")
 
 
-def _batches(
-    data: FoldData, order: np.ndarray, batch_size: int, device: torch.device
-) -> Iterator[tuple[np.ndarray, Tensor]]:
-    return batches(data.store, order, batch_size=batch_size, device=device, whole_only=True)
+def _versions() -> dict[str, str]:
+    return {"cxrscore": __version__} | {name: version(name) for name in ("torch", "timm")}
 
 
-def predict_rows(
-    model: CXRModel, data: FoldData, *, batch_size: int, flip: bool, machine: Machine
-) -> np.ndarray:
-    """The validation rows -> (V, n_val, L) probabilities, in batches of one shape."""
-    model.eval()
-    parts = []
-    for rows, gray in batches(
-        data.store, data.val, batch_size=batch_size, device=machine.device, whole_only=False
-    ):
-        probs = predict_views(model, pad(gray, batch_size), flip=flip, machine=machine)
-        parts.append(probs[:, : len(rows)].cpu())
-    return torch.cat(parts, dim=1).numpy()
-
-
-def _sparsity(model: CXRModel) -> dict[str, float]:
-    learned = model.head.learned()
-    if "coupling" not in learned or len(learned["coupling"]) < 2:
-        return {}
-    A = learned["coupling"].abs()
-    off = A[~torch.eye(len(A), dtype=torch.bool, device=A.device)]
-    return {
-        "coupling_largest": float(off.max()),
-        "coupling_sparse_share": float((off < SPARSE_BELOW).float().mean()),
-    }
-
-
-def _card(
-    data: FoldData,
-    fold: int,
-    labels: "LabelParams",
-    params: "TrainParams",
-    *,
-    best: dict[str, Any],
-    sha256: dict[str, str],
-) -> Card:
+def _card(job: Job, best: dict[str, Any]) -> Card:
+    data, params = job.data, job.params
     y, mask = data.truth(data.train)
     prevalence = (y * mask).sum(0) / np.maximum(mask.sum(0), 1)
     return Card(
         findings=list(data.findings),
-        id_column=labels.id,
-        backbone=params.backbone,
-        head=params.head.model_dump(),
+        id_column=params.labels.id,
+        backbone=params.train.backbone,
+        head=params.train.head.model_dump(),
         size=data.store.size,
         preprocessing=data.store.preprocessing,
-        fold=fold,
+        fold=job.fold,
         k=data.k,
         epoch=best["epoch"],
         macro_auc=best["macro_auc"],
+        weights=best["weights"],
+        views=list(params.train.views),
         prevalence=[round(float(share), 6) for share in prevalence],
-        params={"labels": labels.model_dump(), "train": params.model_dump()},
-        sha256=sha256,
-        versions={"cxrscore": __version__, "torch": version("torch"), "timm": version("timm")},
+        params={"labels": params.labels.model_dump(), "train": params.train.model_dump()},
+        sha256=job.sha256,
+        versions=_versions(),
     )
 
 
-def _write_history(
-    layout: Layout, fold: int, history: list[dict[str, Any]], learner: Learner, card: Card
-) -> None:
-    write_table(
-        layout.history(fold), list(history[0]), [[f"{v:.6g}" for v in row.values()] for row in history]
+def _predict_again(job: Job, loaded: Fold, *, machine: Machine, keeper: Keeper) -> Tensor | None:
+    """(V, n_val, L) from the checkpoint as it lies on disk: what was saved is what was measured. None where
+    someone asked to stop.
+    """
+    data = job.data
+    found = predict_rows(
+        loaded.model,
+        data,
+        views=loaded.card.views,
+        batch_size=validation_batch(job.params.train),
+        machine=machine,
+        world=keeper.world,
+        asked=keeper.asked,
     )
+    if found is None:
+        return None
+    again, expected = macro(auc_by_finding(*data.truth(data.val), found[0])), loaded.card.macro_auc
+    assert abs(again - expected) < 1e-3, f"saved {loaded.path}: measured {again}, was {expected}"
+    return torch.from_numpy(found)
+
+
+def _write_scores(layout: Layout, job: Job, card: Card, views: Tensor) -> None:
+    ids = [job.data.store.ids[row] for row in job.data.val]
+    for averaged, probs in ((False, views[0]), (True, mean(views))):
+        path = layout.scores(job.fold, views=averaged)
+        write_scores(path, card.id_column, ids, card.findings, probs.numpy())
+
+
+def _write_history(layout: Layout, fold: int, course: Course, learner: Learner, loaded: Fold) -> None:
+    rows = [[v if isinstance(v, str) else f"{v:.6g}" for v in row.values()] for row in course.history]
+    write_table(layout.history(fold), list(course.history[0]), rows)
     learned = {
         name: matrix.cpu().double().numpy().round(6).tolist()
-        for name, matrix in learner.averaged.head.learned().items()
+        for name, matrix in loaded.model.head.learned().items()
     }
     summary = {
-        "epoch": card.epoch,
-        "macro_auc": card.macro_auc,
+        "epoch": loaded.card.epoch,
+        "macro_auc": loaded.card.macro_auc,
+        "weights": loaded.card.weights,
         "steps": learner.steps,
         "skipped": learner.skipped,
-        "parameters": parameter_count(learner.model),
-        "findings": card.findings,
+        "parameters": parameter_count(loaded.model),
+        "findings": loaded.card.findings,
         "learned": learned,
     }
     write_text(layout.summary(fold), json.dumps(summary, indent=1) + "\n")
-
-
-def _write_scores(
-    layout: Layout, fold: int, data: FoldData, *, machine: Machine, batch_size: int, expected: float
-) -> None:
-    """The out-of-fold tables, from the checkpoint as it lies on disk: what was saved is what was measured."""
-    loaded = load_fold(layout.checkpoint(fold), machine)
-    views = torch.from_numpy(
-        predict_rows(loaded.model, data, batch_size=batch_size, flip=True, machine=machine)
-    )
-    again = macro(auc_by_finding(*data.truth(data.val), views[0].numpy()))
-    assert abs(again - expected) < 1e-3, f"saved {layout.checkpoint(fold)}: measured {again}, was {expected}"
-    ids = [data.store.ids[row] for row in data.val]
-    for flip, probs in ((False, views[0]), (True, mean(views))):
-        write_scores(
-            layout.scores(fold, flip=flip), loaded.card.id_column, ids, loaded.card.findings, probs.numpy()
-        )

@@ -360,7 +360,7 @@ def make_models(folder: Path, cpu: Machine) -> None:
             sha256={},
             versions={},
         )
-        save_checkpoint(folder / f"fold{k}.safetensors", model.eval(), card)
+        save_checkpoint(folder / f"fold{k}.safetensors", model.state_dict(), card)
 
 
 def make_scene(root: Path, images: Path | None, models: Path | None) -> Scene:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from cxrscore.learner import Learner, lr_at
 from cxrscore.loss import asymmetric_loss
 from cxrscore.machine import Machine
 from cxrscore.model import CXRModel
+from cxrscore.training.learner import Learner, lr_at
 
 LOSS = partial(asymmetric_loss, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)
 SETTINGS = {"lr": 1e-3, "weight_decay": 1e-4, "clip_norm": 1.0, "ema_decay": 0.9}

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from cxrscore.errors import Busy, UserError
-from cxrscore.scoring.lock import locked
+from cxrscore.lock import locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from cxrscore.scoring.lock import locked
+from cxrscore.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

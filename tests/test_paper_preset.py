@@ -7,12 +7,12 @@ import torch
 
 import cxrscore.params
 from cxrscore.augment import draw_warps, warp
-from cxrscore.learner import Learner
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import build_model, parameter_count
 from cxrscore.params import read_params
 from cxrscore.predict import mean, predict_views
+from cxrscore.training.learner import Learner
 
 PAPER = Path(cxrscore.params.__file__).parent / "presets" / "paper.yaml"
 BATCH = 2  # of the preset's 24: what fits any machine; the shapes are otherwise the paper's

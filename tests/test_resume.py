@@ -139,7 +139,7 @@ def other_model(project: Project, folder: Path, root: Path) -> dict[str, Any]:
     models = Path(shutil.copytree(project.layout.models, root / "others"))
     fold = load_fold(models / "fold1.safetensors", cpu)
     fold.model.head.classifier.bias[0] += 1e-3
-    save_checkpoint(fold.path, fold.model, fold.card)
+    save_checkpoint(fold.path, fold.model.state_dict(), fold.card)
     return {"models": models}
 
 

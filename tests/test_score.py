@@ -354,7 +354,7 @@ def change_fold(project: Project, root: Path, cpu: Machine, **card: object) -> P
     """The project's models, the first one with this changed in its card."""
     models = Path(shutil.copytree(project.layout.models, root / "models"))
     fold = load_fold(models / "fold0.safetensors", cpu)
-    save_checkpoint(fold.path, fold.model, dataclasses.replace(fold.card, **card))
+    save_checkpoint(fold.path, fold.model.state_dict(), dataclasses.replace(fold.card, **card))
     return models
 
 
@@ -412,7 +412,7 @@ def test_weights_that_are_not_numbers_are_refused(
     models = change_fold(project, tmp_path, cpu)
     fold = load_fold(models / "fold0.safetensors", cpu)
     fold.model.head.classifier.weight[0, 0] = torch.nan
-    save_checkpoint(fold.path, fold.model, fold.card)
+    save_checkpoint(fold.path, fold.model.state_dict(), fold.card)
     with pytest.raises(UserError, match=r"head.classifier.weight holds NaN"):
         run(folder, tmp_path / "sub.csv", models)
     assert not (tmp_path / "sub.csv").exists()
@@ -425,7 +425,7 @@ def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs
     fold = load_fold(models / "fold0.safetensors", cpu)
     head = fold.model.head
     head.A[0] = 0.0  # the first finding pushes no other one
-    save_checkpoint(fold.path, fold.model, fold.card)
+    save_checkpoint(fold.path, fold.model.state_dict(), fold.card)
     run(folder, tmp_path / "clean.csv", models, folds=(0,), flip=False)
     files = sorted(folder.iterdir())
     gray = torch.from_numpy(np.stack([read_image(path.read_bytes(), size=32) for path in files]))
@@ -437,7 +437,7 @@ def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs
     head.classifier.weight[0] = 0.0
     head.classifier.weight[0, column] = largest
     head.classifier.bias[0] = largest * (1 - threshold)  # above it z is infinite, and its sigmoid 1
-    save_checkpoint(fold.path, fold.model, fold.card)
+    save_checkpoint(fold.path, fold.model.state_dict(), fold.card)
     outcome = run(folder, tmp_path / "sub.csv", models, folds=(0,), flip=False)
     victim = files[int(features[:, column].argmax())].name
     assert [list(row.values())[:3] for row in faults(tmp_path / "sub.csv")] == [

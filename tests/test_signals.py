@@ -17,7 +17,7 @@ from cxrscore.machine import Machine
 from cxrscore.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
-from cxrscore.scoring.signals import ASKING, asked_to_stop
+from cxrscore.signals import ASKING, asked_to_stop
 
 COPIES = 12  # of 40 images, in batches of one: seconds of work
 START_S, STOP_S = 120.0, 10.0

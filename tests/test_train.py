@@ -13,12 +13,12 @@ from sklearn.metrics import roc_auc_score
 
 from cxrscore.checkpoint import load_fold, read_card
 from cxrscore.errors import UserError
-from cxrscore.fold_data import FoldData, read_fold
 from cxrscore.images import read_image
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import build_model
 from cxrscore.params import IndependentHead
 from cxrscore.submission import read_scores
+from cxrscore.training.fold_data import FoldData, read_fold
 
 INDEPENDENT = {"kind": "independent", "dropout": 0.0}
 

@@ -65,5 +65,5 @@ def save_folds(folder: Path, backbone: str, gray: Tensor, *, size: int, folds: i
     paths = [folder / f"fold{fold}.safetensors" for fold in range(folds)]
     for fold, path in enumerate(paths):
         card = card_of(backbone, size=size, fold=fold, folds=folds)
-        save_checkpoint(path, random_model(backbone, gray, seed=fold), card)
+        save_checkpoint(path, random_model(backbone, gray, seed=fold).state_dict(), card)
     return paths

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cxrscore.errors import Stopped, UserError
 from cxrscore.files import replacing, sha256_bytes, write_bytes, write_text
-from cxrscore.scoring.lock import locked
+from cxrscore.lock import locked
 
 COMMIT_S = 60.0  # a slow run commits before a shard is full: a kill costs at most about a minute
 MAGIC = b"cxrscore shard 1 "

@@ -22,7 +22,7 @@ from cxrscore.scoring.compute import Engine, Pending
 from cxrscore.scoring.faults import fault_of
 from cxrscore.scoring.journal import File, Journal, Rows
 from cxrscore.scoring.plan import Plan
-from cxrscore.scoring.signals import Asked
+from cxrscore.signals import Asked
 
 
 @dataclass

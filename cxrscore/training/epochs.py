@@ -1,0 +1,196 @@
+"""The epochs of a training: order, warps, steps, validation of the raw weights and of their average.
+
+In    a learner, the fold's rows, the settings, how far it is (Course).
+Out   the course at its end: a row an epoch, the best weights and whose they are, raw or ema.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from cxrscore.augment import draw_mixes, draw_warps, epoch_order, mix, warp
+from cxrscore.batches import batches
+from cxrscore.metrics import auc_by_finding, macro
+from cxrscore.model import CXRModel
+from cxrscore.training.course import Course, Keeper
+from cxrscore.training.fold_data import FoldData
+from cxrscore.training.learner import Learner, lr_at
+from cxrscore.training.ranks import rank_rows
+from cxrscore.training.validation import predict_rows
+
+if TYPE_CHECKING:
+    from cxrscore.params import TrainParams
+    from cxrscore.progress import Progress
+
+SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
+
+
+class Diverged(Exception):
+    """The numbers are not finite any more; what was best until then is in the course."""
+
+    def __init__(self, message: str, course: Course) -> None:
+        super().__init__(message)
+        self.course = course
+
+
+@dataclass
+class Pace:
+    """How fast an epoch went: images of all processes, seconds, and how many of them this one waited."""
+
+    images: int = 0
+    seconds: float = 0.0
+    waiting_s: float = 0.0
+
+    def __str__(self) -> str:
+        share = self.waiting_s / max(self.seconds, 1e-9)
+        rate = self.images / max(self.seconds, 1e-9)
+        return f"{rate:.1f} images/s, {share:.1%} of the time waiting for data"
+
+
+def fit(
+    learner: Learner, data: FoldData, params: "TrainParams", *, keeper: Keeper, progress: "Progress"
+) -> Course:
+    """Raises Stopped where someone asks, Diverged where nothing is finite any more."""
+    course, notes = keeper.resume(learner)
+    for note in notes:
+        progress.say(note)
+    while course.goes_on(epochs=params.epochs, patience=params.patience):
+        pace = train_epoch(
+            learner,
+            data,
+            params,
+            course,
+            progress=progress,
+            after_step=lambda: keeper.after_step(learner, course),
+        )
+        row, weights = validate(learner, data, params, course, keeper=keeper)
+        progress.say(_sentence(row, pace))
+        course.end_epoch(row, weights)
+        keeper.after_step(learner, course)
+    if course.epoch < params.epochs:
+        progress.say(f"no better epoch for {params.patience}: stopped early")
+    return course
+
+
+def train_epoch(
+    learner: Learner,
+    data: FoldData,
+    params: "TrainParams",
+    course: Course,
+    *,
+    progress: "Progress",
+    after_step: Callable[[], None] = lambda: None,
+) -> Pace:
+    """The steps of the epoch that are not done yet. Each image's place and warp are functions of (seed,
+    epoch, image), a step's dropout of (seed, epoch, step): nothing else enters.
+    """
+    drawn = {"seed": params.seed, "epoch": course.epoch}
+    order = epoch_order(data.train, **drawn)
+    rows = rank_rows(order, batch_size=params.batch_size, parts=params.accumulate, world=learner.world)
+    theta = torch.from_numpy(draw_warps(len(data.store), **drawn, **_warps(params)))
+    share = torch.from_numpy(draw_mixes(len(data.store), **drawn, mixup=params.augment.mixup))
+    learner.train_head_alone(course.epoch < params.freeze_epochs)
+    warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
+    progress.start(f"epoch {course.epoch}", len(rows) * params.batch_size)
+    progress.advance(course.step * params.batch_size)
+    device, pace = learner.machine.device, Pace()
+    stream = batches(
+        data.store, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
+    )
+    begun = time.perf_counter()
+    for chunk, gray in _waited(stream, pace):
+        batch = warp(gray, theta[chunk].to(device)), data.y[chunk], data.mask[chunk]
+        lr = lr_at(learner.steps, warmup=warmup, total=total, peak=params.lr)
+        loss = learner.step(*mix(*batch, share[chunk].to(device)), lr=lr, keys=(*drawn.values(), course.step))
+        course.step += 1
+        course.losses += [loss] if math.isfinite(loss) else []
+        pace.images += params.batch_size
+        if learner.skipped_in_a_row > params.max_bad_steps:
+            raise Diverged(f"no finite loss in {learner.skipped_in_a_row} steps in a row", course)
+        progress.advance(params.batch_size, f"loss {loss:.3f}")
+        after_step()
+    pace.seconds = time.perf_counter() - begun
+    return pace
+
+
+def _warps(params: "TrainParams") -> dict[str, Any]:
+    low, high = params.augment.scale
+    return {"scale": (low, high), "flip": params.augment.flip, "degrees": params.augment.degrees}
+
+
+def _waited(stream: Iterator[Any], pace: Pace) -> Iterator[Any]:
+    """The stream's batches, the time that each is waited for added up."""
+    while True:
+        begun = time.perf_counter()
+        batch = next(stream, None)
+        pace.waiting_s += time.perf_counter() - begun
+        if batch is None:
+            return
+        yield batch
+
+
+def validate(
+    learner: Learner, data: FoldData, params: "TrainParams", course: Course, *, keeper: Keeper
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """-> the epoch's row, and the better weights: the average's, or the raw ones."""
+    models = {"ema": learner.averaged, "raw": learner.model}
+    areas = {}
+    for name, model in models.items():
+        scores = predict_rows(
+            model,
+            data,
+            views=("plain",),
+            batch_size=validation_batch(params),
+            machine=learner.machine,
+            world=learner.world,
+            asked=keeper.asked,
+        )
+        if scores is None:
+            keeper.stop(learner, course)
+        areas[name] = _area(data, scores)
+    better = max(areas, key=lambda name: np.nan_to_num(areas[name], nan=-1.0))
+    if math.isnan(areas[better]):
+        raise Diverged(f"the scores after epoch {course.epoch} are not finite", course)
+    row = {
+        "epoch": course.epoch,
+        "train_loss": float(np.mean(course.losses)) if course.losses else math.nan,
+        "macro_auc": areas[better],
+        **{f"{name}_macro_auc": area for name, area in areas.items()},
+        "skipped": learner.skipped,
+        "weights": better,
+    }
+    return row | _sparsity(models[better]), models[better].state_dict()
+
+
+def validation_batch(params: "TrainParams") -> int:
+    """Images a forward: without gradients twice a pass's fit."""
+    return 2 * params.batch_size // params.accumulate
+
+
+def _area(data: FoldData, scores: Any) -> float:
+    """Macro-AUC on the validated rows; NaN where a score is not finite."""
+    if not np.isfinite(scores).all():
+        return math.nan
+    return macro(auc_by_finding(*data.truth(data.val), scores[0]))
+
+
+def _sparsity(model: CXRModel) -> dict[str, float]:
+    learned = model.head.learned()
+    if "coupling" not in learned or len(learned["coupling"]) < 2:
+        return {}
+    A = learned["coupling"].abs()
+    off = A[~torch.eye(len(A), dtype=torch.bool, device=A.device)]
+    return {
+        "coupling_largest": float(off.max()),
+        "coupling_sparse_share": float((off < SPARSE_BELOW).float().mean()),
+    }
+
+
+def _sentence(row: dict[str, Any], pace: Pace) -> str:
+    measured = f"validation macro-AUC {row['macro_auc']:.4f} ({row['weights']} weights)"
+    return f"epoch {row['epoch']}: train loss {row['train_loss']:.4f}, {measured}; {pace}"

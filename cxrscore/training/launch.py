@@ -1,0 +1,68 @@
+"""Several processes on this node, one a GPU, started and watched by torch's own launcher.
+
+In    the words of a `cxrscore train` call and the number of processes; each of them runs those very words.
+Out   nothing, or how it ended: Stopped where someone asked or a process was lost, Ended with a process's own
+      exit code, after that one has said what it had to say.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from cxrscore.errors import Stopped
+
+LOOK_S = 0.2  # between two looks whether all processes are alive
+
+
+class Ended(Exception):
+    """A process ended with `code` and has said why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+def launch(words: Sequence[str], processes: int) -> None:
+    """Run `python -m cxrscore <words>` so many times, as ranks 0 to processes - 1 of one world."""
+    for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it, in one sentence
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=f"cxrscore-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,  # the next call goes on from the kept state
+        monitor_interval=LOOK_S,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "cxrscore", *words)
+    except SignalException as asked:
+        raise Ended(128 + int(asked.sigval)) from asked  # the first process has said how to go on
+    except ChildFailedError as failed:
+        raise _ending(failed.failures) from failed
+
+
+def _ending(failures: Mapping[int, Any]) -> Exception:
+    """Of several that failed, one killed from outside is the cause, else one with a word of its own: the
+    others only lost their peer.
+    """
+    codes = {rank: failure.exitcode for rank, failure in sorted(failures.items())}
+    killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
+    if killed:
+        rank, number = next(iter(killed.items()))
+        name = signal.Signals(number).name
+        return Stopped(
+            f"train: process {rank} was ended by {name}; what was done until the last state is kept"
+        )
+    told = [code for code in codes.values() if code not in (1, 4)]
+    return Ended(next(iter([*told, *codes.values()])))

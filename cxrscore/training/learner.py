@@ -1,0 +1,212 @@
+"""What learns: a model, its moving average, its optimizer, and one step of them.
+
+In    gray (b, 1, S, S), y (b, L), mask (b, L) on the device: this process's share of a batch; the step's
+      learning rate.
+Out   the loss as a float; the model and its average changed, or untouched where something is not finite.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from cxrscore.errors import UserError
+from cxrscore.groups import parameter_groups
+from cxrscore.loss import Loss
+from cxrscore.machine import Machine, seeded
+from cxrscore.model import CXRModel
+from cxrscore.training.ranks import ALONE, World, last_pass_shares, synchronise_batch_norm
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, beside its count of steps
+
+
+def lr_at(step: int, *, warmup: int, total: int, peak: float) -> float:
+    """Rate of step 0..total-1: linear to the peak over `warmup` steps, then half a cosine to zero. Source:
+    paper, III-E.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Learner:
+    """`ema` is timm's ModelEmaV3, whose decay after step t is min(ema_decay, 1 - t^(-2/3)).
+
+    `parts`: passes over a batch before a step; batch norm sees a part, over all processes of `world`.
+    """
+
+    def __init__(
+        self,
+        model: CXRModel,
+        loss: Loss,
+        machine: Machine,
+        *,
+        weight_decay: float,
+        clip_norm: float,
+        ema_decay: float,
+        layer_decay: float = 1.0,
+        parts: int = 1,
+        world: World = ALONE,
+    ) -> None:
+        self.model = model.to(machine.device).train()
+        self.loss, self.machine, self.clip_norm = loss, machine, clip_norm
+        self.parts, self.world = parts, world
+        self.ema = ModelEmaV3(self.model, decay=ema_decay, use_warmup=True)
+        self.buffers = _Buffers(self.model)
+        groups = parameter_groups(model, 0.0, layer_decay)  # each step brings its rate
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=weight_decay, fused=True)
+        self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype is torch.float16)
+        self.steps = self.skipped = self.skipped_in_a_row = 0
+        synchronise_batch_norm(self.model, world, machine.device)
+        if machine.checkpointing:
+            _checkpoint_gradients(self.model)
+        if machine.compile:
+            self.model.compile(dynamic=False)
+        self.head_alone = False
+        self.shared = world.share(self.model, machine.device)
+
+    @property
+    def averaged(self) -> CXRModel:
+        """The model with the moving average of the weights."""
+        return cast(CXRModel, self.ema.module)
+
+    def train_head_alone(self, alone: bool) -> None:
+        """Whether the backbone, its batch-norm statistics included, stays as it is."""
+        if alone != self.head_alone:
+            self.head_alone = alone
+            self.model.backbone.requires_grad_(not alone)
+            self.shared = self.world.share(self.model, self.machine.device)
+
+    def step(self, gray: Tensor, y: Tensor, mask: Tensor, *, lr: float, keys: tuple[int, ...]) -> float:
+        """One update -> the loss over the whole batch. Dropout draws from `keys`, pass and rank alone.
+
+        Where the loss, a gradient or a batch-norm statistic is not finite, nothing changes, and the step is
+        counted as skipped; the scaler of fp16 finds its scale by such steps.
+        """
+        self.model.train()
+        self.model.backbone.train(not self.head_alone)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+        self.buffers.keep()
+        loss = self._backward(gray, y, mask, keys)
+        if not math.isfinite(loss) or not self._update():
+            self.buffers.restore()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.skipped += 1
+            self.skipped_in_a_row += 1
+            return loss
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped_in_a_row = 0
+        self.steps += 1
+        self.model.head.after_step(self.optimizer)
+        self.ema.update(self.model, step=self.steps)
+        return loss
+
+    def _backward(self, gray: Tensor, y: Tensor, mask: Tensor, keys: tuple[int, ...]) -> float:
+        """Gradients of the mean over all parts -> the loss; not finite, and the rest is left out, as soon as
+        one process has such a part.
+        """
+        total = 0.0
+        for i, part in enumerate(zip(*(t.chunk(self.parts) for t in (gray, y, mask)), strict=True)):
+            with last_pass_shares(self.shared, last=i == self.parts - 1):
+                loss = self._loss(*part, keys=(*keys, i, self.world.rank))
+                value = self.world.mean(float(loss.detach()))
+                total += value / self.parts
+                if not math.isfinite(value):
+                    break
+                passed = self.buffers.copies() if self.machine.checkpointing else None
+                self.scaler.scale(loss / self.parts).backward()  # type: ignore[no-untyped-call]
+                if passed:
+                    self.buffers.put(passed)  # the pass that was computed again moved them again
+        return total
+
+    def _loss(self, gray: Tensor, y: Tensor, mask: Tensor, *, keys: tuple[int, ...]) -> Tensor:
+        with seeded(self.machine, *keys), self.machine.autocast():
+            output = self.shared(gray)
+        return self.loss(output.logits, y, mask) + sum(output.losses.values())
+
+    def _update(self) -> bool:
+        """Clip and step; False, and no weight has moved, where a gradient or a statistic is not finite."""
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        finite = bool((norm + self.buffers.norm()).isfinite())
+        if finite:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return finite
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a training goes on from, by name; `facts` has the numbers."""
+        return {
+            **{f"model.{name}": tensor for name, tensor in self.model.state_dict().items()},
+            **{f"ema.{name}": tensor for name, tensor in self.averaged.state_dict().items()},
+            **{
+                f"optimizer.{i}.{name}": tensor
+                for i, parameter in enumerate(self._parameters())
+                for name, tensor in self.optimizer.state.get(parameter, {}).items()
+            },
+        }
+
+    def facts(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in ("steps", "skipped", "skipped_in_a_row")}
+        return counts | {"scaler": self.scaler.state_dict()}
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from what `tensors` and `facts` of the same training were."""
+        self.model.load_state_dict(_under("model.", tensors))
+        self.averaged.load_state_dict(_under("ema.", tensors))
+        for i, parameter in enumerate(self._parameters()):
+            moments = _under(f"optimizer.{i}.", tensors)
+            if moments:  # laid out in memory as the parameter is: fused kernels walk both by one pointer
+                state = {name: torch.empty_like(parameter).copy_(moments[name]) for name in MOMENTS}
+                self.optimizer.state[parameter] = {"step": moments["step"].to(parameter.device), **state}
+        if facts["scaler"]:
+            self.scaler.load_state_dict(facts["scaler"])
+        self.steps, self.skipped = facts["steps"], facts["skipped"]
+        self.skipped_in_a_row = facts["skipped_in_a_row"]
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+class _Buffers:
+    """A model's buffers, which a step changes before anyone knows whether it counts."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.now = [buffer for buffer in model.buffers() if buffer.numel()]
+        self.kept = self.copies()
+
+    def copies(self) -> list[Tensor]:
+        return [buffer.clone() for buffer in self.now]
+
+    def keep(self) -> None:
+        for kind in {buffer.dtype for buffer in self.now}:
+            now = [buffer for buffer in self.now if buffer.dtype is kind]
+            torch._foreach_copy_([kept for kept in self.kept if kept.dtype is kind], now)
+
+    def restore(self) -> None:
+        self.put(self.kept)
+
+    def put(self, values: list[Tensor]) -> None:
+        for buffer, value in zip(self.now, values, strict=True):
+            buffer.copy_(value)
+
+    def norm(self) -> Tensor:
+        """Not finite where one of them is not."""
+        floats = [buffer for buffer in self.now if buffer.is_floating_point()]
+        return torch.stack(torch._foreach_norm(floats, ord=torch.inf)).max()
+
+
+def _checkpoint_gradients(model: CXRModel) -> None:
+    try:
+        model.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError) as error:
+        raise UserError("--checkpointing: this backbone cannot; leave the option out.") from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,195 @@
+"""The processes that train one model together, each on its part of every batch.
+
+In    RANK, WORLD_SIZE, LOCAL_RANK of torch's launcher (`torchrun`, or `cxrscore train --gpus`), else one
+      process.
+Out   World: who we are, sums and gatherings over all, a model whose gradients and batch-norm statistics are
+      those of the whole batch. What is trained depends on the number of processes only as rounding does.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+from cxrscore.errors import Stopped, UserError
+from cxrscore.machine import Machine
+
+SILENCE_S = (
+    1800  # a rank may wait so long for another, which validates or writes; a dead one is noticed at once
+)
+LOST = ("gloo", "Connection", "NCCL", "ProcessGroup")  # how torch's errors name a peer that is gone
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """`rank` of `size` processes; what a host tells the others goes through `host`."""
+
+    rank: int = 0
+    size: int = 1
+    host: dist.ProcessGroup | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    def mean(self, value: float) -> float:
+        """Over all processes; NaN where one of them has it."""
+        return self._sum(value) / self.size
+
+    def any(self, flag: bool) -> bool:
+        return self._sum(float(flag)) > 0
+
+    def gather(self, thing: T) -> list[T]:
+        """Everyone's `thing`, by rank, in every process."""
+        if self.size == 1:
+            return [thing]
+        things: list[Any] = [None] * self.size
+        dist.all_gather_object(things, thing, group=self.host)
+        return things
+
+    def agreed(self, work: Callable[[], T]) -> T:
+        """`work()`; where it is a UserError in one process, all of them end."""
+        result: T | None = None
+        fault = ""
+        try:
+            result = work()
+        except UserError as error:
+            fault = str(error)
+        faults = [fault for fault in self.gather(fault) if fault]
+        if faults and self.first:
+            raise UserError(faults[0])
+        if faults:
+            sys.exit(2)  # the first process says it
+        return cast(T, result)
+
+    def share(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The module to call in training: its gradients are the mean over all processes."""
+        if self.size == 1:
+            return model
+        devices = [device] if device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+    def _sum(self, value: float) -> float:
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(total, group=self.host)
+        return float(total)
+
+
+ALONE = World()
+
+
+@contextmanager
+def joined(machine: Machine) -> Iterator[World]:
+    """The world that torch's launcher has made, for the length of a `with`; without it, this process alone.
+
+    Raises Stopped where another process is lost.
+    """
+    if "RANK" not in os.environ:
+        yield ALONE
+        return
+    backend = "nccl" if machine.device.type == "cuda" else "gloo"
+    timeout = timedelta(seconds=SILENCE_S)
+    dist.init_process_group(backend, timeout=timeout, device_id=machine.device if backend == "nccl" else None)
+    host = dist.new_group(backend="gloo", timeout=timeout)
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), host)
+    except RuntimeError as error:
+        if not any(word in str(error) for word in LOST):
+            raise
+        raise Stopped("train: another process of this training is lost") from error
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device(device: str) -> str:
+    """`auto` of a process that torch's launcher started: the GPU of its number on this node."""
+    if device == "auto" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return device
+
+
+def check_devices(device: str, processes: int) -> None:
+    """Raises UserError where `processes` have no GPU each."""
+    count = torch.cuda.device_count()
+    if device == "auto" and processes > count:
+        raise UserError(
+            f"--gpus {processes}: this machine shows {count} CUDA devices; --device cpu has the processes "
+            "share the CPU."
+        )
+    if device not in ("auto", "cpu"):
+        raise UserError(f"--device {device}: with --gpus each process has its own; leave the option out.")
+
+
+def rank_rows(rows: Any, *, batch_size: int, parts: int, world: World) -> Any:
+    """An epoch's rows (n,) -> (steps, batch_size / world.size), this process's of each step: a part of the
+    batch is cut in `world.size` pieces, so that with any number of processes a part holds the same images.
+    """
+    steps = len(rows) // batch_size
+    pieces = rows[: steps * batch_size].reshape(steps, parts, world.size, -1)
+    return pieces[:, :, world.rank].reshape(steps, -1)
+
+
+def last_pass_shares(model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+    """Gradients are exchanged once a step, in the backward of its last pass."""
+    shared = isinstance(model, DistributedDataParallel)
+    return model.no_sync() if shared and not last else nullcontext()
+
+
+def synchronise_batch_norm(model: nn.Module, world: World, device: torch.device) -> None:
+    """In place: statistics over the images of all processes. torch's own kernel needs a GPU; on a CPU the
+    same is done here, slower.
+    """
+    if world.size == 1:
+        return
+    if device.type == "cuda":
+        convert_sync_batchnorm(model)
+        return
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.forward = _forward_of(module)  # type: ignore[method-assign]
+
+
+def _forward_of(module: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
+    usual = module.forward
+
+    def forward(x: Tensor) -> Tensor:
+        if not module.training:
+            return usual(x)
+        y = _normalised_over_all(module, x)
+        return module.act(module.drop(y)) if hasattr(module, "act") else y  # type: ignore[operator]
+
+    return forward
+
+
+def _normalised_over_all(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """(b, C, h, w) of each process -> normalised by mean and variance over the images of all, running
+    statistics moved. Source: Ioffe & Szegedy 2015, algorithm 1.
+    """
+    values = x.float()
+    sums = torch.cat([values.sum((0, 2, 3)), values.new_tensor([float(values[:, 0].numel())])])
+    total = all_reduce(sums)
+    count = total[-1].detach()
+    mean = total[:-1] / count
+    centred = values - mean[:, None, None]
+    var = all_reduce(centred.square().sum((0, 2, 3))) / count
+    with torch.no_grad():
+        momentum = module.momentum or 0.0
+        module.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
+        module.running_var.lerp_(var * count / (count - 1), momentum)  # type: ignore[union-attr]
+        module.num_batches_tracked += 1  # type: ignore[operator]
+    y = centred * torch.rsqrt(var + module.eps)[:, None, None]
+    return (y * module.weight[:, None, None] + module.bias[:, None, None]).to(x.dtype)

@@ -1,0 +1,106 @@
+"""What a training goes on from after it was stopped: its state on disk, in a folder of its own.
+
+In    tensors and facts of a training after some step.
+Out   <folder>/state-<step>.safetensors, sealed, whole or not at all, the last two of them: where the newest
+      is damaged, the one before serves. The folder's name is the fingerprint of all that decides the
+      training, so that nothing ever goes on from another one's state. It goes when the training is complete.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cxrscore.errors import Stopped, UserError
+from cxrscore.lock import locked
+from cxrscore.sealed import read_tensors, write_sealed
+
+KEPT = 2
+FACTS = "facts"  # as a tensor of bytes, so that the seal covers them
+
+
+def state_root(out: Path) -> Path:
+    """Where trainings with outputs in `out` keep their state: `.cxrscore/training` beside it.
+
+    `dvc exp run --temp` works in a copy of the project below .dvc/tmp, which is removed: then it is the
+    project's own. $CXRSCORE_STATE names another place.
+    """
+    if "CXRSCORE_STATE" in os.environ:
+        return Path(os.environ["CXRSCORE_STATE"]).absolute()
+    project = out.resolve().parent
+    for folder in project.parents:
+        if folder.name == ".dvc" and (folder / "tmp").is_dir():
+            project = folder.parent
+    return project / ".cxrscore" / "training"
+
+
+def fingerprint(facts: Mapping[str, Any]) -> str:
+    """sha256 of what decides a training: settings, data, folds, code, versions, number format."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+class StateFolder:
+    """The states of one training."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Raises Stopped where the disk takes no more; the states before are still there."""
+        text = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
+        try:
+            write_sealed(self._path(step), {**tensors, FACTS: text}, {})
+        except OSError as error:
+            raise Stopped(f"train: {self.folder}: {error.strerror}; make room") from error
+        for path in self._newest_first()[KEPT:]:
+            path.unlink(missing_ok=True)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+        """The newest that is whole: its tensors and facts, empty where there is none; a note for each that
+        is not.
+        """
+        notes = []
+        for path in self._newest_first():
+            try:
+                tensors = read_tensors(path)
+            except UserError as error:
+                notes.append(f"left out, and the state before it is taken: {error}")
+                continue
+            facts = json.loads(tensors.pop(FACTS).numpy().tobytes())
+            return tensors, facts, notes
+        return {}, {}, notes
+
+    @property
+    def good(self) -> Path:
+        """Where the best weights of a training that diverged are kept, as a checkpoint."""
+        return self.folder / "good.safetensors"
+
+    def drop(self) -> None:
+        for path in (*self._newest_first(), self.good):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """This training is ours alone. Raises Busy. A folder without a state is not left behind."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / "lock"):
+            for half in self.folder.glob(".*.tmp"):  # a process was killed while it wrote
+                half.unlink()
+            try:
+                yield
+            finally:
+                if not list(self.folder.glob("*.safetensors")):
+                    shutil.rmtree(self.folder)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"state-{step:09}.safetensors"
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("state-*.safetensors"), reverse=True)

@@ -1,0 +1,43 @@
+"""The validated rows of a fold -> probabilities, by all processes together and in the rows' order.
+
+In    a model, the fold's rows, the views to take.
+Out   (V, n_val, L), the same in every process; None where one was asked to stop.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cxrscore.batches import batches
+from cxrscore.machine import Machine
+from cxrscore.model import CXRModel
+from cxrscore.predict import pad, predict_views
+from cxrscore.signals import Asked
+from cxrscore.training.fold_data import FoldData
+from cxrscore.training.ranks import World
+
+
+def predict_rows(
+    model: CXRModel,
+    data: FoldData,
+    *,
+    views: Sequence[str],
+    batch_size: int,
+    machine: Machine,
+    world: World,
+    asked: Asked,
+) -> np.ndarray | None:
+    """In batches of one shape, so that neither a row's neighbours nor the number of processes change it."""
+    model.eval()
+    rows = np.array_split(data.val, world.size)[world.rank]
+    parts = [np.empty((len(views), 0, len(data.findings)), np.float32)]
+    for chunk, gray in batches(
+        data.store, rows, batch_size=batch_size, device=machine.device, whole_only=False
+    ):
+        if asked.number:
+            break
+        probs = predict_views(model, pad(gray, batch_size), views=views, machine=machine)
+        parts.append(probs[:, : len(chunk)].cpu().numpy())
+    gathered = world.gather(None if asked.number else np.concatenate(parts, axis=1))
+    found = [part for part in gathered if part is not None]
+    return np.concatenate(found, axis=1) if len(found) == world.size else None
