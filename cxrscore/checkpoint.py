@@ -9,7 +9,7 @@ Out   a .safetensors file whose metadata hold the card as JSON and a sha256 over
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ KEY = "cxrscore"
 @dataclass(frozen=True)
 class Card:
     """What a checkpoint says of itself. `findings` in the order of the logits; `prevalence` of the training
-    rows, in that order.
+    rows, in that order. `views`: what is averaged, names in predict.VIEWS. `weights`: raw, or ema, their moving
+    average. What has a default is not in older files, which were as it says.
     """
 
     findings: list[str]
@@ -47,6 +48,8 @@ class Card:
     params: dict[str, Any]
     sha256: dict[str, str]
     versions: dict[str, str]
+    views: list[str] = field(default_factory=lambda: ["plain", "flip"])
+    weights: str = "ema"
     schema: int = SCHEMA
 
 

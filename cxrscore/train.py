@@ -2,7 +2,7 @@
 
 In    out/prepared, out/folds.csv, data/labels.csv.
 Out   out/models/fold{k}.safetensors (the moving average at the epoch with the best validation macro-AUC),
-      out/oof/fold{k}.csv and .flip.csv (predictions of the very file that was saved),
+      out/oof/fold{k}.csv and .views.csv (predictions of the very file that was saved),
       out/history/fold{k}.csv, out/summary/fold{k}.json.
 Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis",
 III-A to III-F.
@@ -11,7 +11,7 @@ III-A to III-F.
 import copy
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +115,7 @@ def fit(
     for epoch in range(params.epochs):
         losses = _train_epoch(learner, data, params, epoch, progress)
         scores = predict_rows(
-            learner.averaged, data, batch_size=2 * params.batch_size, flip=False, machine=machine
+            learner.averaged, data, batch_size=2 * params.batch_size, views=["plain"], machine=machine
         )
         if not np.isfinite(scores).all():
             raise UserError(f"train: the scores after epoch {epoch} are not finite; {CALMER}.")
@@ -183,7 +183,7 @@ def _batches(
 
 
 def predict_rows(
-    model: CXRModel, data: FoldData, *, batch_size: int, flip: bool, machine: Machine
+    model: CXRModel, data: FoldData, *, batch_size: int, views: Sequence[str], machine: Machine
 ) -> np.ndarray:
     """The validation rows -> (V, n_val, L) probabilities, in batches of one shape."""
     model.eval()
@@ -191,7 +191,7 @@ def predict_rows(
     for rows, gray in batches(
         data.store, data.val, batch_size=batch_size, device=machine.device, whole_only=False
     ):
-        probs = predict_views(model, pad(gray, batch_size), flip=flip, machine=machine)
+        probs = predict_views(model, pad(gray, batch_size), views=views, machine=machine)
         parts.append(probs[:, : len(rows)].cpu())
     return torch.cat(parts, dim=1).numpy()
 
@@ -233,6 +233,7 @@ def _card(
         prevalence=[round(float(share), 6) for share in prevalence],
         params={"labels": labels.model_dump(), "train": params.model_dump()},
         sha256=sha256,
+        views=list(params.views),
         versions={"cxrscore": __version__, "torch": version("torch"), "timm": version("timm")},
     )
 
@@ -265,12 +266,12 @@ def _write_scores(
     """The out-of-fold tables, from the checkpoint as it lies on disk: what was saved is what was measured."""
     loaded = load_fold(layout.checkpoint(fold), machine)
     views = torch.from_numpy(
-        predict_rows(loaded.model, data, batch_size=batch_size, flip=True, machine=machine)
+        predict_rows(loaded.model, data, batch_size=batch_size, views=loaded.card.views, machine=machine)
     )
     again = macro(auc_by_finding(*data.truth(data.val), views[0].numpy()))
     assert abs(again - expected) < 1e-3, f"saved {layout.checkpoint(fold)}: measured {again}, was {expected}"
     ids = [data.store.ids[row] for row in data.val]
-    for flip, probs in ((False, views[0]), (True, mean(views))):
+    for averaged, probs in ((False, views[0]), (True, mean(views))):
         write_scores(
-            layout.scores(fold, flip=flip), loaded.card.id_column, ids, loaded.card.findings, probs.numpy()
+            layout.scores(fold, views=averaged), loaded.card.id_column, ids, loaded.card.findings, probs.numpy()
         )
