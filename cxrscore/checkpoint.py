@@ -30,8 +30,8 @@ KEY = "cxrscore"
 @dataclass(frozen=True)
 class Card:
     """What a checkpoint says of itself. `findings` in the order of the logits; `prevalence` of the training
-    rows, in that order. `views`: what is averaged, names in predict.VIEWS. `weights`: raw, or ema, their moving
-    average. What has a default is not in older files, which were as it says.
+    rows, in that order. `views`: what is averaged, names in predict.VIEWS. `weights`: raw, or ema, their
+    moving average. What has a default here is missing in older files, and true of them.
     """
 
     findings: list[str]

@@ -35,18 +35,20 @@ def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None
 
 
 def trained_views(ensemble: Sequence[Fold]) -> list[str]:
-    """The views that each fold was validated with. Raises UserError where they differ, or are unknown here."""
+    """The views that the folds were validated with. Raises UserError where they differ or are unknown."""
     first, *others = ensemble
     for other in others:
-        if other.card.views != first.card.views:
+        mine, theirs = first.card.views, other.card.views
+        if mine != theirs:
             raise UserError(
-                f"{other.path}: its views are {','.join(other.card.views)}, but {','.join(first.card.views)} in "
-                f"{first.path}; say which to average with --views."
+                f"{other.path}: views is {','.join(theirs)}, but {','.join(mine)} in {first.path}; "
+                "say with --views what to average."
             )
     unknown = [name for name in first.card.views if name not in VIEWS]
     if unknown:
         raise UserError(
-            f"{first.path}: this version has no view {', '.join(unknown)}; update cxrscore, or choose with --views."
+            f"{first.path}: this version knows no view {', '.join(unknown)}; update cxrscore, or say with "
+            "--views what to average."
         )
     return first.card.views
 

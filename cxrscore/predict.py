@@ -13,8 +13,7 @@ from torch import Tensor
 
 from cxrscore.machine import Machine
 
-
-ZOOM = 0.9  # of a side; training has seen crops down to 0.84 of the area, 0.92 of a side, at the presets
+ZOOM = 0.9  # of a side; about the smallest crop that training sees (augment.scale, 0.84 of the area)
 
 
 def zoomed(gray: Tensor) -> Tensor:

@@ -273,5 +273,9 @@ def _write_scores(
     ids = [data.store.ids[row] for row in data.val]
     for averaged, probs in ((False, views[0]), (True, mean(views))):
         write_scores(
-            layout.scores(fold, views=averaged), loaded.card.id_column, ids, loaded.card.findings, probs.numpy()
+            layout.scores(fold, views=averaged),
+            loaded.card.id_column,
+            ids,
+            loaded.card.findings,
+            probs.numpy(),
         )

@@ -84,7 +84,7 @@ def test_metrics_for_a_program_are_json(door: Door, project: Project) -> None:
 
 def test_a_score_table_is_measured_without_a_project(door: Door, project: Project, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").unlink()
-    oof = project.layout.scores(0, flip=False)
+    oof = project.layout.scores(0, views=False)
     call = door("evaluate", "--scores", oof, "--labels", project.labels, "--json")
     rows = len(oof.read_text().splitlines()) - 1
     assert (call.code, json.loads(call.out)["images"]) == (0, rows)
@@ -213,7 +213,7 @@ def test_the_device_is_read_from_the_environment(
 def test_a_closed_stdout_is_no_crash(project: Project, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    oof = project.layout.scores(0, flip=False)
+    oof = project.layout.scores(0, views=False)
     words = ["evaluate", "--scores", oof, "--labels", project.labels, "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "cxrscore", *words],

@@ -104,7 +104,7 @@ def test_there_is_one_row_for_each_file_in_the_order_of_the_names(
     ]
 
 
-def test_a_score_is_the_mean_over_flips_and_then_over_folds(
+def test_a_score_is_the_mean_over_views_and_then_over_folds(
     project: Project, cpu: Machine, folder: Path, tmp_path: Path
 ) -> None:
     run(folder, tmp_path / "sub.csv", project.layout.models, batch_size=3)
@@ -266,7 +266,7 @@ main()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_each_file_is_opened_once_for_all_folds_and_flips(
+def test_each_file_is_opened_once_for_all_folds_and_views(
     project: Project, folder: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     global OPENED
@@ -276,7 +276,9 @@ def test_each_file_is_opened_once_for_all_folds_and_flips(
     monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(tmp_path / "worker.py"),))
     OPENED = []
     try:
-        run(folder, tmp_path / "sub.csv", project.layout.models, workers=workers, flip=True)
+        run(
+            folder, tmp_path / "sub.csv", project.layout.models, workers=workers, views=("plain", "zoom_flip")
+        )
         here = [path for path in OPENED if path.startswith(f"{folder}/")]
     finally:
         OPENED = None
@@ -324,10 +326,10 @@ def test_chosen_folds_alone_are_used(project: Project, folder: Path, tmp_path: P
     assert {key: float(cell) for key, cell in both.items()} == pytest.approx(means, abs=1e-6)
 
 
-def test_without_flips_the_mirror_image_does_not_count(
+def test_of_the_plain_view_alone_the_mirror_image_does_not_count(
     project: Project, cpu: Machine, folder: Path, tmp_path: Path
 ) -> None:
-    run(folder, tmp_path / "sub.csv", project.layout.models, flip=False, folds=(1,))
+    run(folder, tmp_path / "sub.csv", project.layout.models, views=("plain",), folds=(1,))
     model = load_fold(project.layout.checkpoint(1), cpu).model
     gray = torch.from_numpy(np.stack([read_image(p.read_bytes(), size=32) for p in sorted(folder.iterdir())]))
     expected = model(gray[:, None]).logits.sigmoid().flatten().tolist()
@@ -426,7 +428,7 @@ def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs
     head = fold.model.head
     head.A[0] = 0.0  # the first finding pushes no other one
     save_checkpoint(fold.path, fold.model, fold.card)
-    run(folder, tmp_path / "clean.csv", models, folds=(0,), flip=False)
+    run(folder, tmp_path / "clean.csv", models, folds=(0,), views=("plain",))
     files = sorted(folder.iterdir())
     gray = torch.from_numpy(np.stack([read_image(path.read_bytes(), size=32) for path in files]))
     features = fold.model.backbone((gray[:, None] - fold.model.mean) / fold.model.std).mean((2, 3))  # (n, C)
@@ -438,7 +440,7 @@ def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs
     head.classifier.weight[0, column] = largest
     head.classifier.bias[0] = largest * (1 - threshold)  # above it z is infinite, and its sigmoid 1
     save_checkpoint(fold.path, fold.model, fold.card)
-    outcome = run(folder, tmp_path / "sub.csv", models, folds=(0,), flip=False)
+    outcome = run(folder, tmp_path / "sub.csv", models, folds=(0,), views=("plain",))
     victim = files[int(features[:, column].argmax())].name
     assert [list(row.values())[:3] for row in faults(tmp_path / "sub.csv")] == [
         [victim, "compute", "NON_FINITE"]
