@@ -98,6 +98,33 @@ def test_scoring_tells_the_sum_and_exits_with_zero(door: Door, project: Project,
     assert len((tmp_path / "sub.csv").read_text().splitlines()) == 9
 
 
+@pytest.mark.parametrize(
+    ("words", "views"),
+    [
+        ([], ["plain", "flip"]),
+        (["--views", "flip"], ["plain", "flip"]),
+        (["--views", "none"], ["plain"]),
+        (["--views", "plain,zoom"], ["plain", "zoom"]),
+    ],
+    ids=["as trained", "flip", "none", "names"],
+)
+def test_views_are_named_one_by_one_or_by_the_old_words(
+    door: Door, project: Project, tmp_path: Path, words: list[str], views: list[str]
+) -> None:
+    call = door("score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models, *words)
+    about = json.loads((tmp_path / "sub.csv.provenance.json").read_text())
+    assert (call.code, about["run"]["views"]) == (0, views)
+
+
+@pytest.mark.parametrize("word", ["zoom", "plain,plain", "plain,spin", "", "plain,"])
+def test_views_that_are_none_are_refused_with_those_there_are(
+    door: Door, project: Project, word: str
+) -> None:
+    call = door("score", project.data / "test", "-o", "sub.csv", "--views", word)
+    assert call.code == 2
+    assert "plain, flip, zoom, zoom_flip" in " ".join(call.err.replace("│", " ").split())
+
+
 def test_a_quarantined_file_makes_the_exit_code_three(door: Door, project: Project, tmp_path: Path) -> None:
     shutil.copytree(project.data / "test", tmp_path / "images")
     (tmp_path / "images" / "bad.jpg").write_bytes(b"")

@@ -127,6 +127,52 @@ def test_a_finding_of_one_class_is_absent_and_a_masked_label_counts_nowhere(tmp_
     }
 
 
+def test_the_study_metric_is_of_scores_replaced_by_the_mean_over_their_study(project: Project) -> None:
+    truth = {row["Image_name"]: row for row in rows_of(project.labels)}
+    scores = {
+        row["Image_name"]: row for fold in (0, 1) for row in rows_of(project.layout.scores(fold, views=True))
+    }
+    areas = []
+    for finding in project.params.labels.findings:
+        y, means = [], []
+        for name, row in truth.items():
+            study = [
+                float(scores[other][finding])
+                for other in truth
+                if (truth[other]["Patient_ID"], truth[other]["Study"]) == (row["Patient_ID"], row["Study"])
+            ]
+            y.append(int(truth[name][finding]))
+            means.append(round(float(np.mean(study)), 12))  # a study's images tie, whatever the order of sums
+        if len(set(y)) == 2:
+            areas.append(roc_auc_score(y, means))
+    metrics = json.loads(project.layout.metrics.read_text())
+    assert metrics["study"] == {"macro_auc": pytest.approx(np.mean(areas), abs=1e-5)}
+    assert metrics["study"] != metrics["views"]
+
+
+STUDIES = "Image_name,Study,Edema\na,s,1\nb,s,1\nc,t,0\nd,u,0\n"  # s is in both folds
+
+
+def test_a_study_in_two_folds_is_averaged_in_each_for_itself(tmp_path: Path) -> None:
+    tables = {"fold0": "Image_name,Edema\na,0.9\nc,0.5\n", "fold1": "Image_name,Edema\nb,0.1\nd,0.4\n"}
+    views = {f"{name}.views": text for name, text in tables.items()}
+    labels_csv, layout = a_project(tmp_path, **tables, **views)
+    labels_csv.write_text(STUDIES)
+    labels = LABELS.model_copy(update={"patient": None, "study": "Study", "findings": ["Edema"]})
+    metrics, _ = evaluate(labels_csv, layout, labels=labels, folds=[0, 1])
+    assert metrics["study"] == metrics["views"] == {"macro_auc": 0.5}  # b stays under c and d
+
+
+def test_a_score_table_is_measured_by_study_where_the_labels_tell_it(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(STUDIES)
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\na,0.9\nb,0.1\nc,0.4\nd,0.2\n")
+    labels = LABELS.model_copy(update={"patient": None, "study": "Study"})
+    metrics, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=labels)
+    assert (metrics["macro_auc"], metrics["study"]) == (0.5, {"macro_auc": 1.0})
+    unknown, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+    assert "study" not in unknown
+
+
 def test_the_file_holds_what_is_returned(tmp_path: Path) -> None:
     metrics = measure(tmp_path)
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ from cxrscore.checkpoint import load_fold, save_checkpoint
 from cxrscore.errors import UserError
 from cxrscore.images import read_image
 from cxrscore.machine import Machine
+from cxrscore.predict import VIEWS
 from cxrscore.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.finish import Outcome
@@ -334,6 +336,45 @@ def test_of_the_plain_view_alone_the_mirror_image_does_not_count(
     gray = torch.from_numpy(np.stack([read_image(p.read_bytes(), size=32) for p in sorted(folder.iterdir())]))
     expected = model(gray[:, None]).logits.sigmoid().flatten().tolist()
     assert [float(cell) for cell in cells(tmp_path / "sub.csv").values()] == pytest.approx(expected, abs=1e-6)
+
+
+def with_views(project: Project, root: Path, cpu: Machine, *views: list[str]) -> Path:
+    """The project's checkpoints with other views on their cards."""
+    for fold, names in enumerate(views):
+        saved = load_fold(project.layout.checkpoint(fold), cpu)
+        card = dataclasses.replace(saved.card, views=names)
+        save_checkpoint(root / "models" / saved.path.name, saved.model, card)
+    return root / "models"
+
+
+def test_views_are_those_of_training_unless_others_are_named(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    views = ["plain", "zoom", "zoom_flip"]
+    models = with_views(project, tmp_path, cpu, views, views)
+    for name, chosen in {"trained": None, "named": tuple(views), "flip": ("plain", "flip")}.items():
+        run(folder, tmp_path / f"{name}.csv", models, views=chosen)
+    run(folder, tmp_path / "before.csv", project.layout.models)
+    table = {name: (tmp_path / f"{name}.csv").read_bytes() for name in ("trained", "named", "flip", "before")}
+    assert table["trained"] == table["named"] != table["flip"]
+    assert table["flip"] == table["before"]
+    about = json.loads((tmp_path / "trained.csv.provenance.json").read_text())
+    assert about["run"]["views"] == views
+    gray = torch.from_numpy(np.stack([read_image(p.read_bytes(), size=32) for p in sorted(folder.iterdir())]))
+    folds = [load_fold(project.layout.checkpoint(fold), cpu).model for fold in (0, 1)]
+    slow = [model(VIEWS[view](gray[:, None])).logits.sigmoid() for model in folds for view in views]
+    written = [float(cell) for cell in cells(tmp_path / "trained.csv").values()]
+    assert written == pytest.approx(torch.stack(slow).mean(0).flatten().tolist(), abs=1e-6)
+
+
+def test_folds_of_different_views_are_scored_only_when_views_are_named(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    models = with_views(project, tmp_path, cpu, ["plain"], ["plain", "flip"])
+    with pytest.raises(UserError, match=r"views is plain,flip, but plain in .*--views"):
+        run(folder, tmp_path / "sub.csv", models)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "models"]
+    run(folder, tmp_path / "sub.csv", models, views=("plain",))
 
 
 def test_scoring_asks_nothing_of_the_network(
