@@ -21,7 +21,7 @@ Data flow forward only:
     data/images ----images-> uint8 --prepare-> out/prepared ---batches-> (B, 1, S, S) uint8 on the device
        -augment-> -model-> logits (B, L) -loss-> ... -> out/models/fold{k}.safetensors + out/oof/fold{k}.csv
     out/oof/*.csv + labels -evaluate-> out/metrics.json + out/plots/ -report-> out/report.html
-    folder -inputs/-> files -decoding/-> (B, 1, S, S) uint8 -predict (folds x flips)-> (F, B, L) float32
+    folder -inputs/-> files -decoding/-> (B, 1, S, S) uint8 -predict (folds x views)-> (F, B, L) float32
        -scoring/-> journal -> sub.csv
 
 Axes are letters: B batch, C channels, H W pixels, S prepared side, L findings, F folds, n rows.

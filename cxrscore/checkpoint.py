@@ -5,7 +5,7 @@ Out   a sealed .safetensors file whose metadata hold the card as JSON. Nothing i
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ SCHEMA = 1
 @dataclass(frozen=True)
 class Card:
     """What a checkpoint says of itself. `findings` in the order of the logits; `prevalence` of the training
-    rows, in that order.
+    rows, in that order. `views`: what is averaged, names in predict.VIEWS. `weights`: raw, or ema, their
+    moving average. What has a default here is missing in older files, and true of them.
     """
 
     findings: list[str]
@@ -40,6 +41,8 @@ class Card:
     params: dict[str, Any]
     sha256: dict[str, str]
     versions: dict[str, str]
+    views: list[str] = field(default_factory=lambda: ["plain", "flip"])
+    weights: str = "ema"
     schema: int = SCHEMA
 
 

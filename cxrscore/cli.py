@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -271,8 +271,13 @@ def score(
     ] = None,
     folds: Annotated[str | None, typer.Option("--folds", help="Use these folds only, such as 0,2.")] = None,
     views: Annotated[
-        Literal["flip", "none"], typer.Option("--views", help="Average with the mirror image or not.")
-    ] = "flip",
+        str | None,
+        typer.Option(
+            "--views",
+            help="Average over these, such as plain,flip,zoom,zoom_flip; else as trained. flip: plain,flip; "
+            "none: plain.",
+        ),
+    ] = None,
     level: Annotated[
         Literal["image", "study"], typer.Option("--level", help="study: the mean over a study's images.")
     ] = "image",
@@ -312,14 +317,14 @@ def score(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Write one row of probabilities for each radiograph: the mean over flips and folds.
+    """Write one row of probabilities for each radiograph: the mean over views and folds.
 
     Files that cannot be read are named in OUTPUT.errors.csv, and the exit code is 3. A run that was stopped
     goes on with --resume and gives the same bytes. OUTPUT.provenance.json says what made the table.
 
     Example: cxrscore score data/test --template data/sample_submission.csv -o sub.csv
     """
-    chosen = _fold_list(folds)
+    chosen, averaged = _fold_list(folds), _view_list(views)
 
     from cxrscore.errors import Stopped
     from cxrscore.score import score
@@ -334,7 +339,7 @@ def score(
         study_column=study_column,
         follow_symlinks=follow_symlinks,
         folds=chosen,
-        flip=views == "flip",
+        views=averaged,
         level=level,
         batch_size=batch_size,
         compile=compile_models,
@@ -633,6 +638,21 @@ def _fold_list(text: str | None) -> tuple[int, ...] | None:
     return tuple(sorted(numbers))
 
 
+def _view_list(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+
+    from cxrscore.params import View
+
+    names = tuple({"flip": "plain,flip", "none": "plain"}.get(text, text).split(","))
+    if names[0] != "plain" or len(set(names)) != len(names) or not set(names) <= set(get_args(View)):
+        raise typer.BadParameter(
+            f"{text!r}: distinct names of {', '.join(get_args(View))}, plain first, with commas between",
+            param_hint="--views",
+        )
+    return names
+
+
 def _metrics_text(metrics: dict[str, Any]) -> str:
     """A table for a person: a finding a line, then the mean and what it rests on."""
     width = max((len(name) for name in metrics["auc"]), default=10)
@@ -642,9 +662,10 @@ def _metrics_text(metrics: dict[str, Any]) -> str:
     lines.append(
         f"{'macro-AUC':<{width}}  {macro}  ({metrics['findings_defined']} findings, {', '.join(counts)})"
     )
-    if "flip" in metrics:
-        lines.append(f"{'with flip':<{width}}  {_number(metrics['flip'])}")
-        lines += [f"{'fold ' + name:<{width}}  {_number(fold)}" for name, fold in metrics["folds"].items()]
+    means = {"with all views": "views", "study means": "study"}
+    parts = {words: metrics[name] for words, name in means.items() if name in metrics}
+    parts |= {f"fold {name}": fold for name, fold in metrics.get("folds", {}).items()}
+    lines += [f"{words:<{width}}  {_number(part)}" for words, part in parts.items()]
     return "\n".join(lines)
 
 

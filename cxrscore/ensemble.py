@@ -11,6 +11,7 @@ from typing import Any
 from cxrscore.checkpoint import Card, Fold, load_fold, read_card
 from cxrscore.errors import UserError
 from cxrscore.machine import Machine
+from cxrscore.predict import VIEWS
 
 AGREE = ("findings", "id_column", "size", "preprocessing", "k", "backbone", "head", "params", "sha256")
 
@@ -31,6 +32,25 @@ def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None
     loaded = [load_fold(path, machine) for path in paths]
     _refuse_twins(loaded)
     return loaded
+
+
+def trained_views(ensemble: Sequence[Fold]) -> list[str]:
+    """The views that the folds were validated with. Raises UserError where they differ or are unknown."""
+    first, *others = ensemble
+    for other in others:
+        mine, theirs = first.card.views, other.card.views
+        if mine != theirs:
+            raise UserError(
+                f"{other.path}: views is {','.join(theirs)}, but {','.join(mine)} in {first.path}; "
+                "say with --views what to average."
+            )
+    unknown = [name for name in first.card.views if name not in VIEWS]
+    if unknown:
+        raise UserError(
+            f"{first.path}: this version knows no view {', '.join(unknown)}; update cxrscore, or say with "
+            "--views what to average."
+        )
+    return first.card.views
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -58,12 +78,20 @@ def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
     first, *others = paths
     for other in others:
         for name in AGREE:
-            mine, theirs = getattr(cards[first], name), getattr(cards[other], name)
+            mine, theirs = _fact(cards[first], name), _fact(cards[other], name)
             if mine != theirs:
                 name, mine, theirs = _first_difference(name, mine, theirs)
                 raise UserError(
                     f"{other}: {name} is {theirs}, but {mine} in {first}; one ensemble needs one training."
                 )
+
+
+def _fact(card: Card, name: str) -> Any:
+    """What folds agree on, without the views: those may differ where --views says which."""
+    fact = getattr(card, name)
+    if name == "params" and "train" in fact:
+        return fact | {"train": {key: value for key, value in fact["train"].items() if key != "views"}}
+    return fact
 
 
 def _first_difference(name: str, mine: Any, theirs: Any) -> tuple[str, Any, Any]:

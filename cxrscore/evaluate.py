@@ -1,13 +1,13 @@
 """Score tables and truth -> metrics. No model, no GPU: out-of-fold and competition tables have one shape.
 
-In    out/oof/fold{k}.csv and .flip.csv, data/labels.csv; or any score table and any label table.
+In    out/oof/fold{k}.csv and .views.csv, data/labels.csv; or any score table and any label table.
 Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots/auc.csv.
 A finding with a single class has no area: it is absent, counted, and left out of the mean.
 """
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from cxrscore.errors import UserError
 from cxrscore.files import write_table, write_text
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.layout import Layout
-from cxrscore.metrics import auc_by_finding, macro
+from cxrscore.metrics import auc_by_finding, group_means, macro
 from cxrscore.submission import read_scores
 
 if TYPE_CHECKING:
@@ -46,20 +46,21 @@ class Scored:
 def evaluate(
     labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: Sequence[int]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The stage: out-of-fold metrics of the trained folds, as validated (one view) and with the mirror
-    image.
+    """The stage: out-of-fold metrics of the trained folds, as validated (one view), with all views, and
+    with all views and images of a study.
     """
     table = read_labels(labels_csv, **labels.model_dump())
-    plain = [_join(layout.scores(fold, flip=False), table) for fold in folds]
-    flipped = [_join(layout.scores(fold, flip=True), table) for fold in folds]
+    plain = [_join(layout.scores(fold, views=False), table) for fold in folds]
+    averaged = [_join(layout.scores(fold, views=True), table) for fold in folds]
     _refuse_overlap(plain, layout)
-    pooled, pooled_flip = _pool(plain), _pool(flipped)
+    pooled, pooled_views = _pool(plain), _pool(averaged)
     metrics = summarise(pooled)
-    metrics["flip"] = _macro(pooled_flip)
+    metrics["views"] = _macro(pooled_views)
+    metrics |= _by_study(averaged)
     metrics["folds"] = {str(fold): _macro(part) for fold, part in zip(folds, plain, strict=True)}
     metrics["folds"]["mean"] = _mean(metrics["folds"].values())
     write_text(layout.metrics, json.dumps(metrics, indent=1) + "\n")
-    parts = [("all", "one", pooled), ("all", "flip", pooled_flip)]
+    parts = [("all", "one", pooled), ("all", "views", pooled_views)]
     parts += [(str(fold), "one", part) for fold, part in zip(folds, plain, strict=True)]
     _write_areas(layout.plots / "auc.csv", parts)
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
@@ -81,7 +82,7 @@ def evaluate_table(
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
         notes.append(f"{joined.unscored} of {total} labelled images have no score")
-    return summarise(joined), notes
+    return summarise(joined) | _by_study([joined]), notes
 
 
 def _undefined(scored: Scored) -> list[str]:
@@ -133,6 +134,18 @@ def _pool(parts: Sequence[Scored]) -> Scored:
         path=first.table.path, ids=ids, findings=first.table.findings, y=y, mask=mask, patient=patient
     )
     return Scored(first.findings, scores, table, 0)
+
+
+def _by_study(parts: Sequence[Scored]) -> dict[str, dict[str, float]]:
+    """`study`, measured on the same images and labels with each score replaced by the mean over the study's
+    images in the same table; nothing where the labels tell no study.
+    """
+    means = [
+        replace(part, scores=group_means(part.scores, part.table.study))
+        for part in parts
+        if part.table.study is not None
+    ]
+    return {"study": _macro(_pool(means))} if means else {}
 
 
 def _refuse_overlap(parts: Sequence[Scored], layout: Layout) -> None:

@@ -45,8 +45,9 @@ class Layout:
     def checkpoint(self, fold: int) -> Path:
         return self.models / f"fold{fold}.safetensors"
 
-    def scores(self, fold: int, *, flip: bool) -> Path:
-        return self.oof / (f"fold{fold}.flip.csv" if flip else f"fold{fold}.csv")
+    def scores(self, fold: int, *, views: bool) -> Path:
+        """Of the image as it is, or the mean over all views of train.views."""
+        return self.oof / (f"fold{fold}.views.csv" if views else f"fold{fold}.csv")
 
     def history(self, fold: int) -> Path:
         return self.root / "history" / f"fold{fold}.csv"

@@ -1,8 +1,10 @@
 """Scores and truth -> statistics: pure functions on arrays.
 
 In    y (n, L) 0/1, mask (n, L) bool, scores (n, L).
-Out   floats; what is undefined is NaN here and absent from the files.
+Out   floats, and scores by group; what is undefined is NaN here and absent from the files.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,3 +37,11 @@ def macro(areas: np.ndarray) -> float:
     """(L,) -> mean over the defined ones; NaN where none is."""
     defined = areas[~np.isnan(areas)]
     return float(defined.mean()) if len(defined) else float("nan")
+
+
+def group_means(scores: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """(n, L) scores -> (n, L) float64: each row the mean over the rows of its group."""
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.zeros((group.max(initial=-1) + 1, scores.shape[1]))
+    np.add.at(sums, group, scores)
+    return (sums / np.bincount(group)[:, None])[group]

@@ -4,7 +4,7 @@ In    gray (B, 1, S, S) uint8 on the device, models in evaluation mode.
 Out   probabilities, fp32: sigmoid and means are taken in fp32 and in a fixed order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -13,9 +13,32 @@ from torch import Tensor
 
 from cxrscore.machine import Machine
 
+ZOOM = 0.9  # of a side; about the smallest crop that training sees (augment.scale, 0.84 of the area)
 
-def views_of(gray: Tensor, *, flip: bool) -> tuple[Tensor, ...]:
-    return (gray, gray.flip(-1)) if flip else (gray,)
+
+def zoomed(gray: Tensor) -> Tensor:
+    """(B, 1, S, S) uint8 -> the same of the central part, ZOOM of each side, bilinear.
+
+    Each product and each sum is an operation of its own, rounded alike wherever a pixel stands: neither the
+    rest of the batch nor the device changes a bit. uint8 again, so that a compiled model sees one type only.
+    """
+    middle = (gray.shape[-1] - 1) / 2
+    at = (torch.arange(gray.shape[-1], device=gray.device) - middle) * ZOOM + middle  # in gray's pixels
+    low = at.long()
+    share = at - low
+    pixels = gray.float()
+    for axis, weight in ((-2, share[:, None]), (-1, share)):
+        near, far = pixels.index_select(axis, low), pixels.index_select(axis, low + 1)
+        pixels = near * (1 - weight) + far * weight
+    return pixels.round().to(torch.uint8)
+
+
+VIEWS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda gray: gray,
+    "flip": lambda gray: gray.flip(-1),
+    "zoom": zoomed,
+    "zoom_flip": lambda gray: zoomed(gray).flip(-1),
+}
 
 
 class Parts(Protocol):
@@ -27,22 +50,22 @@ class Parts(Protocol):
 
 
 @torch.inference_mode()
-def predict_views(model: Parts, gray: Tensor, *, flip: bool, machine: Machine) -> Tensor:
-    """-> (V, B, L) probabilities of the image and, with `flip`, of its mirror image.
+def predict_views(model: Parts, gray: Tensor, *, views: Sequence[str], machine: Machine) -> Tensor:
+    """-> (V, B, L) probabilities of `views`, names in VIEWS, in that order.
 
     On a CPU the head and the sigmoid see one row at a time: in a batch, vector kernels treat the last
     elements differently, and a row's last bit depends on its place (31 of 480 rows at L = 15, B = 16).
     """
     rows = 1 if machine.device.type == "cpu" else len(gray)
     with machine.autocast():
-        features = [model.features(view) for view in views_of(gray, flip=flip)]
+        features = [model.features(VIEWS[name](gray)) for name in views]
         logits = [[model.head(part).logits for part in torch.split(view, rows)] for view in features]
     return torch.stack([torch.cat([part.float().sigmoid() for part in view]) for view in logits])
 
 
-def predict_folds(models: Sequence[Parts], gray: Tensor, *, flip: bool, machine: Machine) -> Tensor:
+def predict_folds(models: Sequence[Parts], gray: Tensor, *, views: Sequence[str], machine: Machine) -> Tensor:
     """-> (F, B, L): each fold's mean over views."""
-    return torch.stack([mean(predict_views(model, gray, flip=flip, machine=machine)) for model in models])
+    return torch.stack([mean(predict_views(model, gray, views=views, machine=machine)) for model in models])
 
 
 def mean(stack: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
     metrics, balance = _json(layout.metrics), _json(layout.balance)
     summaries = {str(fold): _json(layout.summary(fold)) for fold in folds}
     areas = _areas(layout.plots / "auc.csv")
-    pooled, mirrored = areas["all", "one"], areas["all", "flip"]
+    pooled, averaged = areas["all", "one"], areas["all", "views"]
     by_fold = {str(fold): [row["auc"] for row in areas[str(fold), "one"].values()] for fold in folds}
     pictures = {
         "auc": figures.auc_by_finding(list(pooled), [row["auc"] for row in pooled.values()], by_fold),
@@ -48,7 +48,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
             balance=balance,
             summaries=summaries,
             pooled=pooled,
-            mirrored=mirrored,
+            averaged=averaged,
             pictures=pictures,
             largest=float(sizes.max()),
             near_zero=float((sizes < NEAR_ZERO).mean()),

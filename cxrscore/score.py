@@ -1,9 +1,9 @@
-"""Radiographs -> a table: the ensemble's mean probability over flips and folds, a row a file.
+"""Radiographs -> a table: the ensemble's mean probability over views and folds, a row a file.
 
 In    a folder, glob, table or archive of images; fold checkpoints; perhaps a template (a sample submission).
 Out   the table, by rename; beside it what could not be scored, which bytes made each row, what made it all.
 listed = scored + quarantined, always: a file never gets a neighbour's pixels, a black image or silence.
-Source of the rule (mean of probabilities over flips, then over folds): sparse label couplings, III-F.
+Source of the rule (mean of probabilities over views, then over folds): sparse label couplings, III-F.
 """
 
 import time
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrscore.checkpoint import Fold
-from cxrscore.ensemble import load_ensemble
+from cxrscore.ensemble import load_ensemble, trained_views
 from cxrscore.errors import Stopped, UserError, WorkersLost
 from cxrscore.inputs.listing import list_input
 from cxrscore.machine import Machine
@@ -53,21 +53,21 @@ def score(
             study_column=options.study_column,
         )
         ensemble = load_ensemble(models, machine, folds=options.folds)
-        card = ensemble[0].card
+        card, views = ensemble[0].card, options.views or trained_views(ensemble)
         plan, notes = make_plan(
             listing, card, template=template, id_kind=options.id_kind, by_study=options.level == "study"
         )
         _check(files, plan, ensemble, options, journal)
         kept = _kept_recipe(journal, files) if options.resume else None
-        recipe = _recipe(ensemble, plan, options, machine=machine, kept=kept)
-        identity = fingerprint(ensemble, recipe, plan, device=machine.device, flip=options.flip)
+        recipe = _recipe(ensemble, plan, options, views=len(views), machine=machine, kept=kept)
+        identity = fingerprint(ensemble, recipe, plan, device=machine.device, views=views)
         if options.resume and not journal.begun and files.table.exists():
             return finished_before(files, identity, plan, options, notes=notes)
         with _storage_faults(files.table.parent):
             resumed = _begin(journal, identity, plan, resume=options.resume)
             run = Run(plan, journal, asked, progress, options.on_error == "fail", _max_errors(plan, options))
             try:
-                _compute(run, ensemble, recipe, options, machine=machine)
+                _compute(run, ensemble, recipe, options, views=views, machine=machine)
                 outcome = finish(run, files, ensemble, identity, options, notes=notes)
             except UserError:
                 if not resumed:
@@ -125,6 +125,7 @@ def _recipe(
     plan: Plan,
     options: Options,
     *,
+    views: int,
     machine: Machine,
     kept: Mapping[str, Any] | None,
 ) -> Recipe:
@@ -141,7 +142,7 @@ def _recipe(
         size=card.size,
         batch_size=batch_size,
         compile=options.compile,
-        forwards=-(-len(plan.paths) // batch_size) * (2 if options.flip else 1) * len(ensemble),
+        forwards=-(-len(plan.paths) // batch_size) * views * len(ensemble),
     )
 
 
@@ -194,7 +195,13 @@ def _changes(before: Mapping[str, tuple[int, int]], now: Mapping[str, tuple[int,
 
 
 def _compute(
-    run: Run, ensemble: Sequence[Fold], recipe: Recipe, options: Options, *, machine: Machine
+    run: Run,
+    ensemble: Sequence[Fold],
+    recipe: Recipe,
+    options: Options,
+    *,
+    views: Sequence[str],
+    machine: Machine,
 ) -> None:
     total, done = len(run.plan.paths), run.journal.done
     for rows in run.journal.rows():
@@ -208,7 +215,7 @@ def _compute(
     begun = time.monotonic()
     score_all(
         run,
-        build_engine(ensemble, recipe, machine, flip=options.flip, chunk=min(run.halvings, default=None)),
+        build_engine(ensemble, recipe, machine, views=views, chunk=min(run.halvings, default=None)),
         size=ensemble[0].card.size,
         batch_size=recipe.batch_size,
         workers=options.workers,

@@ -41,7 +41,7 @@ def run(folder: Path, models: Path) -> None:
     outcome = score(
         str(folder),
         folder.with_suffix(".csv"),
-        Options(workers=1, flip=False),
+        Options(workers=1, views=("plain",)),
         models=models,
         machine=Machine(torch.device("cpu"), torch.float32),
         progress=Silent(),

@@ -3,15 +3,17 @@ scored.
 """
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import COUPLING, TINY
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from cxrscore.checkpoint import SCHEMA, Card, load_fold, read_card, save_checkpoint
-from cxrscore.ensemble import load_ensemble
+from cxrscore.checkpoint import KEY, SCHEMA, Card, load_fold, read_card, save_checkpoint
+from cxrscore.ensemble import load_ensemble, trained_views
 from cxrscore.errors import UserError
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import CXRModel, build_model
@@ -116,6 +118,51 @@ def test_a_newer_schema_asks_for_a_newer_version(tmp_path: Path, tiny_model: CXR
     )
     with pytest.raises(UserError, match="update cxrscore"):
         read_card(tmp_path / "f.safetensors")
+
+
+def test_a_checkpoint_from_before_views_were_written_has_those_of_its_time(
+    tmp_path: Path, tiny_model: CXRModel, cpu: Machine
+) -> None:
+    path = tmp_path / "fold0.safetensors"
+    save_checkpoint(path, tiny_model, CARD)
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()[KEY])
+    del facts["card"]["views"], facts["card"]["weights"]
+    save_file(load_file(path), path, metadata={KEY: json.dumps(facts)})
+    card = load_fold(path, cpu).card
+    assert (card.views, card.weights, card.schema) == (["plain", "flip"], "ema", 1)
+
+
+def with_views(folder: Path, cpu: Machine, *views: list[str]) -> None:
+    """Two folds, each trained for its own views, their cards and settings say."""
+    save_folds(folder, cpu)
+    for fold, names in enumerate(views):
+        saved = load_fold(folder / f"fold{fold}.safetensors", cpu)
+        settings = {"train": {"lr": 1e-3, "views": names}}
+        save_checkpoint(
+            saved.path, saved.model, dataclasses.replace(saved.card, views=names, params=settings)
+        )
+
+
+def test_folds_of_the_same_views_are_scored_with_them(tmp_path: Path, cpu: Machine) -> None:
+    with_views(tmp_path, cpu, ["plain", "zoom"], ["plain", "zoom"])
+    assert trained_views(load_ensemble(tmp_path, cpu)) == ["plain", "zoom"]
+
+
+def test_folds_of_different_views_load_and_need_a_word_on_which_to_use(tmp_path: Path, cpu: Machine) -> None:
+    with_views(tmp_path, cpu, ["plain"], ["plain", "zoom"])
+    ensemble = load_ensemble(tmp_path, cpu)
+    with pytest.raises(
+        UserError, match=r"fold1.safetensors: views is plain,zoom, but plain in .*; say with --views"
+    ):
+        trained_views(ensemble)
+    assert trained_views(load_ensemble(tmp_path, cpu, folds=[1])) == ["plain", "zoom"]
+
+
+def test_views_of_a_newer_version_are_named(tmp_path: Path, cpu: Machine) -> None:
+    with_views(tmp_path, cpu, ["plain", "spin"], ["plain", "spin"])
+    with pytest.raises(UserError, match=r"knows no view spin; update cxrscore, or say with --views"):
+        trained_views(load_ensemble(tmp_path, cpu))
 
 
 def test_an_ensemble_comes_in_the_order_of_its_folds(tmp_path: Path, cpu: Machine) -> None:

@@ -84,7 +84,7 @@ def test_metrics_for_a_program_are_json(door: Door, project: Project) -> None:
 
 def test_a_score_table_is_measured_without_a_project(door: Door, project: Project, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").unlink()
-    oof = project.layout.scores(0, flip=False)
+    oof = project.layout.scores(0, views=False)
     call = door("evaluate", "--scores", oof, "--labels", project.labels, "--json")
     rows = len(oof.read_text().splitlines()) - 1
     assert (call.code, json.loads(call.out)["images"]) == (0, rows)
@@ -96,6 +96,33 @@ def test_scoring_tells_the_sum_and_exits_with_zero(door: Door, project: Project,
     assert (call.code, call.out) == (0, "")
     assert call.err.splitlines()[-1] == "8 listed = 8 scored + 0 quarantined"
     assert len((tmp_path / "sub.csv").read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "views"),
+    [
+        ([], ["plain", "flip"]),
+        (["--views", "flip"], ["plain", "flip"]),
+        (["--views", "none"], ["plain"]),
+        (["--views", "plain,zoom"], ["plain", "zoom"]),
+    ],
+    ids=["as trained", "flip", "none", "names"],
+)
+def test_views_are_named_one_by_one_or_by_the_old_words(
+    door: Door, project: Project, tmp_path: Path, words: list[str], views: list[str]
+) -> None:
+    call = door("score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models, *words)
+    about = json.loads((tmp_path / "sub.csv.provenance.json").read_text())
+    assert (call.code, about["run"]["views"]) == (0, views)
+
+
+@pytest.mark.parametrize("word", ["zoom", "plain,plain", "plain,spin", "", "plain,"])
+def test_views_that_are_none_are_refused_with_those_there_are(
+    door: Door, project: Project, word: str
+) -> None:
+    call = door("score", project.data / "test", "-o", "sub.csv", "--views", word)
+    assert call.code == 2
+    assert "plain, flip, zoom, zoom_flip" in " ".join(call.err.replace("│", " ").split())
 
 
 def test_a_quarantined_file_makes_the_exit_code_three(door: Door, project: Project, tmp_path: Path) -> None:
@@ -213,7 +240,7 @@ def test_the_device_is_read_from_the_environment(
 def test_a_closed_stdout_is_no_crash(project: Project, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    oof = project.layout.scores(0, flip=False)
+    oof = project.layout.scores(0, views=False)
     words = ["evaluate", "--scores", oof, "--labels", project.labels, "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "cxrscore", *words],

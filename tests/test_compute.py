@@ -35,13 +35,13 @@ def pixels() -> NDArray[np.uint8]:
 def engine(folds: Sequence[Fold], dtype: torch.dtype = torch.float32, **recipe: Any) -> Engine:
     word = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
     chosen = Recipe(**{"dtype": word, "batch_size": 8, **recipe})
-    return build_engine(folds, chosen, Machine(torch.device("cpu"), dtype), flip=True)
+    return build_engine(folds, chosen, Machine(torch.device("cpu"), dtype), views=["plain", "flip"])
 
 
 def as_trained(folds: Sequence[Fold], pixels: NDArray[np.uint8], cpu: Machine) -> NDArray[np.float32]:
     gray = torch.from_numpy(pixels)[:, None]
     probs: NDArray[np.float32] = predict_folds(
-        [fold.model for fold in folds], gray, flip=True, machine=cpu
+        [fold.model for fold in folds], gray, views=["plain", "flip"], machine=cpu
     ).numpy()
     return probs
 

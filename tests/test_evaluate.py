@@ -34,9 +34,9 @@ e,3,-1,0
 """
 SCORES = {
     "fold0": "Image_name,Edema,Fracture\na,0.9,0.5\nd,0.6,0.5\nc,0.4,0.5\n",
-    "fold0.flip": "Image_name,Edema,Fracture\na,0.9,0.5\nd,0.6,0.5\nc,0.7,0.5\n",
+    "fold0.views": "Image_name,Edema,Fracture\na,0.9,0.5\nd,0.6,0.5\nc,0.7,0.5\n",
     "fold1": "Image_name,Edema,Fracture\nb,0.5,0.1\ne,0.99,0.2\n",
-    "fold1.flip": "Image_name,Edema,Fracture\nb,0.5,0.1\ne,0.01,0.2\n",
+    "fold1.views": "Image_name,Edema,Fracture\nb,0.5,0.1\ne,0.01,0.2\n",
 }
 
 
@@ -84,17 +84,17 @@ def numbers(metrics: dict[str, Any]) -> list[float]:
     return found
 
 
-def test_metrics_are_scikit_learns_pooled_by_fold_mean_and_flip(project: Project) -> None:
+def test_metrics_are_scikit_learns_pooled_by_fold_mean_and_views(project: Project) -> None:
     metrics = json.loads(project.layout.metrics.read_text())
-    plain = [project.layout.scores(fold, flip=False) for fold in (0, 1)]
-    flipped = [project.layout.scores(fold, flip=True) for fold in (0, 1)]
+    plain = [project.layout.scores(fold, views=False) for fold in (0, 1)]
+    averaged = [project.layout.scores(fold, views=True) for fold in (0, 1)]
     pooled = areas_of(project.labels, *plain)
     assert metrics["auc"] == pytest.approx(pooled, abs=1e-5)
     assert list(metrics["auc"]) == list(pooled)
     assert metrics["findings_defined"] == len(pooled) < len(project.params.labels.findings)
     assert metrics["macro_auc"] == pytest.approx(np.mean([*pooled.values()]), abs=1e-5)
-    both = np.mean([*areas_of(project.labels, *flipped).values()])
-    assert metrics["flip"]["macro_auc"] == pytest.approx(both, abs=1e-5)
+    both = np.mean([*areas_of(project.labels, *averaged).values()])
+    assert metrics["views"]["macro_auc"] == pytest.approx(both, abs=1e-5)
     folds = [np.mean([*areas_of(project.labels, table).values()]) for table in plain]
     for fold in (0, 1):
         assert metrics["folds"][str(fold)]["macro_auc"] == pytest.approx(folds[fold], abs=1e-5)
@@ -122,9 +122,55 @@ def test_a_finding_of_one_class_is_absent_and_a_masked_label_counts_nowhere(tmp_
         "findings_defined": 1,
         "patients": 3,
         "auc": {"Edema": 0.5},
-        "flip": {"macro_auc": 1.0},
+        "views": {"macro_auc": 1.0},
         "folds": {"0": {"macro_auc": 0.5}, "1": {}, "mean": {"macro_auc": 0.5}},
     }
+
+
+def test_the_study_metric_is_of_scores_replaced_by_the_mean_over_their_study(project: Project) -> None:
+    truth = {row["Image_name"]: row for row in rows_of(project.labels)}
+    scores = {
+        row["Image_name"]: row for fold in (0, 1) for row in rows_of(project.layout.scores(fold, views=True))
+    }
+    areas = []
+    for finding in project.params.labels.findings:
+        y, means = [], []
+        for name, row in truth.items():
+            study = [
+                float(scores[other][finding])
+                for other in truth
+                if (truth[other]["Patient_ID"], truth[other]["Study"]) == (row["Patient_ID"], row["Study"])
+            ]
+            y.append(int(truth[name][finding]))
+            means.append(round(float(np.mean(study)), 12))  # a study's images tie, whatever the order of sums
+        if len(set(y)) == 2:
+            areas.append(roc_auc_score(y, means))
+    metrics = json.loads(project.layout.metrics.read_text())
+    assert metrics["study"] == {"macro_auc": pytest.approx(np.mean(areas), abs=1e-5)}
+    assert metrics["study"] != metrics["views"]
+
+
+STUDIES = "Image_name,Study,Edema\na,s,1\nb,s,1\nc,t,0\nd,u,0\n"  # s is in both folds
+
+
+def test_a_study_in_two_folds_is_averaged_in_each_for_itself(tmp_path: Path) -> None:
+    tables = {"fold0": "Image_name,Edema\na,0.9\nc,0.5\n", "fold1": "Image_name,Edema\nb,0.1\nd,0.4\n"}
+    views = {f"{name}.views": text for name, text in tables.items()}
+    labels_csv, layout = a_project(tmp_path, **tables, **views)
+    labels_csv.write_text(STUDIES)
+    labels = LABELS.model_copy(update={"patient": None, "study": "Study", "findings": ["Edema"]})
+    metrics, _ = evaluate(labels_csv, layout, labels=labels, folds=[0, 1])
+    assert metrics["study"] == metrics["views"] == {"macro_auc": 0.5}  # b stays under c and d
+
+
+def test_a_score_table_is_measured_by_study_where_the_labels_tell_it(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(STUDIES)
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\na,0.9\nb,0.1\nc,0.4\nd,0.2\n")
+    labels = LABELS.model_copy(update={"patient": None, "study": "Study"})
+    metrics, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=labels)
+    assert (metrics["macro_auc"], metrics["study"]) == (0.5, {"macro_auc": 1.0})
+    unknown, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+    assert "study" not in unknown
 
 
 def test_the_file_holds_what_is_returned(tmp_path: Path) -> None:
@@ -138,8 +184,8 @@ def test_the_table_of_areas_has_a_row_for_each_fold_view_and_finding(tmp_path: P
         "fold,view,finding,auc,positives\n"
         "all,one,Edema,0.50000,2\n"
         "all,one,Fracture,,0\n"
-        "all,flip,Edema,1.00000,2\n"
-        "all,flip,Fracture,,0\n"
+        "all,views,Edema,1.00000,2\n"
+        "all,views,Fracture,,0\n"
         "0,one,Edema,0.50000,2\n"
         "0,one,Fracture,,0\n"
         "1,one,Edema,,0\n"
@@ -157,7 +203,7 @@ def test_the_table_of_areas_has_a_row_for_each_fold_view_and_finding(tmp_path: P
             "fold1.csv: scores Oedema, Fracture; the labels",
         ),
         (
-            {"fold0.flip": "Image_name,Fracture,Edema\na,0.1,0.2\n"},
+            {"fold0.views": "Image_name,Fracture,Edema\na,0.1,0.2\n"},
             "scores Fracture, Edema; the labels hold Edema, Fracture",
         ),
         ({"fold1": SCORES["fold1"].replace("0.99", "nan")}, r"fold1.csv:3: Edema: a number from 0 to 1"),
@@ -180,7 +226,7 @@ def test_a_fold_without_its_table_is_named(tmp_path: Path) -> None:
 
 def test_a_score_table_is_measured_on_its_rows_and_the_others_are_counted(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
-    metrics, notes = evaluate_table(layout.scores(0, flip=False), labels_csv, labels=LABELS)
+    metrics, notes = evaluate_table(layout.scores(0, views=False), labels_csv, labels=LABELS)
     assert (metrics["images"], metrics["auc"]) == (3, {"Edema": 0.5})
     assert "2 of 5 labelled images have no score" in notes
     assert any(note.startswith("no AUC, one class alone is present: ") for note in notes)
@@ -215,4 +261,4 @@ def test_a_score_table_that_does_not_fit_the_labels_is_refused(
 def test_without_a_project_an_uncertain_label_is_an_error(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
     with pytest.raises(UserError, match=r"labels.csv:6: 'Edema' is uncertain"):
-        evaluate_table(layout.scores(0, flip=False), labels_csv, labels=None)
+        evaluate_table(layout.scores(0, views=False), labels_csv, labels=None)

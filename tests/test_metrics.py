@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from cxrscore.metrics import auc_by_finding, macro, roc_auc
+from cxrscore.metrics import auc_by_finding, group_means, macro, roc_auc
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))
@@ -32,3 +32,13 @@ def test_masked_entries_count_nowhere() -> None:
 def test_macro_is_the_mean_over_defined_findings() -> None:
     assert macro(np.array([0.6, np.nan, 0.8])) == pytest.approx(0.7)
     assert math.isnan(macro(np.array([np.nan])))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1), st.floats(0, 1)), max_size=20))
+def test_a_group_mean_is_the_mean_of_the_rows_with_its_name(rows: list[tuple[str, float, float]]) -> None:
+    groups, scores = [row[0] for row in rows], np.array([row[1:] for row in rows]).reshape(-1, 2)
+    found = group_means(scores, groups)
+    assert found.shape == scores.shape
+    for row, group in enumerate(groups):
+        same = [scores[other] for other, name in enumerate(groups) if name == group]
+        assert found[row] == pytest.approx(np.mean(same, axis=0), abs=1e-12)

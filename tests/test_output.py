@@ -257,7 +257,7 @@ def test_the_manifest_says_which_bytes_made_each_row(project: Project, folder: P
 
 def test_the_provenance_says_what_made_the_table(project: Project, folder: Path, tmp_path: Path) -> None:
     (folder / "bad.jpg").write_bytes(b"<html>")
-    run(folder, tmp_path / "sub.csv", project, folds=(1,), flip=False)
+    run(folder, tmp_path / "sub.csv", project, folds=(1,), views=("plain",))
     about = json.loads((tmp_path / "sub.csv.provenance.json").read_text())
     assert about["counts"] == {
         "listed": 9,
@@ -267,7 +267,7 @@ def test_the_provenance_says_what_made_the_table(project: Project, folder: Path,
         "kinds": {"NOT_AN_IMAGE": 1},
     }
     assert about["run"]["models"] == [{"fold": 1, "sha256": sha256_file(project.layout.checkpoint(1))}]
-    assert (about["run"]["views"], about["run"]["recipe"]["dtype"]) == ("none", "fp32")
+    assert (about["run"]["views"], about["run"]["recipe"]["dtype"]) == (["plain"], "fp32")
     names = {"table": "sub.csv", "errors": "sub.csv.errors.csv", "manifest": "sub.csv.manifest.csv"}
     assert about["sha256"] == {role: sha256_file(tmp_path / name) for role, name in names.items()}
 

@@ -47,7 +47,7 @@ def test_the_paper_preset_takes_a_step_and_scores_a_batch(
         BATCH, seed=0, epoch=0, scale=(low, high), flip=train.augment.flip, degrees=train.augment.degrees
     )
     loss = learner.step(warp(gray, torch.from_numpy(theta)), y, mask, lr=train.lr, keys=(0,))
-    probs = mean(predict_views(learner.ema.module.eval(), gray, flip=True, machine=cpu))
+    probs = mean(predict_views(learner.ema.module.eval(), gray, views=train.views, machine=cpu))
     assert 0 < loss < 100
     assert probs.shape == (BATCH, findings)
     assert ((probs > 0) & (probs < 1)).all()

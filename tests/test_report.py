@@ -103,6 +103,17 @@ def test_each_finding_has_its_own_area_and_count_in_its_row(project: Project) ->
         ]
 
 
+def test_the_study_mean_is_shown_and_explained_only_where_there_is_one(mine: Project) -> None:
+    metrics = json.loads(mine.layout.metrics.read_text())
+    words = f"<b>{metrics['study']['macro_auc']:.4f}</b>and all images of a study"
+    assert words in mine.layout.report.read_text()
+    del metrics["study"]
+    mine.layout.metrics.write_text(json.dumps(metrics))
+    write_report(mine.layout, folds=[0, 1])
+    assert "of a study" not in mine.layout.report.read_text()
+    assert f"<b>{metrics['views']['macro_auc']:.4f}</b>with all views" in mine.layout.report.read_text()
+
+
 def test_a_hostile_finding_name_is_text(mine: Project) -> None:
     rename(mine, "Edema", HOSTILE)
     page = page_of(mine)

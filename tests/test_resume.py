@@ -173,7 +173,7 @@ OTHERS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "dtype": (lambda *_: {"dtype": "bf16"}, "recipe.dtype was fp32, and is now bf16"),
     "batch size": (lambda *_: {"batch_size": 5}, "recipe.batch_size was 4, and is now 5"),
     "compile": (lambda *_: {"compile": "on"}, "recipe.compile was False, and is now True"),
-    "views": (lambda *_: {"flip": False}, "views was flip, and is now none"),
+    "views": (lambda *_: {"views": ("plain",)}, r"views was \['plain', 'flip'\], and is now \['plain'\]"),
     "folds": (lambda *_: {"folds": (1,)}, "models was .*'fold': 0.* now .*'fold': 1"),
     "template": (some_rows, r"there are now 5 fewer \(0.jpg, "),
     "a file more": (added, r"there are now 1 more \(another.jpg\)"),
@@ -226,7 +226,7 @@ def test_what_is_done_is_said_to_be_and_left_alone(project: Project, folder: Pat
     ("change", "message"),
     [
         ({"folds": (0,)}, "with models"),
-        ({"flip": False}, "with views flip, now none"),
+        ({"views": ("plain",)}, r"with views \['plain', 'flip'\], now \['plain'\]"),
         ({"std": True}, "with std False, now True"),
         ({"on_error": "fill"}, "with on_error quarantine, now fill"),
         ({"id_kind": "stem"}, "with id_kind relpath, now stem"),

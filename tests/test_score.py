@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ from cxrscore.checkpoint import load_fold, save_checkpoint
 from cxrscore.errors import UserError
 from cxrscore.images import read_image
 from cxrscore.machine import Machine
+from cxrscore.predict import VIEWS
 from cxrscore.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.finish import Outcome
@@ -104,7 +106,7 @@ def test_there_is_one_row_for_each_file_in_the_order_of_the_names(
     ]
 
 
-def test_a_score_is_the_mean_over_flips_and_then_over_folds(
+def test_a_score_is_the_mean_over_views_and_then_over_folds(
     project: Project, cpu: Machine, folder: Path, tmp_path: Path
 ) -> None:
     run(folder, tmp_path / "sub.csv", project.layout.models, batch_size=3)
@@ -266,7 +268,7 @@ main()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_each_file_is_opened_once_for_all_folds_and_flips(
+def test_each_file_is_opened_once_for_all_folds_and_views(
     project: Project, folder: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     global OPENED
@@ -276,7 +278,9 @@ def test_each_file_is_opened_once_for_all_folds_and_flips(
     monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(tmp_path / "worker.py"),))
     OPENED = []
     try:
-        run(folder, tmp_path / "sub.csv", project.layout.models, workers=workers, flip=True)
+        run(
+            folder, tmp_path / "sub.csv", project.layout.models, workers=workers, views=("plain", "zoom_flip")
+        )
         here = [path for path in OPENED if path.startswith(f"{folder}/")]
     finally:
         OPENED = None
@@ -324,14 +328,53 @@ def test_chosen_folds_alone_are_used(project: Project, folder: Path, tmp_path: P
     assert {key: float(cell) for key, cell in both.items()} == pytest.approx(means, abs=1e-6)
 
 
-def test_without_flips_the_mirror_image_does_not_count(
+def test_of_the_plain_view_alone_the_mirror_image_does_not_count(
     project: Project, cpu: Machine, folder: Path, tmp_path: Path
 ) -> None:
-    run(folder, tmp_path / "sub.csv", project.layout.models, flip=False, folds=(1,))
+    run(folder, tmp_path / "sub.csv", project.layout.models, views=("plain",), folds=(1,))
     model = load_fold(project.layout.checkpoint(1), cpu).model
     gray = torch.from_numpy(np.stack([read_image(p.read_bytes(), size=32) for p in sorted(folder.iterdir())]))
     expected = model(gray[:, None]).logits.sigmoid().flatten().tolist()
     assert [float(cell) for cell in cells(tmp_path / "sub.csv").values()] == pytest.approx(expected, abs=1e-6)
+
+
+def with_views(project: Project, root: Path, cpu: Machine, *views: list[str]) -> Path:
+    """The project's checkpoints with other views on their cards."""
+    for fold, names in enumerate(views):
+        saved = load_fold(project.layout.checkpoint(fold), cpu)
+        card = dataclasses.replace(saved.card, views=names)
+        save_checkpoint(root / "models" / saved.path.name, saved.model, card)
+    return root / "models"
+
+
+def test_views_are_those_of_training_unless_others_are_named(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    views = ["plain", "zoom", "zoom_flip"]
+    models = with_views(project, tmp_path, cpu, views, views)
+    for name, chosen in {"trained": None, "named": tuple(views), "flip": ("plain", "flip")}.items():
+        run(folder, tmp_path / f"{name}.csv", models, views=chosen)
+    run(folder, tmp_path / "before.csv", project.layout.models)
+    table = {name: (tmp_path / f"{name}.csv").read_bytes() for name in ("trained", "named", "flip", "before")}
+    assert table["trained"] == table["named"] != table["flip"]
+    assert table["flip"] == table["before"]
+    about = json.loads((tmp_path / "trained.csv.provenance.json").read_text())
+    assert about["run"]["views"] == views
+    gray = torch.from_numpy(np.stack([read_image(p.read_bytes(), size=32) for p in sorted(folder.iterdir())]))
+    folds = [load_fold(project.layout.checkpoint(fold), cpu).model for fold in (0, 1)]
+    slow = [model(VIEWS[view](gray[:, None])).logits.sigmoid() for model in folds for view in views]
+    written = [float(cell) for cell in cells(tmp_path / "trained.csv").values()]
+    assert written == pytest.approx(torch.stack(slow).mean(0).flatten().tolist(), abs=1e-6)
+
+
+def test_folds_of_different_views_are_scored_only_when_views_are_named(
+    project: Project, cpu: Machine, folder: Path, tmp_path: Path
+) -> None:
+    models = with_views(project, tmp_path, cpu, ["plain"], ["plain", "flip"])
+    with pytest.raises(UserError, match=r"views is plain,flip, but plain in .*--views"):
+        run(folder, tmp_path / "sub.csv", models)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "models"]
+    run(folder, tmp_path / "sub.csv", models, views=("plain",))
 
 
 def test_scoring_asks_nothing_of_the_network(
@@ -426,7 +469,7 @@ def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs
     head = fold.model.head
     head.A[0] = 0.0  # the first finding pushes no other one
     save_checkpoint(fold.path, fold.model.state_dict(), fold.card)
-    run(folder, tmp_path / "clean.csv", models, folds=(0,), flip=False)
+    run(folder, tmp_path / "clean.csv", models, folds=(0,), views=("plain",))
     files = sorted(folder.iterdir())
     gray = torch.from_numpy(np.stack([read_image(path.read_bytes(), size=32) for path in files]))
     features = fold.model.backbone((gray[:, None] - fold.model.mean) / fold.model.std).mean((2, 3))  # (n, C)
@@ -438,7 +481,7 @@ def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs
     head.classifier.weight[0, column] = largest
     head.classifier.bias[0] = largest * (1 - threshold)  # above it z is infinite, and its sigmoid 1
     save_checkpoint(fold.path, fold.model.state_dict(), fold.card)
-    outcome = run(folder, tmp_path / "sub.csv", models, folds=(0,), flip=False)
+    outcome = run(folder, tmp_path / "sub.csv", models, folds=(0,), views=("plain",))
     victim = files[int(features[:, column].argmax())].name
     assert [list(row.values())[:3] for row in faults(tmp_path / "sub.csv")] == [
         [victim, "compute", "NON_FINITE"]

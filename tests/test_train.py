@@ -124,7 +124,7 @@ def test_folds_cover_every_image_once_and_share_no_patient(project: Project, cpu
         train, val = ([data.store.ids[row] for row in rows] for rows in (data.train, data.val))
         assert not {patient_of[name] for name in train} & {patient_of[name] for name in val}
         assert sorted(train + val) == sorted(patient_of)
-        assert read_scores(project.layout.scores(fold, flip=False))[1] == val
+        assert read_scores(project.layout.scores(fold, views=False))[1] == val
         validated += val
     assert sorted(validated) == sorted(patient_of)
 
@@ -132,7 +132,7 @@ def test_folds_cover_every_image_once_and_share_no_patient(project: Project, cpu
 def test_the_labels_of_validation_reach_no_weight(mine: Project, cpu: Machine, tmp_path: Path) -> None:
     mine.train(0, epochs=1)
     expected = weights(mine, cpu)
-    validated = set(read_scores(mine.layout.scores(0, flip=False))[1])
+    validated = set(read_scores(mine.layout.scores(0, views=False))[1])
     rows = rows_of(mine.labels)
     for row in rows:
         if row["Image_name"] in validated:
@@ -145,15 +145,15 @@ def test_the_labels_of_validation_reach_no_weight(mine: Project, cpu: Machine, t
 @pytest.mark.parametrize("fold", [0, 1])
 def test_what_is_saved_is_what_was_measured(project: Project, cpu: Machine, fold: int) -> None:
     saved = load_fold(project.layout.checkpoint(fold), cpu)
-    for flip in (False, True):
-        id_column, ids, findings, written = read_scores(project.layout.scores(fold, flip=flip))
+    for averaged in (False, True):
+        id_column, ids, findings, written = read_scores(project.layout.scores(fold, views=averaged))
         assert (id_column, findings) == ("Image_name", saved.card.findings)
         pixels = [read_image((project.data / "images" / name).read_bytes(), size=32) for name in ids]
         gray = torch.from_numpy(np.stack(pixels)[:, None])
-        views = [gray, gray.flip(-1)] if flip else [gray]
+        views = [gray, gray.flip(-1)] if averaged else [gray]
         probs = torch.stack([saved.model(view).logits.sigmoid() for view in views]).mean(0)
         assert probs.numpy() == pytest.approx(written, abs=1e-6)
-        if not flip:
+        if not averaged:
             assert macro_auc(project, ids, written) == pytest.approx(saved.card.macro_auc, abs=1e-9)
 
 
@@ -232,7 +232,7 @@ def test_uncertain_labels_that_are_ignored_count_nowhere(mine: Project, cpu: Mac
         0, labels={"uncertain": "ignore"}, epochs=1, weight_decay=0.0, head=IndependentHead(**INDEPENDENT)
     )
     saved = load_fold(mine.layout.checkpoint(0), cpu)
-    _, ids, findings, probs = read_scores(mine.layout.scores(0, flip=False))
+    _, ids, findings, probs = read_scores(mine.layout.scores(0, views=False))
     y_of = {row["Image_name"]: row for row in rows}
     areas = []
     for finding, scores in zip(findings, probs.T, strict=True):

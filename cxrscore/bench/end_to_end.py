@@ -65,8 +65,8 @@ def bench_score(
     models, files = work / "models", sorted(images.iterdir())
     models.mkdir()
     checkpoints = save_folds(models, backbone, stack(files[:CALIBRATION], size=size), size=size, folds=FOLDS)
-    options = replace(options, overwrite=True, flip=True)
-    one = replace(options, folds=(0,), flip=False)
+    options = replace(options, overwrite=True, views=("plain", "flip"))
+    one = replace(options, folds=(0,), views=("plain",))
     run = partial(_score, models=models, machine=machine)
     network: dict[str, Any] = {
         "backbone": backbone,

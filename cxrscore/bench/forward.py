@@ -91,7 +91,7 @@ def _ours(model: CXRModel, gray: Tensor, machine: Machine, recipe: Recipe) -> Fo
 
     def forward() -> Tensor:
         with reused_memory(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
-            return predict_folds([fast], gray, flip=False, machine=fp32)[0]
+            return predict_folds([fast], gray, views=["plain"], machine=fp32)[0]
 
     return forward
 

@@ -117,7 +117,7 @@ class Engine:
     exact: Sequence[ExactModel]
     machine: Machine
     findings: int
-    flip: bool
+    views: Sequence[str]
     chunk: int
     halvings: list[int] = field(default_factory=list)
 
@@ -162,7 +162,7 @@ class Engine:
         fp32 = Machine(self.machine.device, torch.float32)
         gray = torch.from_numpy(pixels.copy())[None, None].to(fp32.device)
         with _device_faults(), _exact_math():
-            probs = predict_folds(self.exact, gray, flip=self.flip, machine=fp32)[:, 0]
+            probs = predict_folds(self.exact, gray, views=self.views, machine=fp32)[:, 0]
             exact: NDArray[np.float32] = probs.cpu().numpy()
         return exact
 
@@ -206,13 +206,13 @@ class Engine:
         parts = []
         with _exact_math():
             for part in torch.split(gray, self.chunk):
-                probs = predict_folds(self.models, pad(part, self.chunk), flip=self.flip, machine=fp32)
+                probs = predict_folds(self.models, pad(part, self.chunk), views=self.views, machine=fp32)
                 parts.append(probs[:, : len(part)])
         return torch.cat(parts, dim=1)
 
 
 def build_engine(
-    folds: Sequence[Fold], recipe: Recipe, machine: Machine, *, flip: bool, chunk: int | None = None
+    folds: Sequence[Fold], recipe: Recipe, machine: Machine, *, views: Sequence[str], chunk: int | None = None
 ) -> Engine:
     """`machine` says the number format; the fp32 models stay beside, for rows that come out as no number.
     `chunk`: what a run that goes on had come down to. Raises UserError where models are to be compiled and
@@ -221,7 +221,7 @@ def build_engine(
     models = [FastModel(fold.model, folded_backbone(fold.model, machine), recipe) for fold in folds]
     exact = [ExactModel(fold.model) for fold in folds]
     card = folds[0].card
-    engine = Engine(models, exact, machine, len(card.findings), flip, chunk or recipe.batch_size)
+    engine = Engine(models, exact, machine, len(card.findings), views, chunk or recipe.batch_size)
     if recipe.compile:
         _compile(engine, card.size)
     return engine

@@ -27,7 +27,7 @@ PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
 def fingerprint(
-    folds: Sequence[Fold], recipe: Recipe, plan: Plan, *, device: torch.device, flip: bool
+    folds: Sequence[Fold], recipe: Recipe, plan: Plan, *, device: torch.device, views: Sequence[str]
 ) -> dict[str, Any]:
     """All that decides a row's bytes; runs of one fingerprint may go on with each other's journal."""
     card = folds[0].card
@@ -42,7 +42,7 @@ def fingerprint(
         "findings": list(card.findings),
         "size": card.size,
         "preprocessing": card.preprocessing,
-        "views": "flip" if flip else "none",
+        "views": list(views),
         "files": len(plan.paths),
         "manifest_sha256": plan.digest(),
     }
