@@ -58,7 +58,13 @@ def train_fold(
     _check(data, fold, params)
     with seeded(machine, params.seed, fold):
         model = build_model(
-            params.backbone, init=params.init, findings=len(data.findings), head=params.head.model_dump()
+            params.backbone,
+            init=params.init,
+            findings=len(data.findings),
+            head=params.head.model_dump(),
+            size=data.store.size,
+            init_except=params.init_except,
+            drop_path=params.drop_path,
         )
     progress.say(
         f"fold {fold}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
