@@ -85,7 +85,9 @@ def load_fold(path: Path, machine: Machine) -> Fold:
     card = read_card(path)
     tensors = read_tensors(path)
     _refuse_impossible(path, tensors)
-    model = build_model(card.backbone, init="none", findings=len(card.findings), head=card.head)
+    model = build_model(
+        card.backbone, init="none", findings=len(card.findings), head=card.head, size=card.size
+    )
     _refuse_unlike(path, model.state_dict(), tensors)
     model.load_state_dict(tensors)
     return Fold(path, card, model.eval().requires_grad_(False).to(machine.device), sha256_file(path))

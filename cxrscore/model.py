@@ -5,17 +5,16 @@ In    gray (B, 1, S, S), uint8 or float, 0..255. A radiograph has R = G = B: thr
 Out   HeadOutput with logits (B, L).
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cxrscore.backbone import create_backbone, map_shape
 from cxrscore.errors import UserError
 from cxrscore.heads import Head, HeadOutput, build_head
+from cxrscore.weights import fitting_weights, load_weights, weights_path
 
 
 class CXRModel(nn.Module):
@@ -40,74 +39,50 @@ class CXRModel(nn.Module):
         return output
 
 
-def build_model(name: str, *, init: str, findings: int, head: dict[str, Any]) -> CXRModel:
-    """`init`: none, imagenet (timm's weights for that name) or a .safetensors file of backbone weights.
+def check_backbone(
+    name: str, *, size: int, init: str, init_except: Sequence[str] = (), drop_path: float = 0.0
+) -> None:
+    """Raises UserError for all that build_model would refuse, before any work and without weights in memory
+    but those of a local file; published weights that are not here need an answer of their server.
+    """
+    map_shape(name, size=size, drop_path=drop_path)
+    _refuse_patterns_without_file(init, init_except)
+    path = weights_path(name, init, fetch=False)
+    if path is not None:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            backbone = create_backbone(name, size=size)
+        fitting_weights(backbone, name, path, init_except)
+
+
+def build_model(
+    name: str,
+    *,
+    init: str,
+    findings: int,
+    head: dict[str, Any],
+    size: int,
+    init_except: Sequence[str] = (),
+    drop_path: float = 0.0,
+) -> CXRModel:
+    """`init`: none, imagenet (timm's weights for that name) or a .safetensors file of backbone weights, of
+    which `init_except` names keys that may not fit; `size`: the prepared side S.
 
     `head`: its kind and settings, as in params.yaml. Weights are random from torch's current generator.
     """
-    backbone = _create(name, pretrained=init == "imagenet")
-    if init not in ("none", "imagenet"):
-        load_backbone(backbone, Path(init))
-    channels = _channels(name, backbone)
+    channels, _, _ = map_shape(name, size=size, drop_path=drop_path)
+    _refuse_patterns_without_file(init, init_except)
+    backbone = create_backbone(name, size=size, drop_path=drop_path)
+    path = weights_path(name, init, fetch=True)
+    if path is not None:
+        load_weights(backbone, name, path, init_except)
     mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
     model = CXRModel(backbone, build_head(findings=findings, channels=channels, **head), mean=mean, std=std)
     return model.to(memory_format=torch.channels_last)
 
 
-def _create(name: str, *, pretrained: bool) -> Any:
-    if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
-        raise UserError(
-            f"train.backbone: timm has no model {name!r}; near: {', '.join(close) or 'timm.list_models()'}."
-        )
-    try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
-    except (OSError, RuntimeError, ValueError) as error:
-        if not pretrained:
-            raise
-        raise UserError(
-            f"train.init: imagenet: the weights of {name} could not be fetched ({type(error).__name__}). "
-            "Without internet, save them elsewhere as .safetensors and set train.init to that file or none."
-        ) from error
-
-
-def _channels(name: str, backbone: Any) -> int:
-    """C of the last feature map; a backbone that ends in tokens has none and is refused."""
-    with torch.no_grad():
-        was_training = backbone.training
-        features = backbone.eval()(torch.zeros(1, 3, *backbone.pretrained_cfg["input_size"][1:]))
-        backbone.train(was_training)
-    if features.ndim != 4 or features.shape[1] not in (backbone.num_features, backbone.head_hidden_size):
-        raise UserError(
-            f"train.backbone: {name} gives {tuple(features.shape)}; a map (B, C, h, w) is needed: a CNN."
-        )
-    return int(features.shape[1])
-
-
-def load_backbone(backbone: Any, path: Path) -> None:
-    """timm weights from a local .safetensors file; the classifier's own keys are left out, all others must
-    fit.
-    """
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"train.init: {path}: not a readable .safetensors file ({error}).") from error
-    classifier = backbone.pretrained_cfg.get("classifier") or ()
-    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    weights = {
-        key: value
-        for key, value in weights.items()
-        if not key.startswith(tuple(f"{name}." for name in names))
-    }
-    expected = backbone.state_dict()
-    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    unlike = [key for key in expected.keys() & weights.keys() if expected[key].shape != weights[key].shape]
-    if missing or unknown or unlike:
-        raise UserError(
-            f"train.init: {path} does not fit the backbone: missing {missing[:5]}, unknown {unknown[:5]}, "
-            f"other shape {sorted(unlike)[:5]} ({len(missing)}, {len(unknown)} and {len(unlike)} in all)."
-        )
-    backbone.load_state_dict(weights)
+def _refuse_patterns_without_file(init: str, init_except: Sequence[str]) -> None:
+    if init == "none" and init_except:
+        raise UserError(f"train.init_except: {list(init_except)} with train.init none; it is for a file's keys.")
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -48,7 +48,7 @@ def cpu() -> Machine:
 @pytest.fixture
 def tiny_model(cpu: Machine) -> CXRModel:
     with seeded(cpu, 0):
-        return build_model(TINY, init="none", findings=3, head=COUPLING)
+        return build_model(TINY, init="none", findings=3, head=COUPLING, size=32)
 
 
 @dataclass(frozen=True)

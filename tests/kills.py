@@ -345,7 +345,7 @@ def tear(journal: Path, chance: random.Random) -> None:
 def make_models(folder: Path, cpu: Machine) -> None:
     for k in range(2):
         with seeded(cpu, k):
-            model = build_model("test_resnet", init="none", findings=len(FINDINGS), head=HEAD)
+            model = build_model("test_resnet", init="none", findings=len(FINDINGS), head=HEAD, size=32)
         prevalence = [0.1] * len(FINDINGS)
         facts: dict[str, Any] = {"backbone": "test_resnet", "head": HEAD, "size": 32, "k": 2, "epoch": 1}
         card = Card(

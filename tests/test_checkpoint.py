@@ -40,7 +40,7 @@ def save_folds(folder: Path, cpu: Machine, **second: object) -> None:
     """Two folds with different weights; `second` changes the second one's card."""
     for fold, changes in ((0, {}), (1, second)):
         with seeded(cpu, fold):
-            model = build_model(TINY, init="none", findings=3, head=COUPLING)
+            model = build_model(TINY, init="none", findings=3, head=COUPLING, size=32)
         save_checkpoint(
             folder / f"fold{fold}.safetensors",
             model.state_dict(),

@@ -24,7 +24,9 @@ def test_the_paper_preset_takes_a_step_and_scores_a_batch(
     params = read_params(PAPER)
     train, findings, size = params.train, len(params.labels.findings), params.prepare.size
     with seeded(cpu, train.seed):
-        model = build_model(train.backbone, init="none", findings=findings, head=train.head.model_dump())
+        model = build_model(
+            train.backbone, init="none", findings=findings, head=train.head.model_dump(), size=size
+        )
     with capsys.disabled():
         print(f"\npaper preset: {parameter_count(model):,} parameters at {size} px")  # noqa: T201
     assert parameter_count(model) == 46_935_298

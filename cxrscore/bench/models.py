@@ -30,7 +30,7 @@ HEAD = {"kind": "independent", "dropout": 0.0}  # pooling and a linear layer: wh
 def random_model(backbone: str, gray: Tensor, *, seed: int) -> CXRModel:
     """`gray` (b, 1, S, S): radiographs to measure the batch norms' statistics on. On the CPU, in fp32."""
     with seeded(Machine(torch.device("cpu"), torch.float32), seed):
-        model = build_model(backbone, init="none", findings=len(FINDINGS), head=HEAD)
+        model = build_model(backbone, init="none", findings=len(FINDINGS), head=HEAD, size=gray.shape[-1])
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     with torch.no_grad():
         for norm in norms:
