@@ -181,9 +181,8 @@ def train(
         if gpus > 1 and "RANK" not in os.environ:
             check_devices(device, gpus)
             return launch(sys.argv[1:], gpus)
-        machine = choose_machine(
-            local_device(device), dtype, compile=compile_model, checkpointing=checkpointing
-        )
+        how = {"compile": compile_model, "checkpointing": checkpointing}
+        machine = choose_machine(local_device(device), dtype, **how)
         with (
             asked_to_stop(TRAIN_PATIENCE_S, _last_words) as asked,
             joined(machine) as world,

@@ -108,7 +108,13 @@ def _read(
             f"train.batch_size: {train.batch_size} does not fall into {train.accumulate} passes of "
             f"{world.size} processes; take a multiple of {train.accumulate * world.size}."
         )
-    check_backbone(train.backbone, size=params.prepare.size, init=train.init, drop_path=train.drop_path)
+    check_backbone(
+        train.backbone,
+        size=params.prepare.size,
+        init=train.init,
+        init_except=train.init_except,
+        drop_path=train.drop_path,
+    )
     data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=params.labels, machine=machine)
     if data.store.size != params.prepare.size:
         raise UserError(
@@ -276,8 +282,9 @@ def _write_scores(layout: Layout, job: Job, card: Card, views: Tensor) -> None:
 
 
 def _write_history(layout: Layout, fold: int, course: Course, learner: Learner, loaded: Fold) -> None:
-    rows = [[v if isinstance(v, str) else f"{v:.6g}" for v in row.values()] for row in course.history]
-    write_table(layout.history(fold), list(course.history[0]), rows)
+    columns = [name for name in course.history[0] if name != "weights"]  # the larger area of the two says it
+    rows = [[f"{row[name]:.6g}" for name in columns] for row in course.history]
+    write_table(layout.history(fold), columns, rows)
     learned = {
         name: matrix.cpu().double().numpy().round(6).tolist()
         for name, matrix in loaded.model.head.learned().items()

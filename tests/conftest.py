@@ -67,14 +67,22 @@ class Project:
         """The same with outputs of its own, for a test that changes them; the phantoms stay shared."""
         return replace(self, layout=Layout(Path(shutil.copytree(self.layout.root, root / "out"))))
 
+    def with_settings(self, *, labels: dict[str, Any] | None = None, **changes: Any) -> Params:
+        """The settings, with these of labels and of train changed."""
+        params = self.params
+        changed = {
+            "labels": params.labels.model_copy(update=labels),
+            "train": params.train.model_copy(update=changes),
+        }
+        return params.model_copy(update=changed)
+
     def train(self, fold: int, *, labels: dict[str, Any] | None = None, **changes: Any) -> None:
         """The train stage on the CPU, with these settings changed."""
         train_fold(
             fold,
             labels_csv=self.labels,
             layout=self.layout,
-            labels=self.params.labels.model_copy(update=labels),
-            params=self.params.train.model_copy(update=changes),
+            params=self.with_settings(labels=labels, **changes),
             machine=Machine(torch.device("cpu"), torch.float32),
             progress=Silent(),
         )
@@ -99,10 +107,9 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def project(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """What the five stages make of the phantoms. Shared: read only, see Project.copy_to."""
-    root = tmp_path_factory.mktemp("project")
+def make_project(phantoms: Path, root: Path) -> Project:
+    """Prepared images and folds of the phantoms, in `root`; nothing is trained yet."""
+    root.mkdir(exist_ok=True)
     shutil.copy(PRESETS / "demo.yaml", root / "params.yaml")
     make_tiny(root / "params.yaml")
     made = Project(phantoms, read_params(root / "params.yaml"), Layout(root / "out"))
@@ -124,6 +131,14 @@ def project(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
         labels=params.labels,
         params=params.folds,
     )
+    return made
+
+
+@pytest.fixture(scope="session")
+def project(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """What the five stages make of the phantoms. Shared: read only, see Project.copy_to."""
+    made = make_project(phantoms, tmp_path_factory.mktemp("project"))
+    layout, params = made.layout, made.params
     for fold in params.folds.train:
         made.train(fold)
     evaluate(made.labels, layout, labels=params.labels, folds=params.folds.train)

@@ -13,7 +13,7 @@ from cxrscore.model import CXRModel
 from cxrscore.training.learner import Learner, lr_at
 
 LOSS = partial(asymmetric_loss, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)
-SETTINGS = {"lr": 1e-3, "weight_decay": 1e-4, "clip_norm": 1.0, "ema_decay": 0.9}
+SETTINGS = {"weight_decay": 1e-4, "clip_norm": 1.0, "ema_decay": 0.9}
 
 
 def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
