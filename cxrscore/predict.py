@@ -19,8 +19,8 @@ ZOOM = 0.9  # of a side; about the smallest crop that training sees (augment.sca
 def zoomed(gray: Tensor) -> Tensor:
     """(B, 1, S, S) uint8 -> the same of the central part, ZOOM of each side, bilinear.
 
-    Each product and each sum is an operation of its own, rounded alike wherever a pixel stands: neither the
-    rest of the batch nor the device changes a bit. uint8 again, so that a compiled model sees one type only.
+    Each product and each sum is an operation of its own, rounded alike wherever a pixel stands: the rest
+    of the batch changes no bit. uint8 again, as all views: a compiled model is compiled for one type.
     """
     middle = (gray.shape[-1] - 1) / 2
     at = (torch.arange(gray.shape[-1], device=gray.device) - middle) * ZOOM + middle  # in gray's pixels

@@ -17,6 +17,7 @@ from cxrscore.images import read_image
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import build_model
 from cxrscore.params import IndependentHead
+from cxrscore.predict import VIEWS
 from cxrscore.submission import read_scores
 from cxrscore.training.fold_data import FoldData, read_fold
 
@@ -155,6 +156,17 @@ def test_what_is_saved_is_what_was_measured(project: Project, cpu: Machine, fold
         assert probs.numpy() == pytest.approx(written, abs=1e-6)
         if not averaged:
             assert macro_auc(project, ids, written) == pytest.approx(saved.card.macro_auc, abs=1e-9)
+
+
+def test_the_card_names_the_views_and_their_table_is_the_mean_over_them(mine: Project, cpu: Machine) -> None:
+    mine.train(0, epochs=1, views=["plain", "zoom", "zoom_flip"])
+    saved = load_fold(mine.layout.checkpoint(0), cpu)
+    assert saved.card.views == ["plain", "zoom", "zoom_flip"]
+    _, ids, _, written = read_scores(mine.layout.scores(0, views=True))
+    pixels = [read_image((mine.data / "images" / name).read_bytes(), size=32) for name in ids]
+    gray = torch.from_numpy(np.stack(pixels)[:, None])
+    probs = [saved.model(VIEWS[name](gray)).logits.sigmoid() for name in saved.card.views]
+    assert torch.stack(probs).mean(0).numpy() == pytest.approx(written, abs=1e-6)
 
 
 def test_the_best_epoch_is_kept_and_each_epoch_has_its_row(mine: Project) -> None:
