@@ -6,6 +6,7 @@ Out   World: who we are, sums and gatherings over all, a model whose gradients a
       those of the whole batch. What is trained depends on the number of processes only as rounding does.
 """
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ import torch
 import torch.distributed as dist
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from cxrscore.errors import Stopped, UserError
@@ -28,6 +28,13 @@ SILENCE_S = (
     1800  # a rank may wait so long for another, which validates or writes; a dead one is noticed at once
 )
 LOST = ("gloo", "Connection", "NCCL", "ProcessGroup")  # how torch's errors name a peer that is gone
+BUFFERS_ARE_OURS = (
+    next(  # synchronise_batch_norm keeps them alike; the older name is deprecated since torch 2.12
+        name
+        for name in ("forward_sync_buffers", "broadcast_buffers")
+        if name in inspect.signature(DistributedDataParallel).parameters
+    )
+)
 T = TypeVar("T")
 
 
@@ -79,7 +86,7 @@ class World:
         if self.size == 1:
             return model
         devices = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        return DistributedDataParallel(model, device_ids=devices, **{BUFFERS_ARE_OURS: False})
 
     def _sum(self, value: float) -> float:
         if self.size == 1:
@@ -175,17 +182,33 @@ def _forward_of(module: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
     return forward
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; each one's loss depends on everyone's summand, so gradients add up, too."""
+
+    @staticmethod
+    def forward(ctx: Any, summand: Tensor) -> Tensor:
+        total = summand.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
 def _normalised_over_all(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """(b, C, h, w) of each process -> normalised by mean and variance over the images of all, running
     statistics moved. Source: Ioffe & Szegedy 2015, algorithm 1.
     """
     values = x.float()
     sums = torch.cat([values.sum((0, 2, 3)), values.new_tensor([float(values[:, 0].numel())])])
-    total = all_reduce(sums)
+    total = _Sum.apply(sums)
     count = total[-1].detach()
     mean = total[:-1] / count
     centred = values - mean[:, None, None]
-    var = all_reduce(centred.square().sum((0, 2, 3))) / count
+    var = _Sum.apply(centred.square().sum((0, 2, 3))) / count
     with torch.no_grad():
         momentum = module.momentum or 0.0
         module.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
