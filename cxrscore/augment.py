@@ -1,4 +1,4 @@
-"""Random changes of training images: crop, flip and rotation as one batched warp on the device.
+"""Random changes of training images: crop, flip and rotation as one batched warp on the device, and mixup.
 
 In    pixels (B, 1, S, S) uint8 on the device, theta (B, 2, 3) float32: where each output point lies in the
       input.
@@ -7,9 +7,12 @@ The randomness is a pure function of (seed, epoch, sample): neither batch size, 
 Law: torchvision's RandomResizedCrop (area share, log-uniform aspect 3/4 to 4/3, ten tries, else the whole
 image), then a horizontal flip, then a rotation. Fused, a rotated corner shows the image beyond the crop
 instead of black; black remains beyond the image.
+Mixup (Zhang et al., ICLR 2018, arXiv:1710.09412) blends neighbours of a batch, (0, 1), (2, 3) and so on: a
+batch split into even parts, over passes or GPUs, mixes the same images.
 """
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -54,6 +57,37 @@ def warp(pixels: Tensor, theta: Tensor) -> Tensor:
     """(B, 1, S, S) uint8 and (B, 2, 3) -> (B, 1, S, S) float32, bilinear, black outside the image."""
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def draw_mixes(n: int, *, seed: int, epoch: int, mixup: float) -> np.ndarray:
+    """-> lam (n,) float32 in [1/2, 1], row i for sample i: its own share beside its neighbour's.
+
+    From Beta(mixup, mixup), the larger side, so that an image stays the main part of itself; all 1 for mixup
+    0.
+    """
+    if mixup == 0:
+        return np.ones(n, dtype=np.float32)
+    lam = np.random.default_rng([seed, epoch, 2]).beta(mixup, mixup, n)
+    return np.maximum(lam, 1 - lam).astype(np.float32)
+
+
+def mix(pixels: Tensor, y: Tensor, mask: Tensor, lam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 1, S, S) float, (B, L), (B, L) bool and (B,) -> the same, each image with its neighbour's share.
+
+    A finding is known where both know it. An image whose lam is 1, and the last of an odd batch, comes back
+    as it was.
+    """
+    partner = _neighbours(len(pixels), pixels.device)
+    own = lam.view(-1, 1, 1, 1)
+    mixed = own * pixels + (1 - own) * pixels[partner]
+    own = lam.view(-1, 1)
+    truth = own * y + (1 - own) * y[partner]
+    return mixed, truth, mask & (mask[partner] | (own == 1))
+
+
+def _neighbours(n: int, device: torch.device) -> Tensor:
+    """(n,) 1, 0, 3, 2, ...; the last of an odd number is its own."""
+    return (torch.arange(n, device=device) ^ 1).clamp(max=n - 1)
 
 
 def epoch_order(rows: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
