@@ -51,11 +51,11 @@ def test_without_decay_there_is_one_group_and_the_heads_own() -> None:
             },
         ),
         (
-            "test_vit",  # six blocks; timm counts the embedding as a layer and the last norm to the last block
+            "test_vit",  # an embedding and six blocks; timm counts the last norm to the last block
             {"backbone.pos_embed": 7, "backbone.blocks.0.norm1.weight": 6, "backbone.norm.weight": 1},
         ),
         (
-            "test_convnext",  # a stem and four stages of blocks (1, 2, 4, 2); the last norm stands by the head
+            "test_convnext",  # a stem and (1, 2, 4, 2) blocks; the last norm stands by the head
             {
                 "backbone.stem.0.weight": 10,
                 "backbone.stages.0.blocks.0.conv_dw.weight": 9,
