@@ -3,7 +3,7 @@
 In    a name, the prepared side S, the rate of stochastic depth.
 Out   a backbone without classifier and pooling. Tokens (B, N, C) lose the class token and its like and take
       their places in the grid; maps with the channels last are turned; the maps of a CNN pass untouched.
-Whether a size fits is found on torch's "meta" device: layers without numbers, no weights, a fifth of a second.
+Whether a size fits is found on torch's "meta" device: layers without numbers, in a fifth of a second.
 """
 
 import math
@@ -36,7 +36,7 @@ def create_backbone(name: str, *, size: int, drop_path: float = 0.0) -> Any:
     The layout is mended by a hook, so that weights keep timm's names.
     """
     settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-    if timm.get_pretrained_cfg(name).fixed_input_size:
+    if _published(name).fixed_input_size:
         settings["img_size"] = size
     backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **settings)
     last = "NHWC" in str(getattr(backbone, "output_fmt", ""))
@@ -45,20 +45,26 @@ def create_backbone(name: str, *, size: int, drop_path: float = 0.0) -> Any:
     return backbone
 
 
+def _published(name: str) -> Any:
+    """timm's facts of the model and its weights."""
+    return timm.get_pretrained_cfg(name)
+
+
 def _mend_layout(
     backbone: nn.Module, args: tuple[Tensor], features: Any, *, channels_last: bool, prefix: int
 ) -> Tensor | None:
     """(B, C, h, w) as it is, (B, h, w, C) turned, (B, prefix + h * w, C) placed in its square grid."""
-    if not isinstance(features, Tensor) or features.ndim not in (3, 4):
-        kind = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise _Misfit(f"it gives {kind}")
+    if not isinstance(features, Tensor):
+        raise _Misfit(f"it gives a {type(features).__name__}")
+    if features.ndim not in (3, 4):
+        raise _Misfit(f"it gives {tuple(features.shape)}")
     if features.ndim == 4:
         return features.permute(0, 3, 1, 2) if channels_last else None
     tokens = features[:, prefix:].transpose(1, 2)  # (B, C, h * w)
     side = math.isqrt(tokens.shape[2])
     if side * side != tokens.shape[2]:
         raise _Misfit(f"its {tokens.shape[2]} tokens are no square")
-    return tokens.unflatten(2, (side, side))
+    return tokens.reshape(*tokens.shape[:2], side, side)
 
 
 def refuse_unknown(name: str) -> None:
@@ -100,13 +106,13 @@ def map_shape(name: str, *, size: int, drop_path: float = 0.0) -> tuple[int, int
 def _refuse_without_depth(name: str, drop_path: float) -> None:
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            backbone = timm.create_model(name, pretrained=False, drop_path_rate=drop_path)
-        if any(getattr(module, "drop_prob", None) for module in backbone.modules()):
-            return
+            timm.create_model(name, pretrained=False, drop_path_rate=drop_path)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
-    raise UserError(f"train.drop_path: {name} has no stochastic depth; set it to 0.0, not {drop_path:g}.")
+        raise UserError(
+            f"train.drop_path: {name} has no stochastic depth; set it to 0.0, not {drop_path:g}."
+        ) from error
 
 
 def _measure(name: str, size: int) -> tuple[int, int, int]:
@@ -125,9 +131,7 @@ def _measure(name: str, size: int) -> tuple[int, int, int]:
 def _measure_on(device: str, name: str, size: int) -> tuple[int, int, int]:
     with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
         backbone = create_backbone(name, size=size).eval()
-        for module in backbone.modules():
-            if type(module) is nn.Conv2d and module.in_channels == 3:
-                module.register_forward_pre_hook(_refuse_a_dropped_strip)
+        _refuse_a_dropped_strip(backbone, size)
         shape = tuple(backbone(torch.zeros(1, 3, size, size)).shape)
     channels = (backbone.num_features, getattr(backbone, "head_hidden_size", None))
     if shape[1] not in channels or shape[2] != shape[3]:
@@ -135,11 +139,13 @@ def _measure_on(device: str, name: str, size: int) -> tuple[int, int, int]:
     return shape[1], shape[2], shape[3]
 
 
-def _refuse_a_dropped_strip(patches: nn.Conv2d, args: tuple[Tensor]) -> None:
+def _refuse_a_dropped_strip(backbone: nn.Module, size: int) -> None:
     """A patch embedding cuts off, without a word, what is left of a side beyond its last whole patch."""
-    side, step = args[0].shape[-1], patches.stride[0]
-    if patches.kernel_size == patches.stride and patches.padding in ((0, 0), "valid") and side % step:
-        raise _Misfit(f"its patches of {step} px would leave out {side % step} px of each side", step)
+    convolutions = (module for module in backbone.modules() if type(module) is nn.Conv2d)
+    for patches in (conv for conv in convolutions if conv.in_channels == 3):
+        step = patches.stride[0]
+        if patches.kernel_size == patches.stride and patches.padding in ((0, 0), "valid") and size % step:
+            raise _Misfit(f"its patches of {step} px would leave out {size % step} px of each side", step)
 
 
 def _sizes_that_fit(name: str, size: int, step: int) -> list[int]:
@@ -148,7 +154,7 @@ def _sizes_that_fit(name: str, size: int, step: int) -> list[int]:
     below = range(first if first < size else first - step, SMALLEST - 1, -step)[:TRIES]
     above = range(first + step, LARGEST + 1, step)[:TRIES]
     found = [next((side for side in sides if _fits(name, side)), None) for sides in (below, above)]
-    native = timm.get_pretrained_cfg(name).input_size[-1]
+    native = _published(name).input_size[-1]
     if not any(found) and _fits(name, native):
         found = [native]
     return [side for side in found if side]

@@ -46,6 +46,6 @@ def _layers_to_the_head(backbone: Any) -> dict[str, int]:
     classifier = backbone.pretrained_cfg.get("classifier") or "head"
     top = f"{classifier if isinstance(classifier, str) else classifier[0]}.weight"
     # group_parameters asks for names alone: the classifier that we left out is named to it again
-    named = SimpleNamespace(named_parameters=lambda: [*backbone.named_parameters(), (top, None)])
+    named: Any = SimpleNamespace(named_parameters=lambda: [*backbone.named_parameters(), (top, None)])
     layer = group_parameters(named, backbone.group_matcher(coarse=False), reverse=True)
     return {parameter: layer[top] - ordinal for parameter, ordinal in layer.items() if parameter != top}

@@ -25,7 +25,7 @@ import torch
 from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from cxrscore.errors import UserError
@@ -58,7 +58,7 @@ def weights_path(name: str, init: str, *, fetch: bool) -> Path | None:
 
 
 def _repository(name: str) -> str:
-    published = timm.get_pretrained_cfg(name)
+    published: Any = timm.get_pretrained_cfg(name)
     if published.hf_hub_id:
         return str(published.hf_hub_id)
     if published.has_weights:
@@ -74,7 +74,7 @@ def _repository(name: str) -> str:
 
 
 def _answers(url: str) -> bool:
-    """Whether a server answers within PROBE_S; in a thread, for a name look-up has no time limit of its own."""
+    """Whether a server answers within PROBE_S; in a thread, for a name look-up knows no time limit."""
     answered = []
 
     def ask() -> None:
@@ -203,5 +203,6 @@ def _refuse_idle_patterns(path: Path, misfits: Mapping[str, list[str]], patterns
     for pattern in patterns:
         if not any(fnmatchcase(key, pattern) for key in keys):
             raise UserError(
-                f"train.init_except: {pattern!r} names no key of {path} that does not fit; correct or remove it."
+                f"train.init_except: {pattern!r} names no key of {path} that does not fit; correct "
+                "or remove it."
             )

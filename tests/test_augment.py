@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from cxrscore.augment import draw_warps, epoch_order, warp
+from cxrscore.augment import draw_mixes, draw_warps, epoch_order, mix, warp
 
 LAW = {"scale": (0.84, 1.0), "flip": 0.5, "degrees": 10.0}
 STILL = {"scale": (1.0, 1.0), "flip": 0.0, "degrees": 0.0}
@@ -63,3 +63,52 @@ def test_an_epochs_order_is_a_permutation_that_epochs_do_not_share() -> None:
     assert np.array_equal(first, again)
     assert sorted(first) == list(rows)
     assert not np.array_equal(first, next_one)
+
+
+def batch(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    pixels = 255 * torch.rand(n, 1, 4, 4, generator=generator)
+    y, mask = torch.rand(n, 3, generator=generator) < 0.5, torch.rand(n, 3, generator=generator) < 0.7
+    return pixels, (y & mask).float(), mask
+
+
+def test_a_samples_mix_depends_on_seed_epoch_and_sample_alone() -> None:
+    few, many = (draw_mixes(n, seed=3, epoch=2, mixup=0.4) for n in (10, 1000))
+    assert np.array_equal(few, many[:10])
+    assert many.dtype == np.float32
+    assert not np.array_equal(few, draw_mixes(10, seed=3, epoch=1, mixup=0.4))
+    assert not np.array_equal(few, draw_mixes(10, seed=4, epoch=2, mixup=0.4))
+
+
+def test_shares_are_the_larger_side_of_a_beta_draw() -> None:
+    lam = draw_mixes(20_000, seed=0, epoch=0, mixup=1.0)  # Beta(1, 1) is uniform, its larger side too
+    assert lam.min() >= 0.5
+    assert np.abs(np.quantile(lam, [0.25, 0.5, 0.75]) - [0.625, 0.75, 0.875]).max() < 0.01
+    assert draw_mixes(20_000, seed=0, epoch=0, mixup=0.1).mean() > 0.9
+
+
+def test_without_mixup_a_batch_comes_back_bit_by_bit() -> None:
+    before = batch(5)
+    after = mix(*before, torch.from_numpy(draw_mixes(5, seed=0, epoch=0, mixup=0.0)))
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_neighbours_are_mixed_each_by_its_own_share_and_the_odd_one_stays() -> None:
+    pixels, y, mask = batch(5)
+    lam = torch.tensor([0.5, 0.6, 0.7, 1.0, 0.8])
+    mixed, truth, known = mix(pixels, y, mask, lam)
+    for i, other in ((0, 1), (1, 0), (2, 3)):
+        assert torch.allclose(mixed[i], lam[i] * pixels[i] + (1 - lam[i]) * pixels[other])
+        assert torch.allclose(truth[i], lam[i] * y[i] + (1 - lam[i]) * y[other])
+        assert torch.equal(known[i], mask[i] & mask[other])
+    for i in (3, 4):
+        assert torch.allclose(mixed[i], pixels[i])
+        assert torch.allclose(truth[i], y[i])
+        assert torch.equal(known[i], mask[i])
+
+
+def test_a_batch_in_even_parts_mixes_the_same_images() -> None:
+    lam = torch.from_numpy(draw_mixes(8, seed=0, epoch=0, mixup=0.4))
+    whole = mix(*batch(8), lam)
+    parts = [mix(*(part[at] for part in batch(8)), lam[at]) for at in (slice(0, 2), slice(2, 6), slice(6, 8))]
+    assert all(torch.equal(a, torch.cat(b)) for a, b in zip(whole, zip(*parts, strict=True), strict=True))

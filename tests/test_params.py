@@ -19,7 +19,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("preset", ["demo", "paper"])
+@pytest.mark.parametrize("preset", ["demo", "paper", "strong"])
 def test_the_presets_are_valid(preset: str) -> None:
     read_params(PRESETS / f"{preset}.yaml")
 

@@ -1,0 +1,229 @@
+"""Initial weights: found without waiting, fitted by name, and refused with the keys that do not fit."""
+
+import dataclasses
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from conftest import COUPLING, TINY
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from test_checkpoint import CARD
+
+from cxrscore.backbone import create_backbone
+from cxrscore.checkpoint import save_checkpoint
+from cxrscore.errors import UserError
+from cxrscore.model import CXRModel, build_model, check_backbone
+from cxrscore.weights import fitting_weights, load_weights
+
+HUB_ID = "timm/test_resnet.r160_in1k"
+
+
+def weights_file(path: Path, name: str = TINY, **changes: torch.Tensor) -> Path:
+    """Random weights of the whole model at its own size, as timm publishes them."""
+    weights = timm.create_model(name, pretrained=False, num_classes=10).state_dict()
+    weights = {
+        key: torch.rand_like(value) if value.is_floating_point() else value for key, value in weights.items()
+    }
+    save_file({key: value.contiguous() for key, value in (weights | changes).items()}, path)
+    return path
+
+
+def check(init: Path | str, name: str = TINY, size: int = 96, init_except: tuple[str, ...] = ()) -> None:
+    check_backbone(name, size=size, init=str(init), init_except=init_except)
+
+
+def test_local_weights_are_loaded_but_for_the_classifier(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors")
+    check(path)
+    model = build_model(TINY, init=str(path), findings=3, head=COUPLING, size=32)
+    loaded = load_file(path)
+    assert all(torch.equal(value, loaded[key]) for key, value in model.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_resnet",
+        "test_convnext",
+        "test_vit",
+        "test_vit3",
+        "test_vit_relpos",
+        "test_mambaout",
+        "test_maxvit",
+    ],
+)
+def test_a_file_of_published_weights_is_what_timm_loads(name: str, tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors", name)
+    ours = create_backbone(name, size=160)
+    load_weights(ours, name, path)
+    theirs = timm.create_model(
+        name,
+        pretrained=True,
+        pretrained_cfg_overlay={"state_dict": load_file(path)},
+        num_classes=0,
+        global_pool="",
+    )
+    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in ours.state_dict().items())
+
+
+def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors", extra=torch.zeros(1), **{"bn1.bias": torch.zeros(3)})
+    with pytest.raises(
+        UserError, match=r"unknown \['extra'\] .*other shape \['bn1\.bias'\].*train\.init_except"
+    ):
+        check(path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"missing \['.*\(\d+ in all\)"):
+        check(weights_file(tmp_path / "w.safetensors", "test_efficientnet"))
+
+
+def test_keys_named_by_a_pattern_may_be_missing_left_over_or_of_another_shape(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors", extra=torch.zeros(1), **{"bn1.bias": torch.zeros(3)})
+    weights = {key: value for key, value in load_file(path).items() if not key.startswith("layer4")}
+    save_file(weights, path)
+    patterns = ("extra", "bn1.*", "layer4.*")
+    check(path, init_except=patterns)
+    backbone = create_backbone(TINY, size=96)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    load_weights(backbone, TINY, path, patterns)
+    after = backbone.state_dict()
+    assert torch.equal(after["layer4.0.conv1.weight"], before["layer4.0.conv1.weight"])
+    assert torch.equal(after["bn1.bias"], before["bn1.bias"])
+    assert torch.equal(after["bn1.weight"], weights["bn1.weight"])
+    with pytest.raises(UserError, match="extra"):
+        check(path, init_except=patterns[1:])
+
+
+def test_a_pattern_that_excuses_nothing_is_a_mistake(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors")
+    for pattern in ("laier4.*", "layer4.*"):  # the second names keys, but they fit
+        with pytest.raises(
+            UserError, match=rf"train\.init_except: '{pattern[:3]}.* names no key of .* not fit"
+        ):
+            check(path, init_except=(pattern,))
+
+
+def test_position_embeddings_of_another_grid_are_resampled(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors", "test_vit")
+    old = load_file(path)["pos_embed"]  # (1, 1 + 10 * 10, C)
+    new = fitting_weights(create_backbone("test_vit", size=96), "test_vit", path)["pos_embed"]
+    assert new.shape == (1, 1 + 6 * 6, old.shape[2])
+    assert torch.equal(new[:, 0], old[:, 0])
+    assert torch.allclose(new[:, 1:].mean(), old[:, 1:].mean(), atol=0.02)
+
+
+def test_position_embeddings_that_timm_itself_leaves_are_resampled_too(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors", "hiera_tiny_224")
+    old = load_file(path)["pos_embed"]
+    new = fitting_weights(create_backbone("hiera_tiny_224", size=96), "hiera_tiny_224", path)["pos_embed"]
+    assert (old.shape[1], new.shape[1]) == (56 * 56, 24 * 24)
+
+
+def test_the_norm_after_pooling_becomes_the_one_before_it(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors", "test_vit2")
+    fitted = fitting_weights(create_backbone("test_vit2", size=160), "test_vit2", path)
+    assert torch.equal(fitted["norm.weight"], load_file(path)["fc_norm.weight"])
+
+
+def test_a_checkpoint_of_ours_gives_its_backbone(tmp_path: Path, tiny_model: CXRModel) -> None:
+    path = tmp_path / "fold0.safetensors"
+    save_checkpoint(path, tiny_model, CARD)
+    check(path)
+    again = build_model(TINY, init=str(path), findings=5, head=COUPLING, size=96)
+    expected = tiny_model.backbone.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in again.backbone.state_dict().items())
+
+
+def test_a_checkpoint_of_ours_at_another_size_gives_its_backbone(tmp_path: Path) -> None:
+    model = build_model("test_vit", init="none", findings=3, head=COUPLING, size=96)
+    path = tmp_path / "fold0.safetensors"
+    save_checkpoint(path, model, dataclasses.replace(CARD, backbone="test_vit", size=96))
+    check(path, "test_vit", size=128)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors", **{"bn1.bias": torch.full((32,), float("nan"))})
+    with pytest.raises(UserError, match=r"bn1\.bias holds NaN or infinite values"):
+        check(path)
+
+
+def test_a_missing_or_broken_weights_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"not weights")
+    with pytest.raises(UserError, match=r"missing\.safetensors: no such file"):
+        check(tmp_path / "missing.safetensors")
+    with pytest.raises(UserError, match=r"broken\.safetensors: not a readable \.safetensors file"):
+        check(tmp_path / "broken.safetensors")
+
+
+def test_a_backbone_without_published_weights_is_refused_at_once() -> None:
+    with pytest.raises(
+        UserError, match=r"train\.init: imagenet: timm has no weights of seresnet18; set train\.init"
+    ):
+        check("imagenet", "seresnet18")
+
+
+def test_weights_in_another_form_are_named() -> None:
+    with pytest.raises(UserError, match=r"are no \.safetensors file; save those of https://"):
+        check("imagenet", "legacy_seresnet18")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache and a hub that refuses connections."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "*")
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """It takes a connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+REMEDY = rf"fetch model\.safetensors of the repository {HUB_ID} .* set train\.init to its path"
+
+
+def test_without_a_connection_the_answer_comes_at_once_and_says_how_to_go_on(hub: Path) -> None:
+    start = time.perf_counter()
+    with pytest.raises(UserError, match=REMEDY):
+        check("imagenet")
+    with pytest.raises(UserError, match=REMEDY):
+        build_model(TINY, init="imagenet", findings=3, head=COUPLING, size=32)
+    assert time.perf_counter() - start < 5
+
+
+def test_a_server_that_never_answers_is_waited_for_three_seconds(
+    hub: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", silent_server)
+    start = time.perf_counter()
+    with pytest.raises(UserError, match=REMEDY):
+        check("imagenet")
+    assert time.perf_counter() - start < 5
+
+
+def test_the_offline_switch_is_kept_without_asking(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=REMEDY):
+        check("imagenet")
+
+
+def test_weights_in_the_local_cache_need_no_connection(hub: Path) -> None:
+    snapshot = hub / f"models--{HUB_ID.replace('/', '--')}"
+    (snapshot / "snapshots" / "abc").mkdir(parents=True)
+    (snapshot / "refs").mkdir()
+    (snapshot / "refs" / "main").write_text("abc")
+    path = weights_file(snapshot / "snapshots" / "abc" / "model.safetensors")
+    check("imagenet")
+    model = build_model(TINY, init="imagenet", findings=3, head=COUPLING, size=32)
+    assert torch.equal(model.backbone.state_dict()["bn1.weight"], load_file(path)["bn1.weight"])
