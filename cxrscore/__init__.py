@@ -7,12 +7,13 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     terminal params project                                              progress; settings; data use
     bench                                                                this machine, measured
     prepare folds train evaluate report | score check verify phantom     the stages | the other stories
-    ensemble fold_data learner scoring/                                  folds; a step; scorer's engine
+    ensemble training/ scoring/                                          folds; epochs; scorer's engine
     checkpoint groups batches decoding/                                  a model's file; files -> pixels
     model store labels split submission inputs/                          pixels -> logits; tables; files
     backbone weights                                                     timm by name; where it starts
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
     metrics machine heap layout progress closure formats/                statistics; device; keys; headers
+    sealed lock signals                                                  tensors with a sha256; stopping
     files                                                                whole-or-nothing writes
     errors                                                               what a person can mend
 
