@@ -89,14 +89,17 @@ def train_epoch(
     """The steps of the epoch that are not done yet. Each image's place and warp are functions of (seed,
     epoch, image), a step's dropout of (seed, epoch, step): nothing else enters.
     """
-    drawn = {"seed": params.seed, "epoch": course.epoch}
-    order = epoch_order(data.train, **drawn)
+    seed, epoch = params.seed, course.epoch
+    order = epoch_order(data.train, seed=seed, epoch=epoch)
     rows = rank_rows(order, batch_size=params.batch_size, parts=params.accumulate, world=learner.world)
-    theta = torch.from_numpy(draw_warps(len(data.store), **drawn, **_warps(params)))
-    share = torch.from_numpy(draw_mixes(len(data.store), **drawn, mixup=params.augment.mixup))
-    learner.train_head_alone(course.epoch < params.freeze_epochs)
+    n, augment = len(data.store), params.augment
+    low, high = augment.scale
+    warps: dict[str, Any] = {"scale": (low, high), "flip": augment.flip, "degrees": augment.degrees}
+    theta = torch.from_numpy(draw_warps(n, seed=seed, epoch=epoch, **warps))
+    share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=augment.mixup))
+    learner.train_head_alone(epoch < params.freeze_epochs)
     warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
-    progress.start(f"epoch {course.epoch}", len(rows) * params.batch_size)
+    progress.start(f"epoch {epoch}", len(rows) * params.batch_size)
     progress.advance(course.step * params.batch_size)
     device, pace = learner.machine.device, Pace()
     stream = batches(
@@ -106,7 +109,7 @@ def train_epoch(
     for chunk, gray in _waited(stream, pace):
         batch = warp(gray, theta[chunk].to(device)), data.y[chunk], data.mask[chunk]
         lr = lr_at(learner.steps, warmup=warmup, total=total, peak=params.lr)
-        loss = learner.step(*mix(*batch, share[chunk].to(device)), lr=lr, keys=(*drawn.values(), course.step))
+        loss = learner.step(*mix(*batch, share[chunk].to(device)), lr=lr, keys=(seed, epoch, course.step))
         course.step += 1
         course.losses += [loss] if math.isfinite(loss) else []
         pace.images += params.batch_size
@@ -116,11 +119,6 @@ def train_epoch(
         after_step()
     pace.seconds = time.perf_counter() - begun
     return pace
-
-
-def _warps(params: "TrainParams") -> dict[str, Any]:
-    low, high = params.augment.scale
-    return {"scale": (low, high), "flip": params.augment.flip, "degrees": params.augment.degrees}
 
 
 def _waited(stream: Iterator[Any], pace: Pace) -> Iterator[Any]:

@@ -127,7 +127,7 @@ class Learner:
     def _loss(self, gray: Tensor, y: Tensor, mask: Tensor, *, keys: tuple[int, ...]) -> Tensor:
         with seeded(self.machine, *keys), self.machine.autocast():
             output = self.shared(gray)
-        return self.loss(output.logits, y, mask) + sum(output.losses.values())
+        return sum(output.losses.values(), start=self.loss(output.logits, y, mask))
 
     def _update(self) -> bool:
         """Clip and step; False, and no weight has moved, where a gradient or a statistic is not finite."""

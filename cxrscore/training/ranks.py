@@ -17,24 +17,20 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cxrscore.errors import Stopped, UserError
 from cxrscore.machine import Machine
 
-SILENCE_S = (
-    1800  # a rank may wait so long for another, which validates or writes; a dead one is noticed at once
-)
+SILENCE_S = 1800  # so long may one process wait for another that validates; a dead one shows at once
 LOST = ("gloo", "Connection", "NCCL", "ProcessGroup")  # how torch's errors name a peer that is gone
-BUFFERS_ARE_OURS = (
-    next(  # synchronise_batch_norm keeps them alike; the older name is deprecated since torch 2.12
-        name
-        for name in ("forward_sync_buffers", "broadcast_buffers")
-        if name in inspect.signature(DistributedDataParallel).parameters
-    )
-)
+# synchronise_batch_norm keeps buffers alike; newer versions of torch deprecate the second name
+NAMES = ("forward_sync_buffers", "broadcast_buffers")
+BUFFERS_ARE_OURS: dict[str, Any] = {
+    next(name for name in NAMES if name in inspect.signature(DistributedDataParallel).parameters): False
+}
 T = TypeVar("T")
 
 
@@ -86,7 +82,7 @@ class World:
         if self.size == 1:
             return model
         devices = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, **{BUFFERS_ARE_OURS: False})
+        return DistributedDataParallel(model, device_ids=devices, **BUFFERS_ARE_OURS)
 
     def _sum(self, value: float) -> float:
         if self.size == 1:
@@ -111,7 +107,7 @@ def joined(machine: Machine) -> Iterator[World]:
     backend = "nccl" if machine.device.type == "cuda" else "gloo"
     timeout = timedelta(seconds=SILENCE_S)
     dist.init_process_group(backend, timeout=timeout, device_id=machine.device if backend == "nccl" else None)
-    host = dist.new_group(backend="gloo", timeout=timeout)
+    host = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=timeout))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), host)
     except RuntimeError as error:
@@ -152,8 +148,9 @@ def rank_rows(rows: Any, *, batch_size: int, parts: int, world: World) -> Any:
 
 def last_pass_shares(model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
     """Gradients are exchanged once a step, in the backward of its last pass."""
-    shared = isinstance(model, DistributedDataParallel)
-    return model.no_sync() if shared and not last else nullcontext()
+    if isinstance(model, DistributedDataParallel) and not last:
+        return cast(AbstractContextManager[Any], model.no_sync())
+    return nullcontext()
 
 
 def synchronise_batch_norm(model: nn.Module, world: World, device: torch.device) -> None:
@@ -163,21 +160,22 @@ def synchronise_batch_norm(model: nn.Module, world: World, device: torch.device)
     if world.size == 1:
         return
     if device.type == "cuda":
-        convert_sync_batchnorm(model)
+        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.forward = _forward_of(module)  # type: ignore[method-assign]
+            module.forward = _forward_of(module)  # type: ignore[method-assign,assignment]
 
 
-def _forward_of(module: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
+def _forward_of(module: Any) -> Callable[[Tensor], Tensor]:
+    """What a batch norm computes, timm's with an activation in it too, with statistics of all processes."""
     usual = module.forward
 
     def forward(x: Tensor) -> Tensor:
         if not module.training:
-            return usual(x)
+            return cast(Tensor, usual(x))
         y = _normalised_over_all(module, x)
-        return module.act(module.drop(y)) if hasattr(module, "act") else y  # type: ignore[operator]
+        return cast(Tensor, module.act(module.drop(y))) if hasattr(module, "act") else y
 
     return forward
 
@@ -198,7 +196,7 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-def _normalised_over_all(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
+def _normalised_over_all(module: Any, x: Tensor) -> Tensor:
     """(b, C, h, w) of each process -> normalised by mean and variance over the images of all, running
     statistics moved. Source: Ioffe & Szegedy 2015, algorithm 1.
     """
@@ -211,8 +209,8 @@ def _normalised_over_all(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
     var = _Sum.apply(centred.square().sum((0, 2, 3))) / count
     with torch.no_grad():
         momentum = module.momentum or 0.0
-        module.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
-        module.running_var.lerp_(var * count / (count - 1), momentum)  # type: ignore[union-attr]
-        module.num_batches_tracked += 1  # type: ignore[operator]
+        module.running_mean.lerp_(mean, momentum)
+        module.running_var.lerp_(var * count / (count - 1), momentum)
+        module.num_batches_tracked += 1
     y = centred * torch.rsqrt(var + module.eps)[:, None, None]
-    return (y * module.weight[:, None, None] + module.bias[:, None, None]).to(x.dtype)
+    return cast(Tensor, (y * module.weight[:, None, None] + module.bias[:, None, None]).to(x.dtype))
