@@ -479,20 +479,35 @@ def phantom(
 @app.command()
 def bench(
     what: Annotated[
-        Literal["all", "decode", "forward", "score"], typer.Argument(help="What to measure.")
+        Literal["all", "decode", "forward", "score", "train", "step-memory"],
+        typer.Argument(help="What to measure."),
     ] = "all",
     images: Annotated[
         Path | None, typer.Option("--images", help="Radiographs to decode; else phantoms of 2,500 px.")
     ] = None,
-    files: Annotated[int, typer.Option("--files", min=1, help="How many, evenly spaced.")] = 32,
-    size: Size = 380,
+    files: Annotated[
+        int | None, typer.Option("--files", min=1, help="How many; else 32, to train on 128, on a GPU 768.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", min=32, max=4096, help="Pixels a side; else 380, to train on a CPU 96."),
+    ] = None,
     backbone: Annotated[
-        str, typer.Option("--backbone", help="timm's name; its weights are random.")
-    ] = "seresnext101_32x4d",
-    batch_size: BatchSize = None,
+        str | None,
+        typer.Option("--backbone", help="timm's name; else seresnext101_32x4d, to train on a CPU resnet10t."),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            max=4096,
+            help="Images a forward, else 16, on a GPU 256; or a step, else 32, 24.",
+        ),
+    ] = None,
     compile_models: Annotated[
         Literal["auto", "on", "off"],
-        typer.Option("--compile", help="off: leave the compiled forwards out."),
+        typer.Option("--compile", help="off: no compiled forwards; on: compiled training too."),
     ] = "auto",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that each way is timed.")] = 5,
     workers: Workers = CORES,
@@ -500,28 +515,20 @@ def bench(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: decoding, forwards and whole runs against what people write by hand.
+    """Measure this machine: decoding, forwards, scoring and training against what people write by hand.
 
     All ways take turns in one process; a ratio is the median over rounds. `score --compile auto` recalls what
     `bench forward` has measured. It takes some minutes.
 
     Example: cxrscore bench forward --json
     """
-    from cxrscore.bench import Settings, as_text, bench
-    from cxrscore.scoring.recipe import choose_scoring_machine
+    from cxrscore.bench import as_text, bench
 
-    settings = Settings(
-        images=images,
-        files=files,
-        size=size,
-        backbone=backbone,
-        batch_size=batch_size,
-        compile=compile_models,
-        workers=workers,
-        rounds=rounds,
-    )
+    words = {"images": images, "files": files, "size": size, "backbone": backbone, "batch_size": batch_size}
+    asked = {name: value for name, value in words.items() if value is not None}
+    asked |= {"compile": compile_models, "workers": workers, "rounds": rounds}
     with _progress() as progress:
-        result = bench(what, settings, machine=choose_scoring_machine(device, dtype), progress=progress)
+        result = bench(what, asked, device=device, dtype=dtype, progress=progress)
     typer.echo(json.dumps(result, indent=1) if as_json else as_text(result))
 
 

@@ -22,7 +22,6 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.pos_embed import resample_abs_pos_embed
@@ -45,6 +44,18 @@ def weights_path(name: str, init: str, *, fetch: bool) -> Path | None:
         if not Path(init).is_file():
             raise UserError(f"train.init: {init}: no such file; none, imagenet or a .safetensors file.")
         return Path(init)
+    return _published_weights(name, fetch=fetch)
+
+
+def _published_weights(name: str, *, fetch: bool) -> Path | None:
+    """From the local cache, else by a download, begun only where the hub answers."""
+    from huggingface_hub import (
+        constants,
+        hf_hub_download,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )  # scoring has none
+
     repository = _repository(name)
     cached = try_to_load_from_cache(repository, FILENAME)
     if isinstance(cached, str):
@@ -124,7 +135,9 @@ def fitting_weights(backbone: Any, name: str, path: Path, init_except: Sequence[
 
 
 def _read(path: Path) -> Weights:
-    """A checkpoint of ours is told by its `backbone.` keys and gives those; its head stays behind."""
+    """A checkpoint of ours is told by its `backbone.` keys and gives those; its head stays behind. It has seen
+    the rows of its folds: a start for other data, not for another fold of the same.
+    """
     try:
         weights: Weights = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from cxrscore.__main__ import main
-from cxrscore.bench import Settings, bench, by_hand, decode, forward
+from cxrscore.bench import bench, by_hand, decode, forward
 from cxrscore.bench.end_to_end import count_opens
 from cxrscore.bench.race import Race, in_turn
 from cxrscore.bench.text import as_text
@@ -29,9 +29,17 @@ from cxrscore.scoring.recipe import choose_recipe
 
 ROOT = Path(__file__).parents[1]
 Result = dict[str, Any]
-SMALL = Settings(  # phantoms so small that no decoder takes a smaller scale: all see the same pixels
-    files=3, phantom_px=100, size=32, backbone=TINY, batch_size=2, compile="off", workers=0, rounds=1
-)
+PARTS = ("decode", "forward", "score", "train", "step-memory")
+SMALL: Result = {  # phantoms so small that no decoder takes a smaller scale: all see the same pixels
+    "files": 3,
+    "phantom_px": 100,
+    "size": 32,
+    "backbone": TINY,
+    "batch_size": 2,
+    "compile": "off",
+    "workers": 0,
+    "rounds": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """All parts, once. Read only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        return bench("all", SMALL, machine=Machine(torch.device("cpu"), torch.float32), progress=Silent())
+        return bench("all", SMALL, device="cpu", dtype="fp32", progress=Silent())
 
 
 def lines(part: Result) -> Result:
@@ -51,7 +59,9 @@ def test_every_way_is_timed_in_seconds_and_compared_with_what_people_write(resul
     assert {by_hand.PLAIN, forward.OURS} < set(lines(result["forward"]))
     assert forward.OURS_COMPILED not in lines(result["forward"])
     assert {"notebook loop", "cxrscore score"} < set(lines(result["score"]))
-    for part in ("decode", "forward", "score"):
+    steps, epochs = (set(race["lines"]) for race in result["train"]["races"])
+    assert (steps, epochs) == ({"timm, bare loop", "cxrscore"}, {"notebook loop", "cxrscore train"})
+    for part in PARTS:
         for race in result[part]["races"]:
             for line in race["lines"].values():
                 assert 0 < line["seconds"]["low"] <= line["seconds"]["median"] <= line["seconds"]["high"]
@@ -147,7 +157,7 @@ def test_compile_auto_recalls_what_the_forwards_have_measured(
 
 def test_a_table_for_a_person_names_every_way_and_every_fact(result: Result) -> None:
     text = as_text(result)
-    for part in ("decode", "forward", "score"):
+    for part in PARTS:
         for name in [*lines(result[part]), *result[part]["facts"]]:
             assert name.replace("_", " ") in text.replace("_", " ")
 

@@ -1,13 +1,13 @@
-"""This machine, measured: what `score` does against what people write by hand, in turn in one process.
+"""This machine, measured: what `score` and `train` do against what people write by hand, in turn.
 
-In    which of decode, forward and score to measure; the images' size, the backbone, the device.
+In    which of the parts to measure; what was asked for of Settings; the words of --device and --dtype.
 Out   a result for JSON: `about` this machine, and for each part its `races` (race.py says what their numbers
       are) and `facts`. `forward` also stores what `score --compile auto` recalls.
 """
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ from cxrscore import __version__
 from cxrscore.bench.decode import bench_decode
 from cxrscore.bench.end_to_end import bench_score, stack
 from cxrscore.bench.forward import bench_forward
+from cxrscore.bench.lesson import Lesson
 from cxrscore.bench.models import CALIBRATION
+from cxrscore.bench.step_memory import bench_step_memory
 from cxrscore.bench.text import as_text
-from cxrscore.machine import Machine
+from cxrscore.bench.training import bench_train
+from cxrscore.machine import Machine, choose_machine
 from cxrscore.phantom import make_phantoms
 from cxrscore.progress import Progress
 from cxrscore.scoring.options import Options
-from cxrscore.scoring.recipe import choose_batch_size, device_name
+from cxrscore.scoring.recipe import choose_batch_size, choose_scoring_machine, device_name
 
 __all__ = ["Settings", "as_text", "bench"]
 
@@ -42,22 +45,37 @@ class Settings:
     rounds: int = 5
 
 
-def bench(what: str, settings: Settings, *, machine: Machine, progress: Progress) -> dict[str, Any]:
-    """`what`: all, or one of decode, forward, score. Raises UserError."""
-    parts: dict[str, Callable[..., dict[str, Any]]] = {
-        "decode": _decode,
-        "forward": _forward,
-        "score": _score,
+SCORING = Settings()
+TRAINING = {  # phantoms of 1,024 px: drawn in 0.4 s, so that hundreds can be
+    "cpu": Settings(files=128, phantom_px=1024, size=96, backbone="resnet10t", batch_size=32),
+    "cuda": Settings(files=768, phantom_px=1024, batch_size=24),  # the paper's recipe
+}
+
+
+def bench(
+    what: str, asked: Mapping[str, Any], *, device: str = "auto", dtype: str = "auto", progress: Progress
+) -> dict[str, Any]:
+    """`what`: all, or one of the parts. `asked`: fields of Settings; of others each part has its own. Raises
+    UserError.
+    """
+    machine, trainer = choose_scoring_machine(device, dtype), choose_machine(device, dtype)
+    scoring, training = replace(SCORING, **asked), replace(TRAINING[trainer.device.type], **asked)
+    parts: dict[str, tuple[Callable[..., dict[str, Any]], Settings, Machine]] = {
+        "decode": (_decode, scoring, machine),
+        "forward": (_forward, scoring, machine),
+        "score": (_score, scoring, machine),
+        "train": (_train, training, trainer),
+        "step-memory": (_step_memory, training, trainer),
     }
-    result: dict[str, Any] = {"about": _about(settings, machine)}
+    result: dict[str, Any] = {"about": _about(parts[what][2] if what in parts else machine)}
     with tempfile.TemporaryDirectory() as folder:
-        for name, part in parts.items():
+        for name, (part, settings, machine) in parts.items():
             if what in ("all", name):
                 result[name] = part(settings, Path(folder), machine=machine, progress=progress)
     return result
 
 
-def _about(settings: Settings, machine: Machine) -> dict[str, Any]:
+def _about(machine: Machine) -> dict[str, Any]:
     packages = ("torch", "torchvision", "timm", "pillow", "simplejpeg")
     return {
         "device": device_name(machine.device),
@@ -108,9 +126,32 @@ def _score(settings: Settings, work: Path, *, machine: Machine, progress: Progre
     )
 
 
+def _train(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
+    phantoms = _phantoms(settings, work, progress)
+    return bench_train(
+        phantoms / "images",
+        phantoms / "labels.csv",
+        work,
+        _lesson(settings, machine),
+        workers=settings.workers,
+        compile=settings.compile == "on",
+        rounds=settings.rounds,
+        progress=progress,
+    )
+
+
+def _step_memory(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
+    return bench_step_memory(_lesson(settings, machine), progress=progress)
+
+
+def _lesson(settings: Settings, machine: Machine) -> Lesson:
+    assert settings.batch_size is not None, "TRAINING says it"
+    return Lesson(settings.backbone, settings.size, settings.batch_size, machine)
+
+
 def _phantoms(settings: Settings, work: Path, progress: Progress) -> Path:
-    """Made once for all parts."""
-    folder = work / "phantoms"
+    """Made once for all parts that want the same."""
+    folder = work / f"phantoms-{settings.files}-{settings.phantom_px}"
     if not folder.exists():
         progress.say(f"bench: drawing {settings.files} radiographs of about {settings.phantom_px} px")
         make_phantoms(

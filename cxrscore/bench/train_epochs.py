@@ -1,0 +1,133 @@
+"""Files -> updated weights, an epoch at a time: the epoch of `cxrscore train` against a notebook's loop.
+
+In    a folder of radiographs, their labels, a Lesson, an empty folder for the prepared images.
+Out   a Race over whole epochs of equally many steps, the notebook's workers started before; what preparing
+      has cost, once; which share of our epochs is waiting for images.
+`epoch_of_ours` is the seam to the training loop.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+import cxrscore.train
+from cxrscore.bench.lesson import LABELS, Lesson, Section, every_image, new_learner, recipe
+from cxrscore.bench.notebook_training import LabelledRadiographs, NotebookTraining
+from cxrscore.bench.race import Race, in_turn
+from cxrscore.fold_data import FoldData
+from cxrscore.learner import Learner
+from cxrscore.prepare import prepare
+from cxrscore.progress import Progress, Silent
+from cxrscore.scoring.recipe import dtype_word
+
+NOTEBOOK, OURS = "notebook loop", "cxrscore train"
+EPOCHS = 3  # of the paper
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Of one epoch: images trained on, seconds in all, seconds of these spent waiting for images."""
+
+    images: int
+    seconds: float
+    waiting_s: float
+
+
+def epoch_of_ours(learner: Learner, data: FoldData, params: Any, epoch: int) -> Pace:
+    """One epoch by the code of `cxrscore train`."""
+    with _clock_around_batches() as waits:
+        begun = time.perf_counter()
+        cxrscore.train._train_epoch(learner, data, params, epoch, Silent())
+        seconds = time.perf_counter() - begun
+    images = len(data.train) - len(data.train) % params.batch_size
+    return Pace(images, seconds, sum(waits))
+
+
+@contextmanager
+def _clock_around_batches() -> Iterator[list[float]]:
+    """-> seconds of each `next` of the training loop's batches, which does not tell them itself."""
+    module = vars(cxrscore.train)
+    source, waits = module["batches"], []
+
+    def clocked(*words: Any, **more: Any) -> Iterator[tuple[np.ndarray, Tensor]]:
+        batches = source(*words, **more)
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            waits.append(time.perf_counter() - begun)
+            if batch is None:
+                return
+            yield batch
+
+    module["batches"] = clocked
+    try:
+        yield waits
+    finally:
+        module["batches"] = source
+
+
+def prepare_all(
+    images: Path, labels_csv: Path, out: Path, lesson: Lesson, *, workers: int
+) -> tuple[FoldData, float]:
+    """-> the data of training, and the seconds that decoding every image once has taken."""
+    params: Any = Section(size=lesson.size, max_unreadable=0.0)
+    begun = time.perf_counter()
+    prepare(labels_csv, images, out, labels=LABELS, params=params, workers=workers, progress=Silent())
+    prepare_s = time.perf_counter() - begun
+    return every_image(labels_csv, out, lesson.machine), prepare_s
+
+
+def race_epochs(
+    images: Path,
+    data: FoldData,
+    lesson: Lesson,
+    *,
+    workers: int,
+    compile: bool,
+    rounds: int,
+    progress: Progress,
+) -> tuple[Race, dict[str, list[Pace]]]:
+    """-> the race, and the pace of each of our epochs."""
+    radiographs = LabelledRadiographs(images, data.store.ids, data.y.cpu(), lesson)
+    lines: dict[str, Callable[[], object]] = {
+        NOTEBOOK: NotebookTraining(radiographs, lesson, workers=workers).epoch
+    }
+    paces: dict[str, list[Pace]] = {}
+    for name, compiled in ((OURS, False), (f"{OURS}, compiled", True))[: 1 + compile]:
+        paces[name] = []
+        lines[name] = partial(
+            _epochs, new_learner(lesson, compile=compiled), data, lesson, rounds, paces[name]
+        )
+    progress.start("bench train, epochs", len(lines) * (rounds + 1))
+    seconds = in_turn(lines, device=lesson.machine.device, rounds=rounds, progress=progress)
+    steps = len(data.train) // lesson.batch_size
+    what = f"training epochs, end to end: {lesson}, {steps} steps, ours {dtype_word(lesson.machine.dtype)}"
+    return Race(what, "image", steps * lesson.batch_size, [NOTEBOOK], seconds), paces
+
+
+def _epochs(learner: Learner, data: FoldData, lesson: Lesson, rounds: int, paces: list[Pace]) -> None:
+    """The next epoch of training `rounds` epochs after the one that does not count."""
+    paces.append(epoch_of_ours(learner, data, recipe(lesson, epochs=rounds + 1), epoch=len(paces)))
+
+
+def facts_of_epochs(race: Race, paces: dict[str, list[Pace]], prepare_s: float) -> dict[str, Any]:
+    waiting = {
+        name: statistics.median(pace.waiting_s / pace.seconds for pace in line[1:])
+        for name, line in paces.items()
+    }
+    with_preparing_s = prepare_s + EPOCHS * race.median_s(OURS)
+    return {
+        "preparing_every_image_once_s": prepare_s,
+        f"times_the_notebook_loop_over_{EPOCHS}_epochs_with_preparing": EPOCHS
+        * race.median_s(NOTEBOOK)
+        / with_preparing_s,
+        "share_of_an_epoch_waiting_for_images": waiting,
+    }
