@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from cxrscore.progress import Silent
+from cxrscore.training.course import Course
+from cxrscore.training.epochs import Pace, train_epoch
+from cxrscore.training.fold_data import FoldData
 from torch import Tensor
 
 from cxrscore.bench import bench, lesson, train_epochs, train_steps
 from cxrscore.bench.lesson import LABELS, Lesson, Section, every_image, new_learner, recipe
 from cxrscore.bench.notebook_training import LabelledRadiographs, NotebookTraining, loss_by_hand
 from cxrscore.bench.step_memory import peak_memory
-from cxrscore.bench.train_epochs import epoch_of_ours, facts_of_epochs, prepare_all, race_epochs
+from cxrscore.bench.train_epochs import facts_of_epochs, prepare_all, race_epochs
 from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.errors import UserError
-from cxrscore.fold_data import FoldData
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine
 from cxrscore.params import LabelParams, TrainParams
@@ -81,17 +84,15 @@ def test_both_train_on_every_image_once_an_epoch_in_equally_many_steps(
     Read.asked.clear()
     learner = new_learner(small)
     watched = dataclasses.replace(data, store=Read(**fields))
-    pace = epoch_of_ours(learner, watched, recipe(small, epochs=1), 0)
+    pace = train_epoch(learner, watched, recipe(small, epochs=1), Course(), progress=Silent())
     assert Read.asked == every
     assert learner.steps == steps == IMAGES // small.batch_size
     assert pace.images == IMAGES
 
 
-def test_waiting_is_a_part_of_the_epoch_and_the_loop_is_left_as_it_was(data: FoldData, small: Lesson) -> None:
-    source = vars(train_epochs.cxrscore.train)["batches"]
-    pace = epoch_of_ours(new_learner(small), data, recipe(small, epochs=1), 0)
+def test_waiting_is_a_part_of_the_epoch(data: FoldData, small: Lesson) -> None:
+    pace = train_epoch(new_learner(small), data, recipe(small, epochs=1), Course(), progress=Silent())
     assert 0 < pace.waiting_s < pace.seconds
-    assert vars(train_epochs.cxrscore.train)["batches"] is source
 
 
 def test_both_minimise_the_same_loss() -> None:

@@ -12,11 +12,12 @@ from conftest import COUPLING, TINY
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from cxrscore.checkpoint import KEY, SCHEMA, Card, load_fold, read_card, save_checkpoint
+from cxrscore.checkpoint import SCHEMA, Card, load_fold, read_card, save_checkpoint
 from cxrscore.ensemble import load_ensemble, trained_views
 from cxrscore.errors import UserError
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import CXRModel, build_model
+from cxrscore.sealed import KEY
 
 CARD = Card(
     findings=["a", "b", "c"],
@@ -124,7 +125,7 @@ def test_a_checkpoint_from_before_views_were_written_has_those_of_its_time(
     tmp_path: Path, tiny_model: CXRModel, cpu: Machine
 ) -> None:
     path = tmp_path / "fold0.safetensors"
-    save_checkpoint(path, tiny_model, CARD)
+    save_checkpoint(path, tiny_model.state_dict(), CARD)
     with safe_open(path, framework="pt") as file:
         facts = json.loads(file.metadata()[KEY])
     del facts["card"]["views"], facts["card"]["weights"]

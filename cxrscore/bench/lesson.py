@@ -5,7 +5,7 @@ Out   Lesson; FoldData in which every image is trained on; a Learner; the recipe
 The numbers are the paper's (presets/paper.yaml), but for weights that are random and a plain head.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +15,13 @@ import torch
 
 from cxrscore.bench.models import HEAD
 from cxrscore.datasets.chexpert import FINDINGS
-from cxrscore.fold_data import FoldData
 from cxrscore.labels import read_labels
-from cxrscore.learner import Learner
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import build_model
 from cxrscore.store import open_store
+from cxrscore.training.fold_data import FoldData
+from cxrscore.training.learner import Learner
 
 SCALE, FLIP, DEGREES = (0.84, 1.0), 0.5, 10.0
 GAMMA_NEG, GAMMA_POS, CLIP = 4.0, 0.0, 0.05
@@ -102,22 +102,17 @@ def every_image(labels_csv: Path, prepared: Path, machine: Machine) -> FoldData:
 
 
 def new_learner(lesson: Lesson, *, compile: bool = False, checkpointing: bool = False) -> Learner:
-    """As `fit` makes it. `compile`: the backbone, for the shapes of training."""
-    params, machine = recipe(lesson, epochs=1), lesson.machine
+    """As `train` makes it."""
+    params = recipe(lesson, epochs=1)
+    machine = replace(lesson.machine, compile=compile, checkpointing=checkpointing)
     with seeded(machine, params.seed):
-        model = build_model(lesson.backbone, init="none", findings=len(FINDINGS), head=HEAD)
-    if checkpointing:
-        model.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+        model = build_model(lesson.backbone, init="none", findings=len(FINDINGS), head=HEAD, size=lesson.size)
     none = np.zeros((0, len(FINDINGS)))
-    learner = Learner(
+    return Learner(
         model,
         build_loss(none, none, device=machine.device, **params.loss.model_dump()),
         machine,
-        lr=params.lr,
         weight_decay=params.weight_decay,
         clip_norm=params.clip_norm,
         ema_decay=params.ema_decay,
     )
-    if compile:
-        learner.model.backbone.compile()
-    return learner

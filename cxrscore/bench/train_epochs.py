@@ -3,75 +3,29 @@
 In    a folder of radiographs, their labels, a Lesson, an empty folder for the prepared images.
 Out   a Race over whole epochs of equally many steps, the notebook's workers started before; what preparing
       has cost, once; which share of our epochs is waiting for images.
-`epoch_of_ours` is the seam to the training loop.
 """
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-import cxrscore.train
 from cxrscore.bench.lesson import LABELS, Lesson, Section, every_image, new_learner, recipe
 from cxrscore.bench.notebook_training import LabelledRadiographs, NotebookTraining
 from cxrscore.bench.race import Race, in_turn
-from cxrscore.fold_data import FoldData
-from cxrscore.learner import Learner
+from cxrscore.heap import reused_memory
 from cxrscore.prepare import prepare
 from cxrscore.progress import Progress, Silent
 from cxrscore.scoring.recipe import dtype_word
+from cxrscore.training.course import Course
+from cxrscore.training.epochs import Pace, train_epoch
+from cxrscore.training.fold_data import FoldData
+from cxrscore.training.learner import Learner
 
 NOTEBOOK, OURS = "notebook loop", "cxrscore train"
 EPOCHS = 3  # of the paper
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Of one epoch: images trained on, seconds in all, seconds of these spent waiting for images."""
-
-    images: int
-    seconds: float
-    waiting_s: float
-
-
-def epoch_of_ours(learner: Learner, data: FoldData, params: Any, epoch: int) -> Pace:
-    """One epoch by the code of `cxrscore train`."""
-    with _clock_around_batches() as waits:
-        begun = time.perf_counter()
-        cxrscore.train._train_epoch(learner, data, params, epoch, Silent())
-        seconds = time.perf_counter() - begun
-    images = len(data.train) - len(data.train) % params.batch_size
-    return Pace(images, seconds, sum(waits))
-
-
-@contextmanager
-def _clock_around_batches() -> Iterator[list[float]]:
-    """-> seconds of each `next` of the training loop's batches, which does not tell them itself."""
-    module = vars(cxrscore.train)
-    source, waits = module["batches"], []
-
-    def clocked(*words: Any, **more: Any) -> Iterator[tuple[np.ndarray, Tensor]]:
-        batches = source(*words, **more)
-        while True:
-            begun = time.perf_counter()
-            batch = next(batches, None)
-            waits.append(time.perf_counter() - begun)
-            if batch is None:
-                return
-            yield batch
-
-    module["batches"] = clocked
-    try:
-        yield waits
-    finally:
-        module["batches"] = source
 
 
 def prepare_all(
@@ -115,7 +69,9 @@ def race_epochs(
 
 def _epochs(learner: Learner, data: FoldData, lesson: Lesson, rounds: int, paces: list[Pace]) -> None:
     """The next epoch of training `rounds` epochs after the one that does not count."""
-    paces.append(epoch_of_ours(learner, data, recipe(lesson, epochs=rounds + 1), epoch=len(paces)))
+    params = recipe(lesson, epochs=rounds + 1)
+    with reused_memory():
+        paces.append(train_epoch(learner, data, params, Course(epoch=len(paces)), progress=Silent()))
 
 
 def facts_of_epochs(race: Race, paces: dict[str, list[Pace]], prepare_s: float) -> dict[str, Any]:
