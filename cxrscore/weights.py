@@ -135,8 +135,8 @@ def fitting_weights(backbone: Any, name: str, path: Path, init_except: Sequence[
 
 
 def _read(path: Path) -> Weights:
-    """A checkpoint of ours is told by its `backbone.` keys and gives those; its head stays behind. It has seen
-    the rows of its folds: a start for other data, not for another fold of the same.
+    """A checkpoint of ours is told by its `backbone.` keys and gives those; its head stays behind. It saw the
+    rows of its folds: a start for other data, not for another fold of the same.
     """
     try:
         weights: Weights = load_file(path)
