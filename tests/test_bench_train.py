@@ -9,10 +9,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
-from cxrscore.progress import Silent
-from cxrscore.training.course import Course
-from cxrscore.training.epochs import Pace, train_epoch
-from cxrscore.training.fold_data import FoldData
 from torch import Tensor
 
 from cxrscore.bench import bench, lesson, train_epochs, train_steps
@@ -28,6 +24,9 @@ from cxrscore.params import LabelParams, TrainParams
 from cxrscore.phantom import make_phantoms
 from cxrscore.progress import Silent
 from cxrscore.store import Store
+from cxrscore.training.course import Course
+from cxrscore.training.epochs import train_epoch
+from cxrscore.training.fold_data import FoldData
 
 IMAGES = 6
 

@@ -343,7 +343,7 @@ def with_views(project: Project, root: Path, cpu: Machine, *views: list[str]) ->
     for fold, names in enumerate(views):
         saved = load_fold(project.layout.checkpoint(fold), cpu)
         card = dataclasses.replace(saved.card, views=names)
-        save_checkpoint(root / "models" / saved.path.name, saved.model, card)
+        save_checkpoint(root / "models" / saved.path.name, saved.model.state_dict(), card)
     return root / "models"
 
 

@@ -3,7 +3,11 @@
 import csv
 import dataclasses
 import hashlib
+import json
+import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +22,13 @@ from cxrscore.machine import Machine, seeded
 from cxrscore.model import build_model
 from cxrscore.params import IndependentHead
 from cxrscore.predict import VIEWS
+from cxrscore.progress import Silent
 from cxrscore.submission import read_scores
+from cxrscore.train import build_learner
+from cxrscore.training.course import Course
+from cxrscore.training.epochs import train_epoch
 from cxrscore.training.fold_data import FoldData, read_fold
+from cxrscore.training.learner import Learner
 
 INDEPENDENT = {"kind": "independent", "dropout": 0.0}
 
@@ -130,17 +139,58 @@ def test_folds_cover_every_image_once_and_share_no_patient(project: Project, cpu
     assert sorted(validated) == sorted(patient_of)
 
 
-def test_the_labels_of_validation_reach_no_weight(mine: Project, cpu: Machine, tmp_path: Path) -> None:
-    mine.train(0, epochs=1)
-    expected = weights(mine, cpu)
+def trained(project: Project, cpu: Machine) -> dict[str, torch.Tensor]:
+    """Weights, average and optimizer after an epoch of steps; which of the two is saved, validation says."""
+    data = read(project, 0, cpu)
+    learner = build_learner(0, data, project.params.train, machine=cpu)
+    train_epoch(learner, data, project.params.train, Course(), progress=Silent())
+    return learner.tensors()
+
+
+def test_the_labels_of_validation_reach_no_weight(project: Project, cpu: Machine, tmp_path: Path) -> None:
+    mine, expected = project, trained(project, cpu)
     validated = set(read_scores(mine.layout.scores(0, views=False))[1])
     rows = rows_of(mine.labels)
     for row in rows:
         if row["Image_name"] in validated:
             row.update({name: str(1 - int(row[name])) for name in mine.params.labels.findings})
-    with_labels(mine, tmp_path / "data", rows).train(0, epochs=1)
-    found = weights(mine, cpu)
+    found = trained(with_labels(mine, tmp_path / "data", rows), cpu)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.999])
+def test_raw_weights_and_average_are_both_measured_and_the_better_is_saved(
+    mine: Project, cpu: Machine, ema_decay: float
+) -> None:
+    mine.train(0, epochs=3, lr=1e-2, ema_decay=ema_decay)
+    rows, card = rows_of(mine.layout.history(0)), read_card(mine.layout.checkpoint(0))
+    for row in rows:
+        assert float(row["macro_auc"]) == max(float(row["ema_macro_auc"]), float(row["raw_macro_auc"]))
+        if ema_decay == 0:  # then the average is the weights
+            assert row["ema_macro_auc"] == row["raw_macro_auc"]
+    best = max(rows, key=lambda row: float(row["macro_auc"]))
+    better = "ema" if best["macro_auc"] == best["ema_macro_auc"] else "raw"
+    assert (str(card.epoch), card.weights) == (best["epoch"], better)
+    assert json.loads(mine.layout.summary(0).read_text())["weights"] == better
+
+
+def test_a_training_that_diverges_keeps_its_best_as_a_checkpoint(
+    mine: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Learner._loss
+
+    def poisoned(learner: Learner, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return usual(learner, *args, **kwargs) * (math.nan if learner.steps >= 4 else 1.0)
+
+    monkeypatch.setattr(Learner, "_loss", poisoned)
+    before = contents(mine.layout.root)
+    with pytest.raises(
+        UserError, match=r"no finite loss in 3 steps.*epoch \d.*is kept: .*good.safetensors"
+    ) as told:
+        mine.train(0, epochs=9, max_bad_steps=2)
+    kept = load_fold(Path(re.search(r"kept: (\S+)\.", str(told.value)).group(1)), cpu)
+    assert contents(mine.layout.root) == before
+    assert f"macro-AUC {kept.card.macro_auc:.4f}" in str(told.value)
 
 
 @pytest.mark.parametrize("fold", [0, 1])
