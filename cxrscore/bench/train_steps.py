@@ -22,7 +22,7 @@ from cxrscore.progress import Progress
 from cxrscore.scoring.recipe import dtype_word
 
 BARE, OURS = "timm, bare loop", "cxrscore"
-STEPS = {"cpu": 4, "cuda": 20}  # that a call takes: a single one is lost in the noise
+STEPS = {"cpu": 2, "cuda": 20}  # that a call takes: a short one is lost in the noise
 
 Steps = Callable[[], None]
 
