@@ -1,15 +1,18 @@
 """One training step: the schedule, the average, clipping, and steps that must not count."""
 
+import dataclasses
 import math
 from functools import partial
 
 import pytest
 import torch
+from conftest import COUPLING, TINY
 from torch import nn
 
+from cxrscore.errors import UserError
 from cxrscore.loss import asymmetric_loss
-from cxrscore.machine import Machine
-from cxrscore.model import CXRModel
+from cxrscore.machine import Machine, seeded
+from cxrscore.model import CXRModel, build_model
 from cxrscore.training.learner import Learner, lr_at
 
 LOSS = partial(asymmetric_loss, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)
@@ -116,3 +119,105 @@ def test_a_step_is_a_function_of_its_keys(cpu: Machine, tiny_model: CXRModel) ->
         losses.append(Learner(model, LOSS, cpu, **SETTINGS).step(*batch(), lr=1e-3, keys=(1, 2, 3)))
     assert losses[0] == losses[1]
     assert all(torch.equal(a, b) for a, b in zip(tiny_model.parameters(), other.parameters(), strict=True))
+
+
+def weights_after(learner: Learner, steps: int = 3) -> dict[str, torch.Tensor]:
+    for step in range(steps):
+        learner.step(*batch(step), lr=1e-3, keys=(0, step))
+    return {name: tensor.clone() for name, tensor in learner.tensors().items()}
+
+
+def of(cpu: Machine, name: str = TINY, *, dropout: float = 0.0) -> CXRModel:
+    with seeded(cpu, 0):
+        return build_model(name, init="none", findings=3, head=COUPLING | {"dropout": dropout}, size=32)
+
+
+def test_passes_over_parts_of_a_batch_add_up_to_the_batch(cpu: Machine) -> None:
+    """Of a backbone without batch norm, which sees a part."""
+    whole, parts = (Learner(of(cpu, "test_convnext"), LOSS, cpu, **SETTINGS, parts=parts) for parts in (1, 2))
+    gradients: list[list[torch.Tensor]] = []
+    for learner in (whole, parts):
+
+        def look(*_: object, learner: Learner = learner) -> None:
+            gradients.append([p.grad.clone() for p in learner.model.parameters() if p.grad is not None])
+
+        learner.optimizer.register_step_pre_hook(look)
+    losses = [learner.step(*batch(), lr=1e-3, keys=(0,)) for learner in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+def test_batch_norm_sees_a_part(cpu: Machine) -> None:
+    learner = Learner(of(cpu), LOSS, cpu, **SETTINGS, parts=2)
+    learner.step(*batch(), lr=1e-3, keys=(0,))
+    assert learner.model.backbone.bn1.num_batches_tracked == 2
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_gradient_checkpointing_changes_no_bit(cpu: Machine, parts: int) -> None:
+    """Batch-norm statistics included, which the pass that is computed again would move twice."""
+    machines = (cpu, dataclasses.replace(cpu, checkpointing=True))
+    plain, again = (
+        weights_after(Learner(of(m, dropout=0.3), LOSS, m, **SETTINGS, parts=parts)) for m in machines
+    )
+    assert all(torch.equal(plain[name], again[name]) for name in plain)
+
+
+def test_a_backbone_that_cannot_checkpoint_is_told_so(cpu: Machine) -> None:
+    machine, model = dataclasses.replace(cpu, checkpointing=True), of(cpu)
+    model.backbone = nn.Sequential(model.backbone)
+    with pytest.raises(UserError, match="--checkpointing: this backbone cannot"):
+        Learner(model, LOSS, machine, **SETTINGS)
+
+
+def test_with_the_head_alone_the_backbone_stays_as_it_is(cpu: Machine) -> None:
+    learner = Learner(of(cpu), LOSS, cpu, **SETTINGS)
+    before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    learner.train_head_alone(True)
+    weights_after(learner)
+    now = learner.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], now[name])}
+    assert changed == {"head.classifier.weight", "head.classifier.bias", "head.A"}
+    learner.train_head_alone(False)
+    weights_after(learner, 1)
+    first = next(name for name in before if name.startswith("backbone"))
+    assert not torch.equal(before[first], now[first])
+
+
+def test_a_statistic_that_is_not_finite_skips_the_step(cpu: Machine) -> None:
+    """With half precision a map may overflow where the loss does not show it."""
+    learner = Learner(of(cpu), LOSS, cpu, **SETTINGS)
+
+    def poison(module: nn.Module, *_: object) -> None:
+        if module.training:
+            module.running_var.data[0] = math.nan  # past autograd, which would notice
+
+    handle = learner.model.backbone.bn1.register_forward_hook(poison)
+    before = state(learner)
+    loss = learner.step(*batch(), lr=1e-3, keys=(0,))
+    assert (math.isfinite(loss), learner.skipped, learner.steps) == (True, 1, 0)
+    assert all(torch.equal(a, b) for a, b in zip(before, state(learner), strict=True))
+    handle.remove()
+    learner.step(*batch(), lr=1e-3, keys=(1,))
+    assert (learner.steps, learner.skipped_in_a_row) == (1, 0)
+
+
+def test_layers_below_learn_slower(cpu: Machine) -> None:
+    learner = Learner(of(cpu), LOSS, cpu, **SETTINGS, layer_decay=0.5)
+    learner.step(*batch(), lr=1e-2, keys=(0,))
+    rates = [group["lr"] for group in learner.optimizer.param_groups]
+    assert rates == sorted(rates)
+    assert rates[-2:] == [1e-2, 1e-2]  # the classifier, the couplings
+    assert rates[-3] == 5e-3
+
+
+def test_a_restored_learner_goes_on_bit_by_bit(cpu: Machine) -> None:
+    learner = Learner(of(cpu, dropout=0.3), LOSS, cpu, **SETTINGS)
+    kept = weights_after(learner), learner.facts()
+    expected = weights_after(learner)
+    other = Learner(of(cpu, dropout=0.3), LOSS, cpu, **SETTINGS)
+    other.restore(*kept)
+    found = weights_after(other)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert other.facts() == learner.facts()
