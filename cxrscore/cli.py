@@ -538,7 +538,7 @@ def init(
     labels: Annotated[Path, typer.Option("--labels", help="Label table.")],
     images: Annotated[Path, typer.Option("--images", help="Folder that its names are in.")],
     preset: Annotated[
-        Literal["demo", "paper"], typer.Option("--preset", help="Settings to start from.")
+        Literal["demo", "paper", "strong"], typer.Option("--preset", help="Settings to start from.")
     ] = "paper",
 ) -> None:
     """Make a DVC project for one's own radiographs; images are hard-linked where the file system allows.
