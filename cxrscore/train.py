@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from cxrscore import __version__
-from cxrscore.checkpoint import Card, Fold, load_fold, save_checkpoint
+from cxrscore.checkpoint import Card, Fold, load_fold, read_card, save_checkpoint
 from cxrscore.closure import fingerprint as fingerprint_of_code
 from cxrscore.errors import UserError
 from cxrscore.files import sha256_file, write_table, write_text
@@ -83,15 +83,17 @@ def train_fold(
 
     Raises UserError before any work, and Stopped, Busy.
     """
-    data = world.agreed(
+    job = world.agreed(
         lambda: _read(fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, world=world)
     )
-    job = Job(fold, data, params, _sources(labels_csv, layout, data, params.train))
     state = StateFolder(state_root(layout.root) / _identity(job, machine, world)[:16])
     with reused_memory(), state.held() if world.first else nullcontext():
         if keeping.fresh and world.first:
             state.drop()
         world.gather(None)  # nobody looks for a state before it is dropped
+        if others := state.others_gb():
+            place = state.folder.parent
+            progress.say(f"unfinished trainings of other settings hold {others:.1f} GB in {place}")
         keeper = Keeper(state, world, asked or Asked(), keeping.every_s)
         _train(job, layout, machine=machine, keeper=keeper, progress=progress)
         if world.first:
@@ -100,8 +102,8 @@ def train_fold(
 
 def _read(
     fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine, world: World
-) -> FoldData:
-    """The fold's rows, when all that training them takes is there and fits. Raises UserError."""
+) -> Job:
+    """When all that training the fold takes is there and fits. Raises UserError."""
     train = params.train
     if train.batch_size % (train.accumulate * world.size):
         raise UserError(
@@ -132,15 +134,26 @@ def _read(
         raise UserError(
             f"--fold {fold}: no finding has both positives and negatives to validate on; use fewer folds."
         )
-    return data
+    sources = {"labels": sha256_file(labels_csv), "folds": sha256_file(layout.folds)}
+    sources["images"] = data.store.sha256_index
+    if train.init not in ("none", "imagenet"):
+        _refuse_what_has_seen(fold, sources, Path(train.init))
+        sources["init"] = sha256_file(Path(train.init))
+    return Job(fold, data, params, sources)
 
 
-def _sources(labels_csv: Path, layout: Layout, data: FoldData, params: "TrainParams") -> dict[str, str]:
-    """What a training is made of, by sha256."""
-    files = {"labels": labels_csv, "folds": layout.folds}
-    if params.init not in ("none", "imagenet"):
-        files["init"] = Path(params.init)
-    return {name: sha256_file(path) for name, path in files.items()} | {"images": data.store.sha256_index}
+def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> None:
+    """A start from another fold's checkpoint of the same data would be validated on what it has seen."""
+    try:
+        card = read_card(init)
+    except UserError:
+        return  # no checkpoint of ours
+    same = {name: card.sha256.get(name) == sources[name] for name in ("labels", "folds")}
+    if same["labels"] and not (same["folds"] and card.fold == fold):
+        raise UserError(
+            f"train.init: {init} was trained as fold {card.fold} of these labels: it has seen images that "
+            f"fold {fold} is validated on. Take weights from other data."
+        )
 
 
 def _identity(job: Job, machine: Machine, world: World) -> str:

@@ -174,6 +174,14 @@ def test_raw_weights_and_average_are_both_measured_and_the_better_is_saved(
     assert json.loads(mine.layout.summary(0).read_text())["weights"] == better
 
 
+def test_a_start_from_what_has_seen_the_validated_images_is_refused(mine: Project, cpu: Machine) -> None:
+    other = str(mine.layout.checkpoint(1))
+    with pytest.raises(UserError, match=r"train.init: .*fold1.* has seen images that fold 0 is validated on"):
+        mine.train(0, init=other)
+    mine.train(1, init=other, epochs=1)  # it went through the same rows only
+    assert read_card(mine.layout.checkpoint(1)).sha256["init"]
+
+
 def test_a_training_that_diverges_keeps_its_best_as_a_checkpoint(
     mine: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

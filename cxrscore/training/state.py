@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,14 @@ class StateFolder:
     def drop(self) -> None:
         for path in (*self._newest_first(), self.good):
             path.unlink(missing_ok=True)
+
+    def others_gb(self) -> float:
+        """What the states of other trainings take beside this one's."""
+        total = 0
+        for path in self.folder.parent.glob("*/*.safetensors"):
+            with suppress(FileNotFoundError):  # it has just been completed
+                total += path.stat().st_size * (path.parent != self.folder)
+        return total / 1e9
 
     @contextmanager
     def held(self) -> Iterator[None]:
