@@ -7,11 +7,12 @@ Out   a folder: about.json, how the pixels were made; shard-00000.npy, ... of (n
 """
 
 import json
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +54,25 @@ class Store:
 
     def read(self, rows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.uint8]:
         """(B,) row numbers, in any order -> (B, S, S) pixels, a copy."""
+        places = self.place[rows].tolist()
+        for shard, row in places:
+            _fetch(self.shards[shard], row)
         pixels = np.empty((len(rows), self.size, self.size), np.uint8)
-        for i, (shard, row) in enumerate(self.place[rows]):
+        for i, (shard, row) in enumerate(places):
             pixels[i] = self.shards[shard][row]
         return pixels
+
+
+def _fetch(shard: Any, row: int) -> None:
+    """Ask the kernel for the pages of this row, and go on.
+
+    Left to page faults it reads ahead as if a file were read in order, and what it reads is gone before its
+    turn comes: 48 of 4,000 rows of 380 px from a disk that reads 8 MB ahead are 44 times the bytes asked for
+    and 150 rows/s; this way 1.03 times and 6,000 rows/s.
+    """
+    start = shard.offset + row * shard.strides[0]
+    page = start - start % mmap.PAGESIZE
+    shard.base.madvise(mmap.MADV_WILLNEED, page, start + shard.strides[0] - page)
 
 
 def write_store(

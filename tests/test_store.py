@@ -1,5 +1,7 @@
 """Prepared images come back as they were written, or not at all."""
 
+import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,19 @@ def test_rows_come_back_in_any_order_as_they_were_written(tmp_path: Path) -> Non
 
 def test_a_batch_of_no_rows_is_empty(tmp_path: Path) -> None:
     assert open_store(a_store(tmp_path)).read(np.array([], dtype=np.int64)).shape == (0, 8, 8)
+
+
+def test_rows_here_and_there_cost_no_reading_of_what_lies_between(tmp_path: Path) -> None:
+    images = (StoredImage(f"{i}.png", np.full((64, 64), i % 256, np.uint8), "", 64, 64) for i in range(4000))
+    write_store(tmp_path, images, size=64, id_column="id", preprocessing="v1")
+    store = open_store(tmp_path)
+    with (tmp_path / "shard-00000.npy").open("rb") as file:  # 16 MB, out of memory and from disk again
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
+    rows = [10, 1300, 2600, 3900]
+    assert (store.read(rows)[:, 0, 0] == np.array(rows) % 256).all()
+    read = 512 * (resource.getrusage(resource.RUSAGE_SELF).ru_inblock - before)
+    assert read < 2**18, read  # 48 kB are needed; a disk that reads ahead as usual, by 128 kB, gives 512
 
 
 def test_shards_are_plain_npy_files_of_a_fixed_number_of_rows(tmp_path: Path) -> None:
