@@ -8,12 +8,12 @@ import pytest
 import timm
 import torch
 from conftest import COUPLING, PRESETS, TINY
+from cxrscore.learner import Learner
 from test_checkpoint import CARD
 
 from cxrscore.backbone import map_shape
 from cxrscore.checkpoint import load_fold, save_checkpoint
 from cxrscore.errors import UserError
-from cxrscore.learner import Learner
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import CXRModel, build_model, check_backbone, parameter_count
