@@ -2,6 +2,7 @@
 
     python tests/training_kills.py             30 kills, one at each of 30 steps, for each of two recipes
     python tests/training_kills.py --every 7
+    python tests/training_kills.py --epochs 6 --every 5     shorter runs: two steps an epoch
 
 A run is a child process that ends by SIGKILL inside its n-th step: before it, between the optimizer and the
 average, or after it, in turn. The state is written after each step, or every few of them, in turn, and after
@@ -34,16 +35,14 @@ from cxrscore.train import Keeping, train_fold
 from cxrscore.training.learner import Learner
 from cxrscore.training.state import KEPT
 
-STEPS = 30
+EPOCHS, STEPS = 15, 2  # of a run, of an epoch
 PLACES = ("before", "within", "after")
 PROX = CouplingHead(kind="coupling", dropout=0.2, alpha=0.3, l1=1e-3, prox=True, lr_scale=2.0)
 RECIPES: dict[str, dict[str, Any]] = {
-    "paper-like": {"batch_size": 8, "epochs": 15, "patience": 15, "lr": 1e-2},
+    "paper-like": {"batch_size": 8, "lr": 1e-2},
     "accumulating": {
         "batch_size": 8,
         "accumulate": 2,
-        "epochs": 15,
-        "patience": 15,
         "lr": 1e-2,
         "layer_decay": 0.8,
         "freeze_epochs": 2,
@@ -177,6 +176,7 @@ def faults_of(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="every n-th step")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each run")
     args = parser.parse_args()
     torch.set_num_threads(1)
     wrong = []
@@ -184,10 +184,11 @@ def main() -> int:
         root = Path(temporary)
         assert ended(forked(lambda: make_phantoms(root / "data", images=48, size=48, seed=0) or 0)) == 0
         project = make_project(root / "data", root / "project")
-        for name, recipe in RECIPES.items():
+        for name, changes in RECIPES.items():
+            recipe = changes | {"epochs": args.epochs, "patience": args.epochs}
             alone = project.copy_to(root / name)
             expected = trained_alone(alone, recipe)
-            steps = range(0, STEPS, args.every)
+            steps = range(0, STEPS * args.epochs, args.every)
             for kill in kills(steps):
                 found = faults_of(project, root / f"{name}-{kill.step}", recipe, kill, expected)
                 wrong += [f"{name}, {kill}: {fault}" for fault in found]
