@@ -3,7 +3,7 @@
 The map. A module imports only from rows below its own, never sideways; tests/test_architecture.py holds it.
 
     __main__                                                             the console script
-    cli                                                                  the door: one command, one call
+    cli/                                                                 the door: one command, one call
     terminal params project                                              progress; settings; data use
     bench                                                                this machine, measured
     prepare folds train evaluate report | score check verify phantom     the stages | the other stories

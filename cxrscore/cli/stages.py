@@ -1,0 +1,223 @@
+"""The pipeline's commands, one a DVC stage; and `code`, what an installed cxrscore's stages are keyed on.
+
+In    labels and images, out/ as the stages before have left it, params.yaml.
+Out   what the stage writes in out/; notes on stderr.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrscore.cli.options import (
+    CORES,
+    IMAGES,
+    LABELS,
+    OUT,
+    PARAMS,
+    AsJson,
+    Device,
+    Dtype,
+    Images,
+    LabelsCsv,
+    Out,
+    ParamsFile,
+    Workers,
+)
+from cxrscore.cli.words import metrics_text, on_terminal, say_what_goes_on, show, tell, training_command
+
+TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; who presses Ctrl-C waits no ten seconds
+
+
+def prepare(
+    labels: LabelsCsv = LABELS,
+    images: Images = IMAGES,
+    out: Out = OUT,
+    params: ParamsFile = PARAMS,
+    workers: Workers = CORES,
+) -> None:
+    """Decode every labelled image once to S x S and store it.
+
+    Example: cxrscore prepare
+    """
+    from cxrscore.layout import Layout
+    from cxrscore.params import read_params
+    from cxrscore.prepare import prepare
+
+    settings = read_params(params)
+    with on_terminal() as progress:
+        notes = prepare(
+            labels,
+            images,
+            Layout(out).prepared,
+            labels=settings.labels,
+            params=settings.prepare,
+            workers=workers,
+            progress=progress,
+        )
+    tell(notes)
+
+
+def folds(labels: LabelsCsv = LABELS, out: Out = OUT, params: ParamsFile = PARAMS) -> None:
+    """Give each patient, or each image, the fold that validates it; balanced over findings and pairs.
+
+    Example: cxrscore folds
+    """
+    from cxrscore.folds import make_folds
+    from cxrscore.layout import Layout
+    from cxrscore.params import read_params
+
+    settings, layout = read_params(params), Layout(out)
+    tell(
+        make_folds(
+            labels,
+            layout.prepared / "index.csv",
+            layout.folds,
+            layout.balance,
+            labels=settings.labels,
+            params=settings.folds,
+        )
+    )
+
+
+def train(
+    fold: Annotated[int, typer.Option("--fold", min=0, help="The fold to validate on.")],
+    labels: LabelsCsv = LABELS,
+    out: Out = OUT,
+    params: ParamsFile = PARAMS,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on with a run that was stopped.")] = False,
+    state_every_s: Annotated[
+        float, typer.Option("--state-every-s", min=0, help="Seconds of work that a kill may cost.")
+    ] = 120.0,
+    gpus: Annotated[
+        int, typer.Option("--gpus", min=1, max=64, help="Processes that share each batch, one a GPU.")
+    ] = 1,
+    compile_model: Annotated[
+        bool, typer.Option("--compile", help="Compile the model: a minute or two, then faster steps.")
+    ] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute activations twice, and keep a fraction of them.")
+    ] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Train one fold's model; write its checkpoint and its out-of-fold table.
+
+    A run that was stopped or killed goes on when the same command is given again. With --device cpu, --gpus
+    counts processes on the CPU; `torchrun --nproc-per-node 4 -m cxrscore train` works, too.
+
+    Example: cxrscore train --fold 0
+    """
+    from cxrscore.layout import Layout
+    from cxrscore.params import read_params
+
+    settings = read_params(params)  # a wrong word costs no import of torch
+
+    from cxrscore.errors import Stopped
+    from cxrscore.machine import choose_machine
+    from cxrscore.progress import Silent
+    from cxrscore.signals import asked_to_stop
+    from cxrscore.train import Keeping, train_fold
+    from cxrscore.training.launch import Ended
+    from cxrscore.training.ranks import joined, local_device
+
+    try:
+        if _launched(device, gpus):
+            return
+        how = {"compile": compile_model, "checkpointing": checkpointing}
+        machine = choose_machine(local_device(device), dtype, **how)
+        with (
+            asked_to_stop(TRAIN_PATIENCE_S, _last_words) as asked,
+            joined(machine) as world,
+            on_terminal() as progress,
+        ):
+            train_fold(
+                fold,
+                labels_csv=labels,
+                layout=Layout(out),
+                params=settings,
+                machine=machine,
+                progress=progress if world.first else Silent(),
+                keeping=Keeping(state_every_s, fresh),
+                world=world,
+                asked=asked,
+            )
+    except Ended as ended:
+        raise typer.Exit(ended.code) from ended
+    except Stopped as stopped:
+        _say_stopped(stopped)
+        raise typer.Exit(stopped.code) from stopped
+
+
+def _launched(device: str, gpus: int) -> bool:
+    """Whether this call was for several processes, which have now run it."""
+    from cxrscore.training.launch import launch
+    from cxrscore.training.ranks import check_devices
+
+    several = gpus > 1 and "RANK" not in os.environ
+    if several:
+        check_devices(device, gpus)
+        launch(sys.argv[1:], gpus)
+    return several
+
+
+def _last_words(number: int) -> None:
+    _say_stopped("stopped within a step; the state kept last stands")
+
+
+def _say_stopped(why: object) -> None:
+    if os.environ.get("RANK", "0") == "0":  # the first process says it, or its launcher
+        say_what_goes_on(why, training_command())
+
+
+def evaluate(
+    scores: Annotated[
+        Path | None, typer.Option("--scores", help="Any score table; else the out-of-fold ones.")
+    ] = None,
+    labels: LabelsCsv = LABELS,
+    out: Out = OUT,
+    params: ParamsFile = PARAMS,
+    as_json: AsJson = False,
+) -> None:
+    """Measure scores against labels: area under the ROC curve by finding, and their mean.
+
+    Example: cxrscore evaluate --scores sub.csv --labels data/test_labels.csv
+    """
+    from cxrscore.evaluate import evaluate, evaluate_table
+    from cxrscore.layout import Layout
+    from cxrscore.params import read_params
+
+    if scores is None:
+        settings = read_params(params)
+        metrics, notes = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
+    else:
+        declared = read_params(params).labels if params.exists() else None
+        metrics, notes = evaluate_table(scores, labels, labels=declared)
+    tell(notes)
+    show(metrics, metrics_text, as_json=as_json)
+
+
+def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:
+    """Write out/report.html: the metrics, the training curves, the folds, and what the head learned.
+
+    Example: cxrscore report
+    """
+    from cxrscore.layout import Layout
+    from cxrscore.params import read_params
+    from cxrscore.report import write_report
+
+    layout = Layout(out)
+    write_report(layout, folds=read_params(params).folds.train)
+    typer.echo(layout.report)
+
+
+def code(out: Out = OUT) -> None:
+    """Write the fingerprint of each stage's code, for projects that use an installed cxrscore.
+
+    Example: cxrscore code
+    """
+    from cxrscore.project import write_code_fingerprints
+
+    write_code_fingerprints(out / "code")

@@ -1,0 +1,89 @@
+"""What the commands say: notes and what goes on with a stopped run on stderr, results on stdout.
+
+In    notes, counts and metrics; argv, for the call that resumes this one.
+Out   lines; a stderr that is closed is no fault.
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cxrscore.terminal import Terminal
+
+
+def on_terminal() -> "closing[Terminal]":
+    from cxrscore.terminal import Terminal
+
+    return closing(Terminal())
+
+
+def say(line: str) -> None:
+    with suppress(OSError, AttributeError):  # stderr may be closed: the exit code still speaks
+        typer.echo(line, err=True)
+
+
+def tell(notes: Iterable[str]) -> None:
+    for note in notes:
+        say(f"note: {note}")
+
+
+def say_what_goes_on(why: object, command: str) -> None:
+    say(f"{why}. This goes on with it:")
+    say(command)
+
+
+def show(facts: dict[str, Any], as_text: Callable[[dict[str, Any]], str], *, as_json: bool) -> None:
+    """For a person, or for a program."""
+    typer.echo(json.dumps(facts, indent=1) if as_json else as_text(facts))
+
+
+def resuming_command(more: Iterable[str]) -> str:
+    """This very call with --resume in place of --overwrite, and `more` options."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    end = words.index("--") if "--" in words else len(words)
+    return shlex.join(["cxrscore", *words[:end], "--resume", *more, *words[end:]])
+
+
+def training_command() -> str:
+    """What goes on with this training: the stage, where DVC called it, else this very call."""
+    stage = os.environ.get("DVC_STAGE")
+    words = [word for word in sys.argv[1:] if word != "--fresh"]
+    return shlex.join(["dvc", "repro", stage] if stage else ["cxrscore", *words])
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """A fact a line; of a dictionary, an entry a line."""
+    lines = []
+    for name, fact in facts.items():
+        if isinstance(fact, dict):
+            lines += [f"  {kind} {count:,}" for kind, count in fact.items()]
+        elif fact is not None:
+            lines.append(f"{name.replace('_', ' ')} {fact:,}")
+    return "\n".join(lines)
+
+
+def metrics_text(metrics: dict[str, Any]) -> str:
+    """A table for a person: a finding a line, then the mean and what it rests on."""
+    width = max((len(name) for name in metrics["auc"]), default=10)
+    lines = [f"{name:<{width}}  {area:.4f}" for name, area in metrics["auc"].items()]
+    counts = [f"{metrics[name]:,} {name}" for name in ("images", "patients") if name in metrics]
+    macro = _number(metrics)
+    lines.append(
+        f"{'macro-AUC':<{width}}  {macro}  ({metrics['findings_defined']} findings, {', '.join(counts)})"
+    )
+    means = {"with all views": "views", "study means": "study"}
+    parts = {words: metrics[name] for words, name in means.items() if name in metrics}
+    parts |= {f"fold {name}": fold for name, fold in metrics.get("folds", {}).items()}
+    lines += [f"{words:<{width}}  {_number(part)}" for words, part in parts.items()]
+    return "\n".join(lines)
+
+
+def _number(metrics: dict[str, Any]) -> str:
+    return f"{metrics['macro_auc']:.4f}" if "macro_auc" in metrics else "undefined"
