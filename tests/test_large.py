@@ -1,4 +1,4 @@
-"""Training on many images: no epoch adds to its memory, and its start takes time in proportion to the rows."""
+"""Training on many images: no epoch adds to its memory, and its start takes time by the row."""
 
 import time
 from pathlib import Path
