@@ -7,6 +7,8 @@ Out   a file, whole or not at all; the same tensors and facts give the same byte
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,17 @@ def write_sealed(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({**facts, "sha256": _digest(plain)}, sort_keys=True, allow_nan=False)
     with replacing(path) as temporary:
-        save_file(plain, temporary, metadata={KEY: text})  # one entry: safetensors shuffles several
+        try:
+            save_file(plain, temporary, metadata={KEY: text})  # one entry: safetensors shuffles several
+        except SafetensorError as error:
+            raise _of_the_system(error, path) from error
         temporary.chmod(0o644)  # safetensors writes for the owner alone; colleagues score with it
+
+
+def _of_the_system(error: SafetensorError, path: Path) -> Exception:
+    """A full disk is an OSError, whichever library meets it."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
 
 
 def read_facts(path: Path) -> dict[str, Any]:

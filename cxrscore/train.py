@@ -35,6 +35,7 @@ from cxrscore.predict import mean
 from cxrscore.signals import Asked
 from cxrscore.submission import write_scores
 from cxrscore.training.course import Course, Keeper
+from cxrscore.training.early import refuse_early
 from cxrscore.training.epochs import Diverged, fit, validation_batch
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.learner import Learner
@@ -110,6 +111,7 @@ def _read(
             f"train.batch_size: {train.batch_size} does not fall into {train.accumulate} passes of "
             f"{world.size} processes; take a multiple of {train.accumulate * world.size}."
         )
+    refuse_early(fold, layout=layout, params=train)
     check_backbone(
         train.backbone,
         size=params.prepare.size,
@@ -122,12 +124,6 @@ def _read(
         raise UserError(
             f"{layout.prepared}: images of {data.store.size} px, prepare.size is {params.prepare.size}; "
             "run `dvc repro prepare`."
-        )
-    if not len(data.val):
-        raise UserError(f"--fold {fold}: no image is validated in it; folds are 0 to {data.k - 1}.")
-    if train.batch_size > len(data.train):
-        raise UserError(
-            f"train.batch_size: {train.batch_size} is more than the {len(data.train)} images to train on."
         )
     y, mask = data.truth(data.val)
     if np.isnan(macro(auc_by_finding(y, mask, y))):
@@ -157,7 +153,7 @@ def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> Non
 
 
 def _identity(job: Job, machine: Machine, world: World) -> str:
-    """The training's fingerprint. Raises UserError where the processes are not of one training."""
+    """The training's fingerprint. Raises UserError where the processes do not agree on it."""
     identity = fingerprint(
         {
             "fold": job.fold,
@@ -170,7 +166,7 @@ def _identity(job: Job, machine: Machine, world: World) -> str:
         }
     )
     if len(set(world.gather(identity))) > 1:
-        raise UserError("train: the processes see different settings, data, code or versions.")
+        world.refuse("train: the processes see different settings, data, code or versions.")
     return identity
 
 

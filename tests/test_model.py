@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 from conftest import COUPLING, PRESETS, TINY
-from cxrscore.learner import Learner
 from test_checkpoint import CARD
 
 from cxrscore.backbone import map_shape

@@ -21,7 +21,8 @@ from trainings import states
 
 from cxrscore.errors import UserError
 from cxrscore.submission import read_scores
-from cxrscore.training.ranks import ALONE, World, check_devices, rank_rows
+from cxrscore.training.launch import check_devices
+from cxrscore.training.ranks import ALONE, World, rank_rows
 
 SIZE = 2
 STOP_S = 15.0

@@ -113,19 +113,25 @@ def train(
     from cxrscore.layout import Layout
     from cxrscore.params import read_params
 
-    settings = read_params(params)  # a wrong word costs no import of torch
+    settings = read_params(params)
+
+    from cxrscore.training.early import refuse_early
+
+    refuse_early(fold, layout=Layout(out), params=settings.train)  # a wrong word costs no import of torch
 
     from cxrscore.errors import Stopped
-    from cxrscore.machine import choose_machine
-    from cxrscore.progress import Silent
-    from cxrscore.signals import asked_to_stop
-    from cxrscore.train import Keeping, train_fold
-    from cxrscore.training.launch import Ended
-    from cxrscore.training.ranks import joined, local_device
+    from cxrscore.training.launch import Ended, local_device
 
     try:
         if _launched(device, gpus):
             return
+
+        from cxrscore.machine import choose_machine
+        from cxrscore.progress import Silent
+        from cxrscore.signals import asked_to_stop
+        from cxrscore.train import Keeping, train_fold
+        from cxrscore.training.ranks import joined
+
         how = {"compile": compile_model, "checkpointing": checkpointing}
         machine = choose_machine(local_device(device), dtype, **how)
         with (
@@ -153,8 +159,7 @@ def train(
 
 def _launched(device: str, gpus: int) -> bool:
     """Whether this call was for several processes, which have now run it."""
-    from cxrscore.training.launch import launch
-    from cxrscore.training.ranks import check_devices
+    from cxrscore.training.launch import check_devices, launch
 
     several = gpus > 1 and "RANK" not in os.environ
     if several:

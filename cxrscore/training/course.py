@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-from cxrscore.errors import Stopped, UserError
+from cxrscore.errors import Stopped
 from cxrscore.signals import Asked
 from cxrscore.training.learner import Learner
 from cxrscore.training.ranks import World
@@ -60,7 +60,7 @@ class Keeper:
         """The course that was kept, the learner brought there; without one, the beginning. And notes."""
         tensors, facts, notes = self.folder.load()
         if len(set(self.world.gather(facts.get("learner", {}).get("steps")))) > 1:
-            raise UserError(f"{self.folder.folder}: not every process sees the same state there; share it.")
+            self.world.refuse(f"{self.folder.folder}: not every process sees the same state there; share it.")
         if not tensors:
             return Course(), notes
         learner.restore(tensors, facts["learner"])

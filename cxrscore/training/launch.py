@@ -12,11 +12,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from cxrscore.errors import Stopped
+from cxrscore.errors import Stopped, UserError
 
 LOOK_S = 0.2  # between two looks whether all processes are alive
 
@@ -27,6 +28,25 @@ class Ended(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"exit code {code}")
         self.code = code
+
+
+def local_device(device: str) -> str:
+    """`auto` of a process that torch's launcher started: the GPU of its number on this node."""
+    if device == "auto" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return device
+
+
+def check_devices(device: str, processes: int) -> None:
+    """Raises UserError where `processes` have no GPU each."""
+    count = torch.cuda.device_count()
+    if device == "auto" and processes > count:
+        raise UserError(
+            f"--gpus {processes}: this machine shows {count} CUDA devices; --device cpu has the processes "
+            "share the CPU."
+        )
+    if device not in ("auto", "cpu"):
+        raise UserError(f"--device {device}: with --gpus each process has its own; leave the option out.")
 
 
 def launch(words: Sequence[str], processes: int) -> None:

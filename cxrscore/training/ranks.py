@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -71,11 +71,15 @@ class World:
         except UserError as error:
             fault = str(error)
         faults = [fault for fault in self.gather(fault) if fault]
-        if faults and self.first:
-            raise UserError(faults[0])
         if faults:
-            sys.exit(2)  # the first process says it
+            self.refuse(faults[0])
         return cast(T, result)
+
+    def refuse(self, fault: str) -> NoReturn:
+        """All processes come here, and the first one says it."""
+        if self.first:
+            raise UserError(fault)
+        sys.exit(2)
 
     def share(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The module to call in training: its gradients are the mean over all processes."""
@@ -116,25 +120,6 @@ def joined(machine: Machine) -> Iterator[World]:
         raise Stopped("train: another process of this training is lost") from error
     finally:
         dist.destroy_process_group()
-
-
-def local_device(device: str) -> str:
-    """`auto` of a process that torch's launcher started: the GPU of its number on this node."""
-    if device == "auto" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
-        return f"cuda:{os.environ['LOCAL_RANK']}"
-    return device
-
-
-def check_devices(device: str, processes: int) -> None:
-    """Raises UserError where `processes` have no GPU each."""
-    count = torch.cuda.device_count()
-    if device == "auto" and processes > count:
-        raise UserError(
-            f"--gpus {processes}: this machine shows {count} CUDA devices; --device cpu has the processes "
-            "share the CPU."
-        )
-    if device not in ("auto", "cpu"):
-        raise UserError(f"--device {device}: with --gpus each process has its own; leave the option out.")
 
 
 def rank_rows(rows: Any, *, batch_size: int, parts: int, world: World) -> Any:

@@ -71,7 +71,7 @@ class StateFolder:
             try:
                 tensors = read_tensors(path)
             except UserError as error:
-                notes.append(f"left out, and the state before it is taken: {error}")
+                notes.append(f"a state is left out: {error}")
                 continue
             facts = json.loads(tensors.pop(FACTS).numpy().tobytes())
             return tensors, facts, notes
