@@ -46,8 +46,8 @@ class Settings:
 
 
 SCORING = Settings()
-TRAINING = {  # phantoms of 1,024 px: drawn in 0.4 s, so that hundreds can be
-    "cpu": Settings(files=128, phantom_px=1024, size=96, backbone="resnet10t", batch_size=32),
+TRAINING = {  # a phantom as large as a film is drawn in 2 s, one of 1,024 px in 0.4: hundreds can be
+    "cpu": Settings(files=64, phantom_px=2000, size=96, backbone="resnet10t", batch_size=32),
     "cuda": Settings(files=768, phantom_px=1024, batch_size=24),  # the paper's recipe
 }
 

@@ -18,6 +18,7 @@ from cxrscore.augment import draw_warps, warp
 from cxrscore.bench.lesson import DEGREES, FLIP, LR, SCALE, Lesson, new_learner
 from cxrscore.bench.notebook_training import loss_by_hand
 from cxrscore.bench.race import Race, in_turn
+from cxrscore.heap import reused_memory
 from cxrscore.progress import Progress
 from cxrscore.scoring.recipe import dtype_word
 
@@ -49,8 +50,9 @@ def our_steps(gray: Tensor, y: Tensor, mask: Tensor, lesson: Lesson, *, compile:
     theta = torch.from_numpy(drawn).to(gray.device)
 
     def steps() -> None:
-        for i in range(STEPS[gray.device.type]):
-            learner.step(warp(gray, theta), y, mask, lr=LR, keys=(0, i))
+        with reused_memory():  # as `train` does
+            for i in range(STEPS[gray.device.type]):
+                learner.step(warp(gray, theta), y, mask, lr=LR, keys=(0, i))
 
     return steps
 

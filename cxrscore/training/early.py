@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def refuse_early(fold: int, *, layout: Layout, params: "TrainParams") -> None:
-    """Raises UserError for a fold that is not there, a batch larger than the data, a start that is no file."""
+    """Raises UserError for a fold that is not there, a batch larger than the data, a missing start."""
     folds = read_folds(layout.folds).fold
     validated = int(np.count_nonzero(folds == fold))
     if not validated:
