@@ -111,7 +111,7 @@ class AsymmetricLossParams(Section):
 
 class WeightedBCEParams(Section):
     kind: Literal["bce"]
-    max_pos_weight: Annotated[float, Field(ge=1)]
+    max_pos_weight: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
 
 

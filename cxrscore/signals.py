@@ -1,25 +1,31 @@
 """Signals that ask a run to stop: the first sets a flag, so that the work under way is kept.
 
 In    SIGINT (Ctrl-C), SIGTERM, SIGHUP.
-Out   the number of the first one; a second Ctrl-C is KeyboardInterrupt at once.
+Out   the number of the first one; a second Ctrl-C is KeyboardInterrupt at once. What the caller's parent had
+      ignored (nohup) stays ignored.
 """
 
 import os
 import signal
+import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WRITING_S = 60.0  # that a write under way may still take: a state of gigabytes on a slow disk
 
 
 @dataclass
 class Asked:
-    """`number`: the signal that asked to stop, else 0."""
+    """`number`: the signal that asked to stop, else 0. `holding`: what is being done about it is nearly done,
+    and worth waiting for.
+    """
 
     number: int = 0
+    holding: bool = False
 
 
 @contextmanager
@@ -28,35 +34,66 @@ def asked_to_stop(
 ) -> Iterator[Asked]:
     """Within, the signals only set the flag. Outside the main thread Python allows no handlers: no flag.
 
-    `patience_s`: so long after the flag the process says `last_words(number)` and ends with 128 + number,
-    whatever it is doing: one backward pass of a large model on a CPU takes longer than a person waits, and
-    no handler runs before it is over. What is on disk has to be whole at any moment, as it is for SIGKILL.
+    `patience_s`: so long after the first signal the process says `last_words(number)` and ends with 128 +
+    number, whatever it is doing. What is on disk has to be whole at any moment, as it is for SIGKILL.
     """
     asked = Asked()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    over = threading.Event()
-
-    def give_up() -> None:
-        if not over.wait(patience_s):
-            try:
-                if last_words:
-                    last_words(asked.number)
-            finally:
-                os._exit(128 + asked.number)
 
     def note(number: int, frame: FrameType | None) -> None:
         if asked.number and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not asked.number and patience_s is not None:
-            threading.Thread(target=give_up, daemon=True).start()
         asked.number = asked.number or number
 
-    usual = {number: signal.signal(number, note) for number in ASKING}
+    heard = [
+        number for number in ASKING if signal.getsignal(number) != signal.SIG_IGN
+    ]  # nohup, `&` in a script
+    usual = {number: signal.signal(number, note) for number in heard}
     try:
-        yield asked
+        with _given_up_after(patience_s, asked, last_words, heard):
+            yield asked
     finally:
-        over.set()
         for number, handler in usual.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _given_up_after(
+    patience_s: float | None,
+    asked: Asked,
+    last_words: Callable[[int], None] | None,
+    heard: Sequence[int],
+) -> Iterator[None]:
+    """A thread hears of the signal by way of a socket: Python's handlers run only between its instructions,
+    and one backward pass of a large model on a CPU is one instruction of a minute.
+    """
+    if patience_s is None:
+        yield
+        return
+    hears, tells = socket.socketpair()
+    tells.setblocking(False)
+    over = threading.Event()
+
+    def watch() -> None:
+        number = next((byte for byte in iter(lambda: hears.recv(1), b"") if byte[0] in heard), b"")
+        if not number or over.wait(patience_s) or (asked.holding and over.wait(WRITING_S)):
+            return
+        try:
+            if last_words:
+                last_words(number[0])
+        finally:
+            os._exit(128 + number[0])
+
+    before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        tells.close()
+        watcher.join()
+        hears.close()

@@ -9,12 +9,14 @@ Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabe
 III-A to III-F.
 """
 
+import errno
 import json
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from torch import Tensor
 from cxrscore import __version__
 from cxrscore.checkpoint import Card, Fold, load_fold, read_card, save_checkpoint
 from cxrscore.closure import fingerprint as fingerprint_of_code
-from cxrscore.errors import UserError
+from cxrscore.errors import Stopped, UserError
 from cxrscore.files import sha256_file, write_table, write_text
 from cxrscore.heap import reused_memory
 from cxrscore.layout import Layout
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from cxrscore.params import Params, TrainParams
     from cxrscore.progress import Progress
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CALMER = "lower train.lr, or use --dtype fp32"
 
 
@@ -64,7 +67,7 @@ class Job:
 class Keeping:
     """How a run is kept: its state every `every_s` seconds; `fresh` forgets what an earlier run has kept."""
 
-    every_s: float = 120.0
+    every_s: float = 300.0
     fresh: bool = False
 
 
@@ -88,7 +91,7 @@ def train_fold(
         lambda: _read(fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, world=world)
     )
     state = StateFolder(state_root(layout.root) / _identity(job, machine, world)[:16])
-    with reused_memory(), state.held() if world.first else nullcontext():
+    with reused_memory(), _held(state, layout, fold) if world.first else nullcontext():
         if keeping.fresh and world.first:
             state.drop()
         world.gather(None)  # nobody looks for a state before it is dropped
@@ -101,17 +104,28 @@ def train_fold(
             state.drop()
 
 
+@contextmanager
+def _held(state: StateFolder, layout: Layout, fold: int) -> Iterator[None]:
+    """Nobody else trains this, and nobody else writes these outputs. Raises Busy, UserError, Stopped."""
+    with state.held(f"{layout.root.resolve()} {fold}"):
+        for half in layout.root.glob(f"*/.fold{fold}.*.tmp"):  # a process was killed while it wrote
+            half.unlink()
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise Stopped(
+                f"train: no room left to write {error.filename or layout.root}; make room"
+            ) from error
+
+
 def _read(
     fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine, world: World
 ) -> Job:
     """When all that training the fold takes is there and fits. Raises UserError."""
     train = params.train
-    if train.batch_size % (train.accumulate * world.size):
-        raise UserError(
-            f"train.batch_size: {train.batch_size} does not fall into {train.accumulate} passes of "
-            f"{world.size} processes; take a multiple of {train.accumulate * world.size}."
-        )
-    refuse_early(fold, layout=layout, params=train)
+    refuse_early(fold, layout=layout, params=train, processes=world.size)
     check_backbone(
         train.backbone,
         size=params.prepare.size,
@@ -144,10 +158,10 @@ def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> Non
         card = read_card(init)
     except UserError:
         return  # no checkpoint of ours
-    same = {name: card.sha256.get(name) == sources[name] for name in ("labels", "folds")}
-    if same["labels"] and not (same["folds"] and card.fold == fold):
+    same = {name: card.sha256.get(name) == sources[name] for name in ("labels", "images", "folds")}
+    if (same["labels"] or same["images"]) and not (same["folds"] and card.fold == fold):
         raise UserError(
-            f"train.init: {init} was trained as fold {card.fold} of these labels: it has seen images that "
+            f"train.init: {init} was trained as fold {card.fold} of this data: it has seen images that "
             f"fold {fold} is validated on. Take weights from other data."
         )
 
@@ -160,9 +174,10 @@ def _identity(job: Job, machine: Machine, world: World) -> str:
             "labels": job.params.labels.model_dump(),
             "train": job.params.train.model_dump(),
             "sources": job.sha256,
+            "pixels": [job.data.store.size, job.data.store.preprocessing],
             "code": fingerprint_of_code("cxrscore.train"),
             "versions": _versions(),
-            "numbers": [machine.device.type, str(machine.dtype)],
+            "numbers": [machine.device.type, str(machine.dtype), machine.compile],
         }
     )
     if len(set(world.gather(identity))) > 1:
@@ -172,7 +187,9 @@ def _identity(job: Job, machine: Machine, world: World) -> str:
 
 def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progress: "Progress") -> None:
     world, data = keeper.world, job.data
-    learner = build_learner(job.fold, data, job.params.train, machine=machine, world=world)
+    learner = world.agreed(
+        lambda: build_learner(job.fold, data, job.params.train, machine=machine, world=world)
+    )
     processes = f", {world.size} processes" if world.size > 1 else ""
     progress.say(
         f"fold {job.fold}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
@@ -181,7 +198,8 @@ def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progre
     try:
         course = fit(learner, data, job.params.train, keeper=keeper, progress=progress)
     except Diverged as fault:
-        raise _given_up(job, fault, keeper) from fault
+        _give_up(job, fault, keeper)
+    keeper.keep(learner, course)
     if world.first:
         save_checkpoint(layout.checkpoint(job.fold), course.weights, _card(job, course.best))
     world.gather(None)  # all processes predict with the file
@@ -221,17 +239,18 @@ def build_learner(
     )
 
 
-def _given_up(job: Job, fault: Diverged, keeper: Keeper) -> UserError:
-    """The best weights until then are kept as a checkpoint, beside where the state was."""
+def _give_up(job: Job, fault: Diverged, keeper: Keeper) -> NoReturn:
+    """The best weights until then are kept as a checkpoint, where the state was. Raises UserError."""
     best, kept = fault.course.best, ""
+    if best and keeper.world.first:
+        save_checkpoint(keeper.folder.good, fault.course.weights, _card(job, best))
     if keeper.world.first:
-        keeper.folder.drop()
-        if best:
-            save_checkpoint(keeper.folder.good, fault.course.weights, _card(job, best))
+        keeper.folder.drop_states()  # they lead to where we are
+    keeper.world.gather(None)  # nobody leaves before it is written
     if best:
         epoch, area = best["epoch"], best["macro_auc"]
         kept = f" The best until then, epoch {epoch} (macro-AUC {area:.4f}), is kept: {keeper.folder.good}."
-    return UserError(f"train: {fault}; {CALMER}.{kept}")
+    keeper.world.refuse(f"train: {fault}; {CALMER}.{kept}")
 
 
 def _versions() -> dict[str, str]:

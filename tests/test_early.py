@@ -2,21 +2,33 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import Project, contents
 
 from cxrscore.errors import UserError
+from cxrscore.layout import Layout
+from cxrscore.params import AugmentParams
 from cxrscore.training.early import refuse_early
 
+MIXING = AugmentParams(scale=[0.9, 1.0], flip=0.5, degrees=0.0, mixup=0.2)
 WRONG = [
     (7, {}, r"--fold 7: no image is validated in it; folds are 0 to 1"),
     (0, {"batch_size": 64}, r"train.batch_size: 64 is more than the \d+ images to train on"),
     (0, {"init": "gone.safetensors"}, r"train.init: gone.safetensors: no such file"),
+    (
+        0,
+        {"accumulate": 3},
+        r"train.batch_size: 8 does not fall into 3 passes of 1 processes; .* multiple of 3",
+    ),
+    (0, {"batch_size": 6, "accumulate": 2, "augment": MIXING}, r"mixup: .* in odd pieces; .* multiple of 4"),
 ]
 
 
-@pytest.mark.parametrize(("fold", "changes", "message"), WRONG, ids=["fold", "batch", "init"])
+@pytest.mark.parametrize(
+    ("fold", "changes", "message"), WRONG, ids=["fold", "batch", "init", "accumulate", "mixup"]
+)
 def test_a_training_that_cannot_be_is_refused(
     project: Project, fold: int, changes: dict[str, object], message: str
 ) -> None:
@@ -38,3 +50,14 @@ def test_the_command_says_it_without_torch_and_writes_nothing(project: Project) 
     assert (done.returncode, done.stdout) == (2, "False\n")
     assert "error: --fold 7: no image is validated in it" in done.stderr
     assert contents(project.layout.root.parent) == before
+
+
+def test_more_processes_than_the_batch_has_pieces_are_refused(project: Project) -> None:
+    with pytest.raises(UserError, match=r"8 does not fall into 1 passes of 3 processes"):
+        refuse_early(0, layout=project.layout, params=project.params.train, processes=3)
+
+
+def test_an_output_that_is_a_file_is_refused(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UserError, match=r"outputs cannot be written there; name another --out"):
+        refuse_early(0, layout=Layout(tmp_path / "out"), params=project.params.train)

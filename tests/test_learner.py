@@ -221,3 +221,14 @@ def test_a_restored_learner_goes_on_bit_by_bit(cpu: Machine) -> None:
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert other.facts() == learner.facts()
+
+
+def test_a_compiled_step_is_the_step(cpu: Machine) -> None:
+    ours, compiled = (
+        Learner(of(m), LOSS, m, **SETTINGS) for m in (cpu, dataclasses.replace(cpu, compile=True))
+    )
+    losses = [learner.step(*batch(), lr=1e-3, keys=(0,)) for learner in (ours, compiled)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for now, expected in zip(compiled.model.buffers(), ours.model.buffers(), strict=True):
+        assert torch.allclose(now.float(), expected.float(), atol=1e-4)
+    assert compiled.steps == 1

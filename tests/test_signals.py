@@ -31,6 +31,17 @@ def test_the_first_signal_sets_the_flag_and_nothing_else(number: signal.Signals)
         assert asked.number == number
 
 
+@pytest.mark.parametrize("number", ASKING)
+def test_what_nohup_ignores_stays_ignored(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with asked_to_stop() as asked:
+            signal.raise_signal(number)
+            assert asked.number == 0
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_second_ctrl_c_ends_it_at_once() -> None:
     with pytest.raises(KeyboardInterrupt), asked_to_stop() as asked:
         signal.raise_signal(signal.SIGTERM)

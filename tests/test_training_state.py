@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import resource
 import shutil
@@ -93,8 +94,8 @@ def test_a_damaged_state_gives_way_to_the_one_before_with_a_note(folder: StateFo
     save(folder, 2)
     path = newest(folder)
     path.write_bytes(damage_to(path.read_bytes(), kind))
-    assert loaded_step(folder) == 1
-    (note,) = folder.load()[2]
+    _, facts, (note,) = folder.load()
+    assert facts["step"] == 1
     assert note.startswith(f"a state is left out: {path}: ")
 
 
@@ -110,6 +111,19 @@ def test_no_flipped_bit_goes_unnoticed(folder: StateFolder) -> None:
         assert loaded_step(folder) == 1, f"bit {i % 8} of byte {i}"
 
 
+def test_a_damaged_state_does_not_outlive_whole_ones_by_its_number(folder: StateFolder) -> None:
+    save(folder, 100)
+    save(folder, 101)
+    for path in folder.folder.iterdir():
+        os.truncate(path, path.stat().st_size // 2)
+    folder.load()
+    save(folder, 3)
+    save(folder, 4)
+    assert loaded_step(folder) == 4
+    newest(folder).unlink()
+    assert loaded_step(folder) == 3
+
+
 def test_where_both_are_damaged_it_begins_anew_and_says_so(folder: StateFolder) -> None:
     save(folder, 1)
     save(folder, 2)
@@ -117,6 +131,7 @@ def test_where_both_are_damaged_it_begins_anew_and_says_so(folder: StateFolder) 
         os.truncate(path, path.stat().st_size // 2)
     tensors, facts, notes = folder.load()
     assert (tensors, facts) == ({}, {})
+    assert not list(folder.folder.iterdir())
     assert ["state-000000002" in notes[0], "state-000000001" in notes[1]] == [True, True]
 
 
@@ -131,15 +146,15 @@ def test_what_a_killed_writer_left_is_removed(folder: StateFolder) -> None:
     save(folder, 1)
     (folder.folder / ".state-000000002.safetensors.77.tmp").write_bytes(b"half")
     assert loaded_step(folder) == 1
-    with folder.held():
+    with folder.held("out 0"):
         assert sorted(path.name for path in folder.folder.iterdir()) == ["lock", newest(folder).name]
 
 
 def test_a_state_outlives_the_run_and_an_empty_folder_does_not(folder: StateFolder) -> None:
-    with folder.held():
+    with folder.held("out 0"):
         save(folder, 1)
     assert loaded_step(folder) == 1
-    with folder.held():
+    with folder.held("out 0"):
         folder.drop()
     assert not folder.folder.exists()
 
@@ -154,15 +169,15 @@ def test_dropped_states_are_gone_with_the_good_weights(folder: StateFolder) -> N
 
 
 def test_two_runs_of_one_training_do_not_share_its_folder(folder: StateFolder) -> None:
-    with folder.held():
+    with folder.held("out 0"):
         save(folder, 1)
         with (
             pytest.raises(Busy, match=rf"{folder.folder}: another run .* process {os.getpid()} on "),
-            StateFolder(folder.folder).held(),
+            StateFolder(folder.folder).held("out 0"),
         ):
             pass
         assert loaded_step(folder) == 1
-    with folder.held():
+    with folder.held("out 0"):
         pass
 
 
@@ -276,6 +291,11 @@ def turned(path: Path) -> None:
     path.write_text(path.read_text().replace("\n", "\r\n"))
 
 
+def retold(about: Path) -> None:
+    """The same images, prepared by other rules."""
+    about.write_text(json.dumps({"preprocessing": "another"}))
+
+
 OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {
     "seed": ({"seed": 1}, lambda _: None),
     "rate": ({"lr": 1.9e-3}, lambda _: None),
@@ -287,6 +307,7 @@ OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {
     "labels": ({}, lambda project: more(project.labels)),
     "folds": ({}, lambda project: turned(project.layout.folds)),
     "number format": ({"dtype": torch.bfloat16}, lambda _: None),
+    "rules of the pixels": ({}, lambda project: retold(project.layout.prepared / "about.json")),
 }
 
 
@@ -344,11 +365,48 @@ def test_a_damaged_state_of_a_training_is_told_and_the_end_is_the_same(
     assert mine.layout.checkpoint(0).read_bytes() == project.layout.checkpoint(0).read_bytes()
 
 
+def test_another_training_of_the_same_outputs_waits_its_turn(mine: Project) -> None:
+    (state,) = (path for path in states(mine) if path.name != "lock")
+    outputs = f"{mine.layout.root.resolve()} 0"
+    with (
+        StateFolder(state.parent.parent / "another").held(outputs),
+        pytest.raises(Busy, match=r"another run is writing there, process \d+ on "),
+    ):
+        train(mine, seed=7)
+    train(mine, seed=7, epochs=1)
+
+
+def test_half_files_of_a_killed_run_go(mine: Project) -> None:
+    half = mine.layout.models / ".fold0.safetensors.4711.tmp"
+    other = mine.layout.models / ".fold1.safetensors.4711.tmp"
+    for path in (half, other):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    train(mine, epochs=1)
+    assert (half.exists(), other.exists()) == (False, True)
+
+
+def test_a_place_that_cannot_hold_states_is_named(
+    mine: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CXRSCORE_STATE", str(tmp_path / "file" / "below"))
+    with pytest.raises(UserError, match=r"no place for the state of a training .*CXRSCORE_STATE"):
+        train(mine)
+
+
+def test_states_removed_by_hand_while_it_trains_are_no_fault(mine: Project) -> None:
+    root = mine.layout.root.parent / ".cxrscore"
+    told = Told(lambda: shutil.rmtree(root, ignore_errors=True))
+    train(mine, told=told)
+    assert mine.layout.checkpoint(0).exists()
+
+
 def test_a_training_under_way_is_not_begun_again(mine: Project) -> None:
     (state,) = (path for path in states(mine) if path.name != "lock")
     before = contents(mine.layout.root)
     with (
-        StateFolder(state.parent).held(),
+        StateFolder(state.parent).held("out 0"),
         pytest.raises(Busy, match=r"another run is writing there, process \d+ on "),
     ):
         train(mine, keeping=Keeping(fresh=True))

@@ -5,6 +5,7 @@ Out   what the stage writes in out/; notes on stderr.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -90,7 +91,7 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on with a run that was stopped.")] = False,
     state_every_s: Annotated[
         float, typer.Option("--state-every-s", min=0, help="Seconds of work that a kill may cost.")
-    ] = 120.0,
+    ] = 300.0,
     gpus: Annotated[
         int, typer.Option("--gpus", min=1, max=64, help="Processes that share each batch, one a GPU.")
     ] = 1,
@@ -117,7 +118,8 @@ def train(
 
     from cxrscore.training.early import refuse_early
 
-    refuse_early(fold, layout=Layout(out), params=settings.train)  # a wrong word costs no import of torch
+    # a wrong word costs no import of torch
+    refuse_early(fold, layout=Layout(out), params=settings.train, processes=gpus)
 
     from cxrscore.errors import Stopped
     from cxrscore.training.launch import Ended, local_device
@@ -152,6 +154,9 @@ def train(
             )
     except Ended as ended:
         raise typer.Exit(ended.code) from ended
+    except KeyboardInterrupt as again:
+        _last_words(signal.SIGINT)
+        raise typer.Exit(128 + signal.SIGINT) from again
     except Stopped as stopped:
         _say_stopped(stopped)
         raise typer.Exit(stopped.code) from stopped
@@ -159,9 +164,9 @@ def train(
 
 def _launched(device: str, gpus: int) -> bool:
     """Whether this call was for several processes, which have now run it."""
-    from cxrscore.training.launch import check_devices, launch
+    from cxrscore.training.launch import check_devices, launch, launched
 
-    several = gpus > 1 and "RANK" not in os.environ
+    several = gpus > 1 and not launched()
     if several:
         check_devices(device, gpus)
         launch(sys.argv[1:], gpus)
@@ -173,7 +178,9 @@ def _last_words(number: int) -> None:
 
 
 def _say_stopped(why: object) -> None:
-    if os.environ.get("RANK", "0") == "0":  # the first process says it, or its launcher
+    from cxrscore.training.launch import launched
+
+    if not launched() or os.environ["RANK"] == "0":  # the first process says it, or its launcher
         say_what_goes_on(why, training_command())
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cxrscore.terminal import Terminal
 
 
+OF_A_TRAINING = ("CXRSCORE_DEVICE", "CXRSCORE_DTYPE", "CXRSCORE_STATE")  # without them it would be another
+
+
 def on_terminal() -> "closing[Terminal]":
     from cxrscore.terminal import Terminal
 
@@ -55,7 +58,8 @@ def training_command() -> str:
     """What goes on with this training: the stage, where DVC called it, else this very call."""
     stage = os.environ.get("DVC_STAGE")
     words = [word for word in sys.argv[1:] if word != "--fresh"]
-    return shlex.join(["dvc", "repro", stage] if stage else ["cxrscore", *words])
+    machine = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name in OF_A_TRAINING]
+    return " ".join([*machine, shlex.join(["dvc", "repro", stage] if stage else ["cxrscore", *words])])
 
 
 def facts_text(facts: dict[str, Any]) -> str:

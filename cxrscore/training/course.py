@@ -77,14 +77,19 @@ class Keeper:
         """Raises Stopped where a process was asked to stop, and then the state is on disk."""
         if self.world.any(self.asked.number > 0):
             self.stop(learner, course)
-        if self.world.first and time.monotonic() - self.written >= self.every_s:
+        if time.monotonic() - self.written >= self.every_s:
+            self.keep(learner, course)
+
+    def keep(self, learner: Learner, course: Course) -> None:
+        """Write it now, if this process is the one that writes."""
+        if self.world.first:
             self._write(learner, course)
 
     def stop(self, learner: Learner, course: Course) -> NoReturn:
         """Raises Stopped when the state is on disk."""
         number = max(self.world.gather(self.asked.number))
-        if self.world.first:
-            self._write(learner, course)
+        self.asked.holding = True  # what follows is worth waiting for
+        self.keep(learner, course)
         self.world.gather(None)  # nobody leaves before it is written
         where = f"after {course.step} steps of epoch {course.epoch}"
         raise Stopped(f"train: {signal.Signals(number).name} {where}, which are kept", 128 + number)

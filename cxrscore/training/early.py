@@ -4,6 +4,7 @@ In    the fold to train, out/folds.csv, the settings.
 Out   nothing, or UserError; nothing is written.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,20 @@ if TYPE_CHECKING:
     from cxrscore.params import TrainParams
 
 
-def refuse_early(fold: int, *, layout: Layout, params: "TrainParams") -> None:
+def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes: int = 1) -> None:
     """Raises UserError for a fold that is not there, a batch larger than the data, a missing start."""
+    pieces = params.accumulate * processes
+    if params.batch_size % pieces:
+        raise UserError(
+            f"train.batch_size: {params.batch_size} does not fall into {params.accumulate} passes of "
+            f"{processes} processes; take a multiple of {pieces}."
+        )
+    if params.augment.mixup and params.batch_size // pieces % 2:
+        raise UserError(
+            f"train.augment.mixup: it pairs images, and {params.accumulate} passes of {processes} processes "
+            f"cut a batch of {params.batch_size} in odd pieces; take a multiple of {2 * pieces}."
+        )
+    _refuse_unwritable(layout.root)
     folds = read_folds(layout.folds).fold
     validated = int(np.count_nonzero(folds == fold))
     if not validated:
@@ -28,3 +41,9 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams") -> None:
         raise UserError(f"train.batch_size: {params.batch_size} is more than the {left} images to train on.")
     if params.init not in ("none", "imagenet") and not Path(params.init).is_file():
         raise UserError(f"train.init: {params.init}: no such file; none, imagenet or a .safetensors file.")
+
+
+def _refuse_unwritable(out: Path) -> None:
+    there = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"{there}: outputs cannot be written there; name another --out.")

@@ -95,21 +95,24 @@ def train_epoch(
     n, augment = len(data.store), params.augment
     low, high = augment.scale
     warps: dict[str, Any] = {"scale": (low, high), "flip": augment.flip, "degrees": augment.degrees}
-    theta = torch.from_numpy(draw_warps(n, seed=seed, epoch=epoch, **warps))
-    share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=augment.mixup))
+    device = learner.machine.device
+    theta = torch.from_numpy(draw_warps(n, seed=seed, epoch=epoch, **warps)).to(device)
+    share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=augment.mixup)).to(device)
     learner.train_head_alone(epoch < params.freeze_epochs)
     warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
     progress.start(f"epoch {epoch}", len(rows) * params.batch_size)
     progress.advance(course.step * params.batch_size)
-    device, pace = learner.machine.device, Pace()
+    pace = Pace()
     stream = batches(
         data.store, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
     )
     begun = time.perf_counter()
     for chunk, gray in _waited(stream, pace):
-        batch = warp(gray, theta[chunk].to(device)), data.y[chunk], data.mask[chunk]
+        at = torch.from_numpy(chunk).to(device, non_blocking=True)
+        batch = warp(gray, theta[at]), data.y[at], data.mask[at]
+        batch = mix(*batch, share[at]) if augment.mixup else batch
         lr = lr_at(learner.steps, warmup=warmup, total=total, peak=params.lr)
-        loss = learner.step(*mix(*batch, share[chunk].to(device)), lr=lr, keys=(seed, epoch, course.step))
+        loss = learner.step(*batch, lr=lr, keys=(seed, epoch, course.step))
         course.step += 1
         course.losses += [loss] if math.isfinite(loss) else []
         pace.images += params.batch_size
@@ -166,7 +169,7 @@ def validate(
 
 
 def validation_batch(params: "TrainParams") -> int:
-    """Images a forward: without gradients twice a pass's fit."""
+    """Images a forward, in each process: without gradients twice what one process would take fit."""
     return 2 * params.batch_size // params.accumulate
 
 

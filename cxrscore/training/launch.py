@@ -30,9 +30,14 @@ class Ended(Exception):
         self.code = code
 
 
+def launched() -> bool:
+    """Whether torch's launcher has started this process; a RANK alone may be of something else."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
 def local_device(device: str) -> str:
     """`auto` of a process that torch's launcher started: the GPU of its number on this node."""
-    if device == "auto" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+    if device == "auto" and launched() and torch.cuda.is_available():
         return f"cuda:{os.environ['LOCAL_RANK']}"
     return device
 
@@ -51,8 +56,9 @@ def check_devices(device: str, processes: int) -> None:
 
 def launch(words: Sequence[str], processes: int) -> None:
     """Run `python -m cxrscore <words>` so many times, as ranks 0 to processes - 1 of one world."""
-    for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it, in one sentence
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it, in one sentence
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     config = LaunchConfig(
         min_nodes=1,

@@ -56,6 +56,9 @@ class Learner:
         self.loss, self.machine, self.clip_norm = loss, machine, clip_norm
         self.parts, self.world = parts, world
         self.ema = ModelEmaV3(self.model, decay=ema_decay, use_warmup=True)
+        pairs = list(zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True))
+        self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
         self.buffers = _Buffers(self.model)
         groups = parameter_groups(model, 0.0, layer_decay)  # each step brings its rate
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=weight_decay, fused=True)
@@ -79,6 +82,7 @@ class Learner:
         if alone != self.head_alone:
             self.head_alone = alone
             self.model.backbone.requires_grad_(not alone)
+            self.model.eval()  # the next step puts each part in its mode
             self.shared = self.world.share(self.model, self.machine.device)
 
     def step(self, gray: Tensor, y: Tensor, mask: Tensor, *, lr: float, keys: tuple[int, ...]) -> float:
@@ -87,8 +91,9 @@ class Learner:
         Where the loss, a gradient or a batch-norm statistic is not finite, nothing changes, and the step is
         counted as skipped; the scaler of fp16 finds its scale by such steps.
         """
-        self.model.train()
-        self.model.backbone.train(not self.head_alone)
+        if not self.model.training:  # it has been validated
+            self.model.train()
+            self.model.backbone.train(not self.head_alone)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
         self.buffers.keep()
@@ -103,8 +108,16 @@ class Learner:
         self.skipped_in_a_row = 0
         self.steps += 1
         self.model.head.after_step(self.optimizer)
-        self.ema.update(self.model, step=self.steps)
+        self._average()
         return loss
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """As ModelEmaV3.update does, which makes two state dicts a step: 5 ms for the paper's model."""
+        weight = 1 - self.ema.get_decay(self.steps)
+        torch._foreach_lerp_([mean for mean, _ in self.floats], [now for _, now in self.floats], weight)
+        for mean, now in self.counts:
+            mean.copy_(now)
 
     def _backward(self, gray: Tensor, y: Tensor, mask: Tensor, keys: tuple[int, ...]) -> float:
         """Gradients of the mean over all parts -> the loss; not finite, and the rest is left out, as soon as

@@ -6,8 +6,9 @@ Out   World: who we are, sums and gatherings over all, a model whose gradients a
       those of the whole batch. What is trained depends on the number of processes only as rounding does.
 """
 
+import ctypes
 import inspect
-import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,11 +20,14 @@ import torch
 import torch.distributed as dist
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from cxrscore.errors import Stopped, UserError
 from cxrscore.machine import Machine
+from cxrscore.training.launch import launched
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SILENCE_S = 1800  # so long may one process wait for another that validates; a dead one shows at once
 LOST = ("gloo", "Connection", "NCCL", "ProcessGroup")  # how torch's errors name a peer that is gone
 # synchronise_batch_norm keeps buffers alike; newer versions of torch deprecate the second name
@@ -105,9 +109,10 @@ def joined(machine: Machine) -> Iterator[World]:
 
     Raises Stopped where another process is lost.
     """
-    if "RANK" not in os.environ:
+    if not launched():
         yield ALONE
         return
+    _end_with_the_launcher()
     backend = "nccl" if machine.device.type == "cuda" else "gloo"
     timeout = timedelta(seconds=SILENCE_S)
     dist.init_process_group(backend, timeout=timeout, device_id=machine.device if backend == "nccl" else None)
@@ -120,6 +125,14 @@ def joined(machine: Machine) -> Iterator[World]:
         raise Stopped("train: another process of this training is lost") from error
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_the_launcher() -> None:
+    """Where it is killed, its processes are asked to stop: they would go on, and hold the lock of the run.
+    Source: prctl(2).
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def rank_rows(rows: Any, *, batch_size: int, parts: int, world: World) -> Any:
@@ -148,7 +161,7 @@ def synchronise_batch_norm(model: nn.Module, world: World, device: torch.device)
         convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             module.forward = _forward_of(module)  # type: ignore[method-assign,assignment]
 
 
@@ -182,20 +195,21 @@ class _Sum(torch.autograd.Function):
 
 
 def _normalised_over_all(module: Any, x: Tensor) -> Tensor:
-    """(b, C, h, w) of each process -> normalised by mean and variance over the images of all, running
+    """(b, C, ...) of each process -> normalised by mean and variance over the images of all, running
     statistics moved. Source: Ioffe & Szegedy 2015, algorithm 1.
     """
     values = x.float()
-    sums = torch.cat([values.sum((0, 2, 3)), values.new_tensor([float(values[:, 0].numel())])])
-    total = _Sum.apply(sums)
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    total = _Sum.apply(torch.cat([values.sum(axes), values.new_tensor([float(values[:, 0].numel())])]))
     count = total[-1].detach()
     mean = total[:-1] / count
-    centred = values - mean[:, None, None]
-    var = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+    centred = values - mean.view(shape)
+    var = _Sum.apply(centred.square().sum(axes)) / count
     with torch.no_grad():
         momentum = module.momentum or 0.0
         module.running_mean.lerp_(mean, momentum)
         module.running_var.lerp_(var * count / (count - 1), momentum)
         module.num_batches_tracked += 1
-    y = centred * torch.rsqrt(var + module.eps)[:, None, None]
-    return cast(Tensor, (y * module.weight[:, None, None] + module.bias[:, None, None]).to(x.dtype))
+    y = centred * torch.rsqrt(var + module.eps).view(shape)
+    return cast(Tensor, (y * module.weight.view(shape) + module.bias.view(shape)).to(x.dtype))

@@ -32,8 +32,8 @@ def state_root(out: Path) -> Path:
     `dvc exp run --temp` works in a copy of the project below .dvc/tmp, which is removed: then it is the
     project's own. $CXRSCORE_STATE names another place.
     """
-    if "CXRSCORE_STATE" in os.environ:
-        return Path(os.environ["CXRSCORE_STATE"]).absolute()
+    if named := os.environ.get("CXRSCORE_STATE"):
+        return Path(named).expanduser().absolute()
     project = out.resolve().parent
     for folder in project.parents:
         if folder.name == ".dvc" and (folder / "tmp").is_dir():
@@ -72,6 +72,7 @@ class StateFolder:
                 tensors = read_tensors(path)
             except UserError as error:
                 notes.append(f"a state is left out: {error}")
+                path.unlink(missing_ok=True)  # by its number it would outlive whole ones
                 continue
             facts = json.loads(tensors.pop(FACTS).numpy().tobytes())
             return tensors, facts, notes
@@ -83,7 +84,11 @@ class StateFolder:
         return self.folder / "good.safetensors"
 
     def drop(self) -> None:
-        for path in (*self._newest_first(), self.good):
+        self.drop_states()
+        self.good.unlink(missing_ok=True)
+
+    def drop_states(self) -> None:
+        for path in self._newest_first():
             path.unlink(missing_ok=True)
 
     def others_gb(self) -> float:
@@ -95,17 +100,28 @@ class StateFolder:
         return total / 1e9
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """This training is ours alone. Raises Busy. A folder without a state is not left behind."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / "lock"):
+    def held(self, outputs: str) -> Iterator[None]:
+        """This training is ours alone, and so is what `outputs` names, whoever trains for it. Raises Busy;
+        UserError for a place that cannot be written. A folder without a state is not left behind.
+        """
+        name = hashlib.sha256(outputs.encode()).hexdigest()[:16]
+        lock = self.folder.parent / f"{name}.lock"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: no place for the state of a training ({error.strerror}); name another in "
+                "$CXRSCORE_STATE."
+            ) from error
+        with locked(lock), locked(self.folder / "lock"):
             for half in self.folder.glob(".*.tmp"):  # a process was killed while it wrote
                 half.unlink()
             try:
                 yield
             finally:
+                lock.unlink(missing_ok=True)
                 if not list(self.folder.glob("*.safetensors")):
-                    shutil.rmtree(self.folder)
+                    shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"state-{step:09}.safetensors"
