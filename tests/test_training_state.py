@@ -172,7 +172,7 @@ def test_two_runs_of_one_training_do_not_share_its_folder(folder: StateFolder) -
     with folder.held("out 0"):
         save(folder, 1)
         with (
-            pytest.raises(Busy, match=rf"{folder.folder}: another run .* process {os.getpid()} on "),
+            pytest.raises(Busy, match=rf"{folder.folder.parent}: another run .* process {os.getpid()} on "),
             StateFolder(folder.folder).held("out 0"),
         ):
             pass

@@ -115,7 +115,7 @@ def die(kill: Kill) -> None:
         return called
 
     Learner.step = dying(Learner.step, "before")  # type: ignore[method-assign]
-    ModelEmaV3.update = dying(ModelEmaV3.update, "within")
+    ModelEmaV3.get_decay = dying(ModelEmaV3.get_decay, "within")
 
 
 def trained_alone(project: Project, recipe: dict[str, Any]) -> dict[str, bytes]:
