@@ -210,7 +210,20 @@ def wait_for_end(pids: list[int]) -> None:
         time.sleep(0.02)
 
 
-def test_stopped_then_killed_then_started_by_torchrun_two_processes_come_to_the_end(mine: Project) -> None:
+def kill_the_launcher(arguments: list[str]) -> None:
+    """Nobody is left to tell its processes; the kernel does."""
+    with begin(arguments) as run:
+        heard = read_until(run, "epoch 4: ")
+        ranks = [pid for pid in descendants(run.pid) if rank_of(pid)]
+        run.kill()
+        run.communicate()
+    assert any(line.startswith("goes on after ") for line in heard)
+    wait_for_end(ranks)
+
+
+def test_stopped_killed_without_launcher_and_started_by_torchrun_two_processes_come_to_the_end(
+    mine: Project,
+) -> None:
     before = contents(mine.layout.root)
     with begin([*words(mine), "--gpus", "2", "--state-every-s", "0"]) as run:
         read_until(run, "epoch 0: ")
@@ -242,6 +255,9 @@ def test_stopped_then_killed_then_started_by_torchrun_two_processes_come_to_the_
         "This goes on with it:"
     )
     assert shlex.split(command) == ["cxrscore", *arguments]
+    assert contents(mine.layout.root) == before
+
+    kill_the_launcher(arguments)
     assert contents(mine.layout.root) == before
 
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()))
