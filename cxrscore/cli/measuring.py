@@ -22,7 +22,7 @@ def bench(
         Path | None, typer.Option("--images", help="Radiographs to decode; else phantoms of 2,500 px.")
     ] = None,
     files: Annotated[
-        int | None, typer.Option("--files", min=1, help="How many; else 32, to train on 128, on a GPU 768.")
+        int | None, typer.Option("--files", min=1, help="How many; else 32, to train on 64, on a GPU 768.")
     ] = None,
     size: Annotated[
         int | None,
