@@ -4,7 +4,8 @@ In    a CXRModel, the learning rate, the factor from one layer to the one below.
 Out   groups whose `lr_scale` the learner multiplies each step's rate by; weight decay is the optimizer's, but
       for the head's own groups.
 Which layer a parameter belongs to is timm's answer (group_matcher). Source: layer-wise decay, Bao et al.,
-BEiT, ICLR 2022, arXiv:2106.08254; the arithmetic is that of timm's param_groups_layer_decay.
+BEiT, ICLR 2022, arXiv:2106.08254; rates are those of timm's param_groups_layer_decay, which also spares
+norms and biases weight decay.
 """
 
 from collections import defaultdict

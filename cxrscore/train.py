@@ -14,35 +14,31 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cxrscore import __version__
-from cxrscore.checkpoint import Card, Fold, load_fold, read_card, save_checkpoint
-from cxrscore.closure import fingerprint as fingerprint_of_code
-from cxrscore.errors import Stopped, UserError
-from cxrscore.files import sha256_file, write_table, write_text
+from cxrscore.checkpoint import Card, Fold, load_fold, save_checkpoint
+from cxrscore.errors import Stopped
+from cxrscore.files import write_table, write_text
 from cxrscore.heap import reused_memory
 from cxrscore.layout import Layout
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.metrics import auc_by_finding, macro
-from cxrscore.model import build_model, check_backbone, parameter_count
+from cxrscore.model import build_model, parameter_count
 from cxrscore.predict import mean
 from cxrscore.signals import Asked
 from cxrscore.submission import write_scores
 from cxrscore.training.course import Course, Keeper
-from cxrscore.training.early import refuse_early
 from cxrscore.training.epochs import Diverged, fit, validation_batch
-from cxrscore.training.fold_data import FoldData, read_fold
+from cxrscore.training.fold_data import FoldData
+from cxrscore.training.job import Job, card_of, identity, read_job
 from cxrscore.training.learner import Learner
 from cxrscore.training.ranks import ALONE, World
-from cxrscore.training.state import StateFolder, fingerprint, state_root
+from cxrscore.training.state import StateFolder, state_root
 from cxrscore.training.validation import predict_rows
 
 if TYPE_CHECKING:
@@ -51,16 +47,6 @@ if TYPE_CHECKING:
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CALMER = "lower train.lr, or use --dtype fp32"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be trained: a fold's rows, the settings, and the sha256 of what they were read from."""
-
-    fold: int
-    data: FoldData
-    params: "Params"
-    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -88,9 +74,11 @@ def train_fold(
     Raises UserError before any work, and Stopped, Busy.
     """
     job = world.agreed(
-        lambda: _read(fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, world=world)
+        lambda: read_job(
+            fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, world=world
+        )
     )
-    state = StateFolder(state_root(layout.root) / _identity(job, machine, world)[:16])
+    state = StateFolder(state_root(layout.root) / identity(job, machine, world)[:16])
     with reused_memory(), _held(state, layout, fold) if world.first else nullcontext():
         if keeping.fresh and world.first:
             state.drop()
@@ -120,71 +108,6 @@ def _held(state: StateFolder, layout: Layout, fold: int) -> Iterator[None]:
             ) from error
 
 
-def _read(
-    fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine, world: World
-) -> Job:
-    """When all that training the fold takes is there and fits. Raises UserError."""
-    train = params.train
-    refuse_early(fold, layout=layout, params=train, processes=world.size)
-    check_backbone(
-        train.backbone,
-        size=params.prepare.size,
-        init=train.init,
-        init_except=train.init_except,
-        drop_path=train.drop_path,
-    )
-    data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=params.labels, machine=machine)
-    if data.store.size != params.prepare.size:
-        raise UserError(
-            f"{layout.prepared}: images of {data.store.size} px, prepare.size is {params.prepare.size}; "
-            "run `dvc repro prepare`."
-        )
-    y, mask = data.truth(data.val)
-    if np.isnan(macro(auc_by_finding(y, mask, y))):
-        raise UserError(
-            f"--fold {fold}: no finding has both positives and negatives to validate on; use fewer folds."
-        )
-    sources = {"labels": sha256_file(labels_csv), "folds": sha256_file(layout.folds)}
-    sources["images"] = data.store.sha256_index
-    if train.init not in ("none", "imagenet"):
-        _refuse_what_has_seen(fold, sources, Path(train.init))
-        sources["init"] = sha256_file(Path(train.init))
-    return Job(fold, data, params, sources)
-
-
-def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> None:
-    """A start from another fold's checkpoint of the same data would be validated on what it has seen."""
-    try:
-        card = read_card(init)
-    except UserError:
-        return  # no checkpoint of ours
-    same = {name: card.sha256.get(name) == sources[name] for name in ("labels", "images", "folds")}
-    if (same["labels"] or same["images"]) and not (same["folds"] and card.fold == fold):
-        raise UserError(
-            f"train.init: {init} was trained as fold {card.fold} of this data: it has seen images that "
-            f"fold {fold} is validated on. Take weights from other data."
-        )
-
-
-def _identity(job: Job, machine: Machine, world: World) -> str:
-    """The training's fingerprint. Raises UserError where the processes do not agree on it."""
-    identity = fingerprint(
-        {
-            "fold": job.fold,
-            "labels": job.params.labels.model_dump(),
-            "train": job.params.train.model_dump(),
-            "sources": job.sha256,
-            "pixels": [job.data.store.size, job.data.store.preprocessing],
-            "code": fingerprint_of_code("cxrscore.train"),
-            "versions": _versions(),
-            "numbers": [machine.device.type, str(machine.dtype), machine.compile],
-        }
-    )
-    if len(set(world.gather(identity))) > 1:
-        world.refuse("train: the processes see different settings, data, code or versions.")
-    return identity
-
-
 def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progress: "Progress") -> None:
     world, data = keeper.world, job.data
     learner = world.agreed(
@@ -201,7 +124,7 @@ def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progre
         _give_up(job, fault, keeper)
     keeper.keep(learner, course)
     if world.first:
-        save_checkpoint(layout.checkpoint(job.fold), course.weights, _card(job, course.best))
+        save_checkpoint(layout.checkpoint(job.fold), course.weights, card_of(job, course.best))
     world.gather(None)  # all processes predict with the file
     loaded = load_fold(layout.checkpoint(job.fold), machine)
     views = _predict_again(job, loaded, machine=machine, keeper=keeper)
@@ -243,7 +166,7 @@ def _give_up(job: Job, fault: Diverged, keeper: Keeper) -> NoReturn:
     """The best weights until then are kept as a checkpoint, where the state was. Raises UserError."""
     best, kept = fault.course.best, ""
     if best and keeper.world.first:
-        save_checkpoint(keeper.folder.good, fault.course.weights, _card(job, best))
+        save_checkpoint(keeper.folder.good, fault.course.weights, card_of(job, best))
     if keeper.world.first:
         keeper.folder.drop_states()  # they lead to where we are
     keeper.world.gather(None)  # nobody leaves before it is written
@@ -251,34 +174,6 @@ def _give_up(job: Job, fault: Diverged, keeper: Keeper) -> NoReturn:
         epoch, area = best["epoch"], best["macro_auc"]
         kept = f" The best until then, epoch {epoch} (macro-AUC {area:.4f}), is kept: {keeper.folder.good}."
     keeper.world.refuse(f"train: {fault}; {CALMER}.{kept}")
-
-
-def _versions() -> dict[str, str]:
-    return {"cxrscore": __version__} | {name: version(name) for name in ("torch", "timm")}
-
-
-def _card(job: Job, best: dict[str, Any]) -> Card:
-    data, params = job.data, job.params
-    y, mask = data.truth(data.train)
-    prevalence = (y * mask).sum(0) / np.maximum(mask.sum(0), 1)
-    return Card(
-        findings=list(data.findings),
-        id_column=params.labels.id,
-        backbone=params.train.backbone,
-        head=params.train.head.model_dump(),
-        size=data.store.size,
-        preprocessing=data.store.preprocessing,
-        fold=job.fold,
-        k=data.k,
-        epoch=best["epoch"],
-        macro_auc=best["macro_auc"],
-        weights=best["weights"],
-        views=list(params.train.views),
-        prevalence=[round(float(share), 6) for share in prevalence],
-        params={"labels": params.labels.model_dump(), "train": params.train.model_dump()},
-        sha256=job.sha256,
-        versions=_versions(),
-    )
 
 
 def _predict_again(job: Job, loaded: Fold, *, machine: Machine, keeper: Keeper) -> Tensor | None:

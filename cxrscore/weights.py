@@ -114,7 +114,7 @@ def _unreachable(name: str, repository: str) -> str:
 
 def load_weights(backbone: Any, name: str, path: Path, init_except: Sequence[str] = ()) -> None:
     """Fill the backbone from the file; keys that a pattern of `init_except` names keep their random start."""
-    backbone.load_state_dict(fitting_weights(backbone, name, path, init_except), strict=False)
+    backbone.load_state_dict(backbone.state_dict() | fitting_weights(backbone, name, path, init_except))
 
 
 def fitting_weights(backbone: Any, name: str, path: Path, init_except: Sequence[str] = ()) -> Weights:

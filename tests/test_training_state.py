@@ -331,13 +331,13 @@ def test_another_training_begins_anew_and_the_state_stays(mine: Project, changes
     assert stopped_after(mine, 1, **settings).goes_on
 
 
-@pytest.mark.parametrize("name", ["fingerprint_of_code", "_versions"])
+@pytest.mark.parametrize("name", ["fingerprint_of_code", "versions"])
 def test_other_code_and_another_torch_begin_anew(
     mine: Project, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = {"fingerprint_of_code": lambda _: "0" * 64, "_versions": lambda: {"torch": "0.1"}}
+    other = {"fingerprint_of_code": lambda _: "0" * 64, "versions": lambda: {"torch": "0.1"}}
     with monkeypatch.context() as patch:
-        patch.setattr(f"cxrscore.train.{name}", other[name])
+        patch.setattr(f"cxrscore.training.job.{name}", other[name])
         assert not stopped_after(mine, 1).goes_on
     assert stopped_after(mine, 1).goes_on
 

@@ -1,0 +1,132 @@
+"""What is to be trained: read, refused where it cannot be, and given its fingerprint.
+
+In    the fold, out/prepared, out/folds.csv, data/labels.csv, the settings.
+Out   Job; its fingerprint, under which its state is kept; the card of a checkpoint of it.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxrscore import __version__
+from cxrscore.checkpoint import Card, read_card
+from cxrscore.closure import fingerprint as fingerprint_of_code
+from cxrscore.errors import UserError
+from cxrscore.files import sha256_file
+from cxrscore.layout import Layout
+from cxrscore.machine import Machine
+from cxrscore.metrics import auc_by_finding, macro
+from cxrscore.model import check_backbone
+from cxrscore.training.early import refuse_early
+from cxrscore.training.fold_data import FoldData, read_fold
+from cxrscore.training.ranks import World
+from cxrscore.training.state import fingerprint
+
+if TYPE_CHECKING:
+    from cxrscore.params import Params
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained: a fold's rows, the settings, and the sha256 of what they were read from."""
+
+    fold: int
+    data: FoldData
+    params: "Params"
+    sha256: dict[str, str]
+
+
+def read_job(
+    fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine, world: World
+) -> Job:
+    """When all that training the fold takes is there and fits. Raises UserError."""
+    train = params.train
+    refuse_early(fold, layout=layout, params=train, processes=world.size)
+    check_backbone(
+        train.backbone,
+        size=params.prepare.size,
+        init=train.init,
+        init_except=train.init_except,
+        drop_path=train.drop_path,
+    )
+    data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=params.labels, machine=machine)
+    if data.store.size != params.prepare.size:
+        raise UserError(
+            f"{layout.prepared}: images of {data.store.size} px, prepare.size is {params.prepare.size}; "
+            "run `dvc repro prepare`."
+        )
+    y, mask = data.truth(data.val)
+    if np.isnan(macro(auc_by_finding(y, mask, y))):
+        raise UserError(
+            f"--fold {fold}: no finding has both positives and negatives to validate on; use fewer folds."
+        )
+    sources = {"labels": sha256_file(labels_csv), "folds": sha256_file(layout.folds)}
+    sources["images"] = data.store.sha256_index
+    if train.init not in ("none", "imagenet"):
+        _refuse_what_has_seen(fold, sources, Path(train.init))
+        sources["init"] = sha256_file(Path(train.init))
+    return Job(fold, data, params, sources)
+
+
+def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> None:
+    """A start from another fold's checkpoint of the same data would be validated on what it has seen."""
+    try:
+        card = read_card(init)
+    except UserError:
+        return  # no checkpoint of ours
+    same = {name: card.sha256.get(name) == sources[name] for name in ("labels", "images", "folds")}
+    if (same["labels"] or same["images"]) and not (same["folds"] and card.fold == fold):
+        raise UserError(
+            f"train.init: {init} was trained as fold {card.fold} of this data: it has seen images that "
+            f"fold {fold} is validated on. Take weights from other data."
+        )
+
+
+def identity(job: Job, machine: Machine, world: World) -> str:
+    """The training's fingerprint. Raises UserError where the processes do not agree on it."""
+    found = fingerprint(
+        {
+            "fold": job.fold,
+            "labels": job.params.labels.model_dump(),
+            "train": job.params.train.model_dump(),
+            "sources": job.sha256,
+            "pixels": [job.data.store.size, job.data.store.preprocessing],
+            "code": fingerprint_of_code("cxrscore.train"),
+            "versions": versions(),
+            "numbers": [machine.device.type, str(machine.dtype), machine.compile],
+        }
+    )
+    if len(set(world.gather(found))) > 1:
+        world.refuse("train: the processes see different settings, data, code or versions.")
+    return found
+
+
+def versions() -> dict[str, str]:
+    return {"cxrscore": __version__} | {name: version(name) for name in ("torch", "timm")}
+
+
+def card_of(job: Job, best: dict[str, Any]) -> Card:
+    data, params = job.data, job.params
+    y, mask = data.truth(data.train)
+    prevalence = (y * mask).sum(0) / np.maximum(mask.sum(0), 1)
+    return Card(
+        findings=list(data.findings),
+        id_column=params.labels.id,
+        backbone=params.train.backbone,
+        head=params.train.head.model_dump(),
+        size=data.store.size,
+        preprocessing=data.store.preprocessing,
+        fold=job.fold,
+        k=data.k,
+        epoch=best["epoch"],
+        macro_auc=best["macro_auc"],
+        weights=best["weights"],
+        views=list(params.train.views),
+        prevalence=[round(float(share), 6) for share in prevalence],
+        params={"labels": params.labels.model_dump(), "train": params.train.model_dump()},
+        sha256=job.sha256,
+        versions=versions(),
+    )
