@@ -82,10 +82,6 @@ def macro_auc(project: Project, ids: list[str], probs: np.ndarray) -> float:
     )
 
 
-def weights(project: Project, cpu: Machine) -> dict[str, torch.Tensor]:
-    return load_fold(project.layout.checkpoint(0), cpu).model.state_dict()
-
-
 def test_each_row_has_the_pixels_and_the_labels_of_its_own_image(
     project: Project, cpu: Machine, tmp_path: Path
 ) -> None:
