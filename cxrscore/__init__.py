@@ -12,7 +12,8 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     model store labels split submission inputs/                          pixels -> logits; tables; files
     backbone weights                                                     timm by name; where it starts
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
-    metrics machine heap layout progress closure formats/                statistics; device; keys; headers
+    scenes cooccurrence processes metrics machine heap layout progress closure formats/  statistics; device
+    learned                                                              what heads learned, on disk
     sealed lock signals                                                  tensors with a sha256; stopping
     files                                                                whole-or-nothing writes
     errors                                                               what a person can mend

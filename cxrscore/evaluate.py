@@ -1,12 +1,13 @@
 """Score tables and truth -> metrics. No model, no GPU: out-of-fold and competition tables have one shape.
 
-In    out/oof/fold{k}.csv and .views.csv, data/labels.csv; or any score table and any label table.
-Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots/auc.csv.
+In    out/oof/fold{k}.csv and .views.csv, out/learned, data/labels.csv; or any score table and any labels.
+Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots: auc.csv, and what
+      the heads learned, a table a picture with one number a row.
 A finding with a single class has no area: it is absent, counted, and left out of the mean.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,9 @@ from cxrscore.errors import UserError
 from cxrscore.files import write_table, write_text
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.layout import Layout
+from cxrscore.learned import Picture, read_learned, tidy_rows
 from cxrscore.metrics import auc_by_finding, group_means, macro
+from cxrscore.scenes import aligned, share_rows, view_rows
 from cxrscore.submission import read_scores
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ def evaluate(
     parts += [(str(fold), "one", part) for fold, part in zip(folds, plain, strict=True)]
     _write_areas(layout.plots / "auc.csv", parts)
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
+    _write_learned(layout, dict(zip(folds, plain, strict=True)))
     return metrics, _undefined(pooled)
 
 
@@ -181,6 +185,41 @@ def _write_pooled(path: Path, pooled: Scored) -> None:
     """For a plot: the defined areas over all folds, finding by finding."""
     areas = zip(pooled.findings, pooled.areas(), strict=True)
     write_table(path, ["finding", "auc"], [[name, f"{a:.{DIGITS}f}"] for name, a in areas if not np.isnan(a)])
+
+
+def _write_learned(layout: Layout, folds: Mapping[int, Scored]) -> None:
+    """A table for each picture, `fold`, its axes, `value`; of scenes, and whatever else has a value an image,
+    shares and shares by view.
+    """
+    found = aligned([_pictures(layout.learned(fold), scored) for fold, scored in folds.items()])
+    tables: dict[str, tuple[list[str], list[list[Any]]]] = {}
+    for (fold, scored), pictures in zip(folds.items(), found, strict=True):
+        for name, picture in pictures.items():
+            for table, columns, rows in _tables(name, picture, scored):
+                tables.setdefault(table, (["fold", *columns], []))[1].extend([fold, *row] for row in rows)
+    for table, (columns, rows) in tables.items():
+        write_table(layout.plots / f"{table}.csv", columns, rows)
+
+
+def _tables(
+    name: str, picture: Picture, scored: Scored
+) -> Iterator[tuple[str, Iterable[str], Iterable[Any]]]:
+    if picture.axes[0] != "image":
+        yield name, (*picture.axes, "value"), tidy_rows(picture, scored.findings)
+        return
+    axis = picture.axes[1]
+    yield f"{name}_shares", (axis, "mean", "share"), share_rows(picture)
+    if scored.table.view is not None:
+        yield f"{name}_by_view", (axis, "view", "images"), view_rows(picture, scored.table.view)
+
+
+def _pictures(path: Path, scored: Scored) -> dict[str, Picture]:
+    """Raises UserError for what a head of other findings, or of other images, has learned."""
+    findings, pictures = read_learned(path)
+    images = {len(picture.values) for picture in pictures.values() if picture.axes[0] == "image"}
+    if findings != list(scored.findings) or images - {len(scored.scores)}:
+        raise UserError(f"{path}: not of the same training as the scores beside it; run `dvc repro train`.")
+    return pictures
 
 
 def _round(value: float) -> float:

@@ -52,5 +52,8 @@ class Layout:
     def history(self, fold: int) -> Path:
         return self.root / "history" / f"fold{fold}.csv"
 
+    def learned(self, fold: int) -> Path:
+        return self.root / "learned" / f"fold{fold}.json"
+
     def summary(self, fold: int) -> Path:
         return self.root / "summary" / f"fold{fold}.json"

@@ -34,8 +34,9 @@ class CXRModel(nn.Module):
         maps: Tensor = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
         return maps
 
-    def forward(self, gray: Tensor) -> HeadOutput:
-        output: HeadOutput = self.head(self.features(gray))
+    def forward(self, gray: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
+        """In training with y and mask (B, L) of the same images."""
+        output: HeadOutput = self.head(self.features(gray), y, mask)
         return output
 
 

@@ -28,7 +28,17 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Text = Annotated[str, Field(min_length=1)]
 RESERVED = frozenset({"fold", "sha256", "width", "height", "shard", "row", "kind", "message"})  # our columns
-KINDS = ("independent", "coupling", "asl", "bce", "focal", "zlpr")  # of heads and losses
+KINDS = (
+    "independent",
+    "coupling",
+    "lamp",
+    "agcn",
+    "salgl",
+    "asl",
+    "bce",
+    "focal",
+    "zlpr",
+)  # of heads and losses
 MAX_BYTES = (
     1_000_000  # a params file of a megabyte is a mistake or an attack, and parsing is not linear in it
 )
@@ -78,18 +88,66 @@ class FoldParams(Section):
         return self
 
 
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
 class IndependentHead(Section):
     kind: Literal["independent"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Dropout
+    pool: Literal["gap", "gmp"]
 
 
 class CouplingHead(Section):
     kind: Literal["coupling"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Dropout
     alpha: NotNegative
     l1: NotNegative
     prox: bool
-    lr_scale: Positive
+    lr_scale: NotNegative  # 0: A stays at zero
+    steps: Count
+    centred: bool
+    conditional: bool
+    rank: Count  # of what is conditional
+
+
+class LampHead(Section):
+    kind: Literal["lamp"]
+    dropout: Dropout
+    graph: Literal["fc", "el", "prior"]
+    steps: Count
+    dim: Annotated[int, Field(ge=4, multiple_of=4)]  # positions are a sine and a cosine of row and column
+    heads: Count
+    auxiliary_weight: NotNegative
+
+    @model_validator(mode="after")
+    def _heads_share_the_dimensions(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"dim ({self.dim}) is a multiple of heads ({self.heads})")
+        return self
+
+
+class AgcnHead(Section):
+    kind: Literal["agcn"]
+    dropout: Dropout
+    graph: Literal["learned", "cos", "fc", "dot", "static", "identity"]
+    threshold: Share  # of the static graph
+    reweight: Share  # of the static graph
+    embeddings: Text  # cooccurrence, learned, or a .npy file
+    embedding_dim: Count
+    hidden: Count
+    identity_weight: NotNegative
+
+
+class SalglHead(Section):
+    kind: Literal["salgl"]
+    dropout: Dropout
+    scenes: Count
+    steps: Count
+    mixture: Literal["soft", "hard"]
+    embeddings: Text  # cooccurrence, learned, or a .npy file
+    embedding_dim: Count
+    joint_dim: Count
+    entropy_weight: NotNegative
 
 
 def _gamma(value: float) -> float:
@@ -149,7 +207,9 @@ class TrainParams(Section):
     init_except: list[Text]
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     freeze_epochs: Annotated[int, Field(ge=0)]
-    head: Annotated[IndependentHead | CouplingHead, Field(discriminator="kind")]
+    head: Annotated[
+        IndependentHead | CouplingHead | LampHead | AgcnHead | SalglHead, Field(discriminator="kind")
+    ]
     loss: Annotated[
         AsymmetricLossParams | WeightedBCEParams | FocalLossParams | ZLPRParams, Field(discriminator="kind")
     ]

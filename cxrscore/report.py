@@ -17,6 +17,7 @@ from cxrscore import figures
 from cxrscore.errors import UserError
 from cxrscore.files import write_text
 from cxrscore.layout import Layout
+from cxrscore.learned import read_learned
 
 NEAR_ZERO = 0.01  # a coupling under this moves a logit by at most 0.003 at alpha 0.3
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -32,9 +33,8 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
         "auc": figures.auc_by_finding(list(pooled), [row["auc"] for row in pooled.values()], by_fold),
         "history": figures.history({str(fold): _history(layout.history(fold)) for fold in folds}),
     }
-    couplings = [
-        summary["learned"]["coupling"] for summary in summaries.values() if "coupling" in summary["learned"]
-    ]
+    learned = [read_learned(layout.learned(fold))[1] for fold in folds]
+    couplings = [pictures["coupling"].values for pictures in learned if "coupling" in pictures]
     sizes = np.abs(couplings or [[0.0]])
     if couplings:
         pictures["coupling"] = figures.coupling(list(pooled), np.mean(couplings, axis=0))

@@ -4,7 +4,7 @@ In    out/prepared, out/folds.csv, data/labels.csv; where a run was stopped, its
 Out   out/models/fold{k}.safetensors (the raw weights or their moving average, whichever had the best
       validation macro-AUC of all epochs),
       out/oof/fold{k}.csv and .views.csv (predictions of the very file that was saved),
-      out/history/fold{k}.csv, out/summary/fold{k}.json.
+      out/history/fold{k}.csv, out/summary/fold{k}.json, out/learned/fold{k}.json (what the head learned).
 Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis",
 III-A to III-F.
 """
@@ -25,6 +25,7 @@ from cxrscore.errors import Stopped
 from cxrscore.files import write_table, write_text
 from cxrscore.heap import reused_memory
 from cxrscore.layout import Layout
+from cxrscore.learned import write_learned
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.metrics import auc_by_finding, macro
@@ -39,7 +40,7 @@ from cxrscore.training.job import Job, card_of, identity, read_job
 from cxrscore.training.learner import Learner
 from cxrscore.training.ranks import ALONE, World
 from cxrscore.training.state import StateFolder, state_root
-from cxrscore.training.validation import predict_rows
+from cxrscore.training.validation import look_at_rows, predict_rows
 
 if TYPE_CHECKING:
     from cxrscore.params import Params, TrainParams
@@ -130,15 +131,20 @@ def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progre
     views = _predict_again(job, loaded, machine=machine, keeper=keeper)
     if views is None:
         keeper.stop(learner, course)
-    elif world.first:
+    seen = look_at_rows(
+        loaded.model, data, batch_size=validation_batch(job.params.train), machine=machine, world=world
+    )
+    if world.first:
         _write_scores(layout, job, loaded.card, views)
         _write_history(layout, job.fold, course, learner, loaded)
+        write_learned(layout.learned(job.fold), data.findings, loaded.model.head.learned() | seen)
 
 
 def build_learner(
     fold: int, data: FoldData, params: "TrainParams", *, machine: Machine, world: World = ALONE
 ) -> Learner:
     """At step 0: weights from (seed, fold) or the file of `init`."""
+    truth = data.truth(data.train)
     with seeded(machine, params.seed, fold):
         model = build_model(
             params.backbone,
@@ -149,9 +155,10 @@ def build_learner(
             head=params.head.model_dump(),
             size=data.store.size,
         )
+        model.head.begin(*truth, findings=data.findings)
     return Learner(
         model,
-        build_loss(*data.truth(data.train), device=machine.device, **params.loss.model_dump()),
+        build_loss(*truth, device=machine.device, **params.loss.model_dump()),
         machine,
         weight_decay=params.weight_decay,
         clip_norm=params.clip_norm,
@@ -208,10 +215,6 @@ def _write_history(layout: Layout, fold: int, course: Course, learner: Learner, 
     columns = [name for name in course.history[0] if name != "weights"]  # the larger area of the two says it
     rows = [[f"{row[name]:.6g}" for name in columns] for row in course.history]
     write_table(layout.history(fold), columns, rows)
-    learned = {
-        name: matrix.cpu().double().numpy().round(6).tolist()
-        for name, matrix in loaded.model.head.learned().items()
-    }
     summary = {
         "epoch": loaded.card.epoch,
         "macro_auc": loaded.card.macro_auc,
@@ -220,6 +223,5 @@ def _write_history(layout: Layout, fold: int, course: Course, learner: Learner, 
         "skipped": learner.skipped,
         "parameters": parameter_count(loaded.model),
         "findings": loaded.card.findings,
-        "learned": learned,
     }
     write_text(layout.summary(fold), json.dumps(summary, indent=1) + "\n")

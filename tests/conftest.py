@@ -24,7 +24,18 @@ from cxrscore.report import write_report
 from cxrscore.train import train_fold
 
 TINY = "test_resnet"  # timm's smallest, 0.5 million parameters
-COUPLING = {"kind": "coupling", "dropout": 0.1, "alpha": 0.3, "l1": 1e-3, "prox": False, "lr_scale": 1.0}
+COUPLING = {
+    "kind": "coupling",
+    "dropout": 0.1,
+    "alpha": 0.3,
+    "l1": 1e-3,
+    "prox": False,
+    "lr_scale": 1.0,
+    "steps": 1,
+    "centred": False,
+    "conditional": False,
+    "rank": 4,
+}
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 
 torch.set_num_threads(

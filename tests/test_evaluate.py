@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from cxrscore.errors import UserError
 from cxrscore.evaluate import evaluate, evaluate_table
 from cxrscore.layout import Layout
+from cxrscore.learned import write_learned
 from cxrscore.params import LabelParams
 
 LABELS = LabelParams(
@@ -46,6 +47,8 @@ def a_project(root: Path, **other: str) -> tuple[Path, Layout]:
     (root / "out" / "oof").mkdir(parents=True)
     for name, text in (SCORES | other).items():
         (root / "out" / "oof" / f"{name}.csv").write_text(text)
+    for fold in (0, 1):
+        write_learned(Layout(root / "out").learned(fold), ("Edema", "Fracture"), {})
     return root / "labels.csv", Layout(root / "out")
 
 

@@ -30,7 +30,7 @@ from cxrscore.training.epochs import train_epoch
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.learner import Learner
 
-INDEPENDENT = {"kind": "independent", "dropout": 0.0}
+INDEPENDENT = {"kind": "independent", "dropout": 0.0, "pool": "gap"}
 
 
 @pytest.fixture

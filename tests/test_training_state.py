@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Project, contents
+from conftest import COUPLING, Project, contents
 from trainings import Told, states, stops_at, train
 
 from cxrscore.checkpoint import read_card
@@ -301,7 +301,7 @@ OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {
     "rate": ({"lr": 1.9e-3}, lambda _: None),
     "epochs": ({"epochs": 3}, lambda _: None),
     "head": (
-        {"head": CouplingHead(kind="coupling", dropout=0.1, alpha=0.2, l1=1e-3, prox=False, lr_scale=1.0)},
+        {"head": CouplingHead.model_validate(COUPLING | {"alpha": 0.2})},
         lambda _: None,
     ),
     "labels": ({}, lambda project: more(project.labels)),

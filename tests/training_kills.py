@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import Project, contents, make_project
+from conftest import COUPLING, Project, contents, make_project
 from kills import ended, forked
 from timm.utils.model_ema import ModelEmaV3
 
@@ -37,7 +37,7 @@ from cxrscore.training.state import KEPT
 
 EPOCHS, STEPS = 15, 2  # of a run, of an epoch
 PLACES = ("before", "within", "after")
-PROX = CouplingHead(kind="coupling", dropout=0.2, alpha=0.3, l1=1e-3, prox=True, lr_scale=2.0)
+PROX = CouplingHead.model_validate(COUPLING | {"dropout": 0.2, "prox": True, "lr_scale": 2.0})
 RECIPES: dict[str, dict[str, Any]] = {
     "paper-like": {"batch_size": 8, "lr": 1e-2},
     "accumulating": {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import Project
+from conftest import COUPLING, Project
 from torch import Tensor
 
 import cxrscore.training.epochs
@@ -30,7 +30,7 @@ from cxrscore.training.learner import Learner
 from cxrscore.training.ranks import World, joined
 
 CPU = Machine(torch.device("cpu"), torch.float32)
-HEAD = CouplingHead(kind="coupling", dropout=0.0, alpha=0.3, l1=1e-3, prox=False, lr_scale=1.0)
+HEAD = CouplingHead.model_validate(COUPLING | {"dropout": 0.0})
 PLAIN = {"head": HEAD, "batch_size": 8, "epochs": 2, "lr": 1e-3}
 CASES: dict[str, dict[str, Any]] = {
     "batch norm": {},

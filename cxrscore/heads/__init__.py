@@ -1,6 +1,6 @@
 """Label heads: a backbone's last feature map -> logits. One file and one line here adds a head.
 
-In    features (B, C, h, w).
+In    features (B, C, h, w); in training y and mask (B, L), too.
 Out   HeadOutput: logits (B, L), and what a head adds to the training loss.
 """
 
@@ -10,11 +10,14 @@ from cxrscore.heads.base import Head, HeadOutput
 from cxrscore.heads.coupling import Coupling
 from cxrscore.heads.independent import Independent
 
-HEADS: dict[str, type[Head]] = {"coupling": Coupling, "independent": Independent}
+HEADS: dict[str, type[Head]] = {"independent": Independent, "coupling": Coupling}
 
 __all__ = ["HEADS", "Head", "HeadOutput", "build_head"]
 
 
 def build_head(kind: str, *, findings: int, channels: int, **settings: Any) -> Head:
-    """The head named `kind` for L = `findings` labels over a feature map of C = `channels`."""
+    """The head named `kind` for L = `findings` labels over a feature map of C = `channels`, with the settings
+    of its section in params.yaml. What it takes from training labels comes after, by its `begin`, or with the
+    state dict of a trained one.
+    """
     return HEADS[kind](findings=findings, channels=channels, **settings)

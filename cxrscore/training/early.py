@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxrscore.cooccurrence import COMPUTED
 from cxrscore.errors import UserError
 from cxrscore.layout import Layout
 from cxrscore.split import read_folds
@@ -41,6 +42,15 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
         raise UserError(f"train.batch_size: {params.batch_size} is more than the {left} images to train on.")
     if params.init not in ("none", "imagenet") and not Path(params.init).is_file():
         raise UserError(f"train.init: {params.init}: no such file; none, imagenet or a .safetensors file.")
+    path = embeddings_file(params)
+    if path and not (path.suffix == ".npy" and path.is_file()):
+        raise UserError(f"train.head.embeddings: {path}: no such file; {', '.join(COMPUTED)} or a .npy file.")
+
+
+def embeddings_file(params: "TrainParams") -> Path | None:
+    """The user's own label embeddings, where the head takes them from a file."""
+    name = params.head.model_dump().get("embeddings")
+    return Path(name) if name not in (None, *COMPUTED) else None
 
 
 def _refuse_unwritable(out: Path) -> None:

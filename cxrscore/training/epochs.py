@@ -16,7 +16,6 @@ import torch
 from cxrscore.augment import draw_mixes, draw_warps, epoch_order, mix, warp
 from cxrscore.batches import batches
 from cxrscore.metrics import auc_by_finding, macro
-from cxrscore.model import CXRModel
 from cxrscore.training.course import Course, Keeper
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.learner import Learner, lr_at
@@ -26,8 +25,6 @@ from cxrscore.training.validation import predict_rows
 if TYPE_CHECKING:
     from cxrscore.params import TrainParams
     from cxrscore.progress import Progress
-
-SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
 
 
 class Diverged(Exception):
@@ -165,7 +162,7 @@ def validate(
         "skipped": learner.skipped,
         "weights": better,
     }
-    return row | _sparsity(models[better]), models[better].state_dict()
+    return row | models[better].head.tracked(), models[better].state_dict()
 
 
 def validation_batch(params: "TrainParams") -> int:
@@ -178,18 +175,6 @@ def _area(data: FoldData, scores: Any) -> float:
     if not np.isfinite(scores).all():
         return math.nan
     return macro(auc_by_finding(*data.truth(data.val), scores[0]))
-
-
-def _sparsity(model: CXRModel) -> dict[str, float]:
-    learned = model.head.learned()
-    if "coupling" not in learned or len(learned["coupling"]) < 2:
-        return {}
-    A = learned["coupling"].abs()
-    off = A[~torch.eye(len(A), dtype=torch.bool, device=A.device)]
-    return {
-        "coupling_largest": float(off.max()),
-        "coupling_sparse_share": float((off < SPARSE_BELOW).float().mean()),
-    }
 
 
 def _sentence(row: dict[str, Any], pace: Pace) -> str:

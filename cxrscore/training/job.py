@@ -14,13 +14,14 @@ import numpy as np
 from cxrscore import __version__
 from cxrscore.checkpoint import Card, read_card
 from cxrscore.closure import fingerprint as fingerprint_of_code
+from cxrscore.cooccurrence import prevalence, read_embeddings
 from cxrscore.errors import UserError
 from cxrscore.files import sha256_file
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.metrics import auc_by_finding, macro
 from cxrscore.model import check_backbone
-from cxrscore.training.early import refuse_early
+from cxrscore.training.early import embeddings_file, refuse_early
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.ranks import World
 from cxrscore.training.state import fingerprint
@@ -68,6 +69,9 @@ def read_job(
     if train.init not in ("none", "imagenet"):
         _refuse_what_has_seen(fold, sources, Path(train.init))
         sources["init"] = sha256_file(Path(train.init))
+    if path := embeddings_file(train):
+        read_embeddings(path, data.findings, dim=train.head.model_dump()["embedding_dim"])
+        sources["embeddings"] = sha256_file(path)
     return Job(fold, data, params, sources)
 
 
@@ -111,7 +115,6 @@ def versions() -> dict[str, str]:
 def card_of(job: Job, best: dict[str, Any]) -> Card:
     data, params = job.data, job.params
     y, mask = data.truth(data.train)
-    prevalence = (y * mask).sum(0) / np.maximum(mask.sum(0), 1)
     return Card(
         findings=list(data.findings),
         id_column=params.labels.id,
@@ -125,7 +128,7 @@ def card_of(job: Job, best: dict[str, Any]) -> Card:
         macro_auc=best["macro_auc"],
         weights=best["weights"],
         views=list(params.train.views),
-        prevalence=[round(float(share), 6) for share in prevalence],
+        prevalence=[round(float(share), 6) for share in prevalence(y, mask)],
         params={"labels": params.labels.model_dump(), "train": params.train.model_dump()},
         sha256=job.sha256,
         versions=versions(),

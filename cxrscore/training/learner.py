@@ -139,8 +139,10 @@ class Learner:
 
     def _loss(self, gray: Tensor, y: Tensor, mask: Tensor, *, keys: tuple[int, ...]) -> Tensor:
         with seeded(self.machine, *keys), self.machine.autocast():
-            output = self.shared(gray)
-        return sum(output.losses.values(), start=self.loss(output.logits, y, mask))
+            output = self.shared(gray, y, mask)
+        weight = self.model.head.auxiliary_weight
+        further = [weight * self.loss(logits, y, mask) for logits in output.auxiliary.values()]
+        return sum([*further, *output.losses.values()], start=self.loss(output.logits, y, mask))
 
     def _update(self) -> bool:
         """Clip and step; False, and no weight has moved, where a gradient or a statistic is not finite."""

@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cxrscore.errors import Stopped, UserError
 from cxrscore.machine import Machine
+from cxrscore.processes import summed
 from cxrscore.training.launch import launched
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -178,22 +179,6 @@ def _forward_of(module: Any) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over all processes; each one's loss depends on everyone's summand, so gradients add up, too."""
-
-    @staticmethod
-    def forward(ctx: Any, summand: Tensor) -> Tensor:
-        total = summand.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
 def _normalised_over_all(module: Any, x: Tensor) -> Tensor:
     """(b, C, ...) of each process -> normalised by mean and variance over the images of all, running
     statistics moved. Source: Ioffe & Szegedy 2015, algorithm 1.
@@ -201,11 +186,11 @@ def _normalised_over_all(module: Any, x: Tensor) -> Tensor:
     values = x.float()
     axes = [axis for axis in range(x.ndim) if axis != 1]
     shape = [1, -1] + [1] * (x.ndim - 2)
-    total = _Sum.apply(torch.cat([values.sum(axes), values.new_tensor([float(values[:, 0].numel())])]))
+    total = summed(torch.cat([values.sum(axes), values.new_tensor([float(values[:, 0].numel())])]))
     count = total[-1].detach()
     mean = total[:-1] / count
     centred = values - mean.view(shape)
-    var = _Sum.apply(centred.square().sum(axes)) / count
+    var = summed(centred.square().sum(axes)) / count
     with torch.no_grad():
         momentum = module.momentum or 0.0
         module.running_mean.lerp_(mean, momentum)

@@ -1,14 +1,17 @@
-"""The validated rows of a fold -> probabilities, by all processes together and in the rows' order.
+"""The validated rows of a fold -> probabilities, and what the head shows of them, by all processes together
+and in the rows' order.
 
 In    a model, the fold's rows, the views to take.
-Out   (V, n_val, L), the same in every process; None where one was asked to stop.
+Out   (V, n_val, L), the same in every process; None where one was asked to stop. Pictures.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from cxrscore.batches import batches
+from cxrscore.learned import Picture, Seen
 from cxrscore.machine import Machine
 from cxrscore.model import CXRModel
 from cxrscore.predict import pad, predict_views
@@ -41,3 +44,27 @@ def predict_rows(
     gathered = world.gather(None if asked.number else np.concatenate(parts, axis=1))
     found = [part for part in gathered if part is not None]
     return np.concatenate(found, axis=1) if len(found) == world.size else None
+
+
+@torch.inference_mode()
+def look_at_rows(
+    model: CXRModel, data: FoldData, *, batch_size: int, machine: Machine, world: World
+) -> dict[str, Picture]:
+    """The head's `look` at the validated images as they are: of what belongs to a finding the mean over the
+    images that show it. A head that has nothing to show is asked once.
+    """
+    rows = np.array_split(data.val, world.size)[world.rank]
+    seen = Seen(len(data.findings))
+    for chunk, gray in batches(
+        data.store, rows, batch_size=batch_size, device=machine.device, whole_only=False
+    ):
+        with machine.autocast():
+            pictures = model.head.look(model.features(gray))
+        if not pictures:
+            return {}
+        y, mask = data.truth(chunk)
+        seen.add(pictures, (y == 1) & mask)
+    first, *others = world.gather(seen)
+    for other in others:
+        first.join(other)
+    return first.pictures()
