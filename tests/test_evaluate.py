@@ -47,8 +47,8 @@ def a_project(root: Path, **other: str) -> tuple[Path, Layout]:
     (root / "out" / "oof").mkdir(parents=True)
     for name, text in (SCORES | other).items():
         (root / "out" / "oof" / f"{name}.csv").write_text(text)
-    for fold in (0, 1):
-        write_learned(Layout(root / "out").learned(fold), ("Edema", "Fracture"), {})
+        findings = text.splitlines()[0].split(",")[1:]
+        write_learned(Layout(root / "out").learned(int(name[4])), findings, {})
     return root / "labels.csv", Layout(root / "out")
 
 
