@@ -146,4 +146,4 @@ class Coupling(Head):
         if not self.conditional:
             return {}
         gates = self.gate(features.mean((2, 3))).relu()
-        return {"gates": Picture(("image", "gate"), gates.float().cpu().numpy())}
+        return {"gates": Picture(("image", "gate"), gates.detach().float().cpu().numpy())}

@@ -1,0 +1,241 @@
+"""The coupling head against loops in numpy, where it starts, and what it becomes zero by; its baseline."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import COUPLING
+
+from cxrscore.heads import build_head
+from cxrscore.heads.base import Head
+
+SETTINGS = {
+    "coupling": COUPLING | {"dropout": 0.0, "lr_scale": 2.0},
+    "independent": {"kind": "independent", "dropout": 0.0, "pool": "gap"},
+}
+L, C = 3, 5
+
+
+def features() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(4, C, 2, 2))).float()
+
+
+def coupled(**changes: object) -> Head:
+    head = build_head(findings=L, channels=C, **SETTINGS["coupling"] | changes)
+    with torch.no_grad():
+        head.A.copy_(torch.tensor([[9.0, 0.5, -0.2], [0.0, 9.0, 1.0], [0.3, 0.0, 9.0]]))
+    return head
+
+
+def test_coupling_is_the_papers_equation_and_its_diagonal_does_nothing() -> None:
+    head = coupled()
+    z = (features().mean((2, 3)) @ head.classifier.weight.T + head.classifier.bias).detach()
+    expected = z.double().numpy().copy()
+    A = head.A.detach().numpy()
+    for i in range(4):
+        for j in range(L):
+            expected[i, j] += 0.3 * sum(
+                1 / (1 + np.exp(-float(z[i, s]))) * A[s, j] for s in range(L) if s != j
+            )
+    output = head(features())
+    assert np.allclose(output.logits.detach().numpy(), expected, atol=1e-5)
+    assert output.losses["coupling"].item() == pytest.approx(1e-3 * (0.5 + 0.2 + 1.0 + 0.3))
+
+
+def test_at_its_start_coupling_is_the_independent_head() -> None:
+    plain = build_head(findings=L, channels=C, **SETTINGS["independent"])
+    head = build_head(findings=L, channels=C, **SETTINGS["coupling"])
+    head.classifier.load_state_dict(plain.classifier.state_dict())
+    assert torch.equal(head(features()).logits, plain(features()).logits)
+
+
+def test_gradients_reach_the_couplings_but_not_their_diagonal() -> None:
+    head = build_head(findings=L, channels=C, **SETTINGS["coupling"])
+    head(features()).logits.sum().backward()
+    assert head.A.grad is not None
+    assert (head.A.grad.diagonal() == 0).all()
+    assert (head.A.grad[~torch.eye(L, dtype=torch.bool)] != 0).all()
+
+
+def test_permuting_findings_permutes_logits() -> None:
+    head, other, order = coupled(), coupled(), torch.tensor([2, 0, 1])
+    with torch.no_grad():
+        other.classifier.weight.copy_(head.classifier.weight[order])
+        other.classifier.bias.copy_(head.classifier.bias[order])
+        other.A.copy_(head.A[order][:, order])
+    assert torch.allclose(other(features()).logits, head(features()).logits[:, order], atol=1e-6)
+
+
+def fit(head: Head, target: torch.Tensor, steps: int = 300) -> torch.Tensor:
+    """A after training it alone toward fixed logits."""
+    optimizer = torch.optim.AdamW(head.own_groups(1e-2))
+    for _ in range(steps):
+        output = head(features())
+        loss = (output.logits - target).square().mean() + sum(output.losses.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        head.after_step(optimizer)
+    return head.coupling().detach()
+
+
+def test_prox_gives_exact_zeros_where_a_penalty_does_not() -> None:
+    settings = SETTINGS["coupling"] | {"l1": 0.02, "lr_scale": 1.0}
+    torch_rng = torch.Generator().manual_seed(0)
+    found = {}
+    for prox in (False, True):
+        head = build_head(findings=L, channels=C, **settings | {"prox": prox})
+        with torch.no_grad():
+            head.classifier.weight.copy_(torch.randn(L, C, generator=torch_rng.manual_seed(0)))
+            head.classifier.bias.zero_()
+            z = head.classifier(features().mean((2, 3)))
+            target = z + 0.02 * torch.randn(
+                z.shape, generator=torch_rng
+            )  # noise for all other entries to fit
+            target[:, 2] += 0.3 * 3.0 * z[:, 0].sigmoid()  # only finding 0 pushes finding 2
+        found[prox] = fit(head, target)
+    edge = torch.zeros(L, L, dtype=torch.bool)
+    edge[0, 2] = True
+    rest = ~edge & ~torch.eye(L, dtype=torch.bool)
+    assert found[True][0, 2] > 1
+    assert (found[True][rest] == 0).sum() >= 4
+    assert (found[False][rest] == 0).sum() == 0
+
+
+def test_with_prox_the_penalty_is_not_also_in_the_loss() -> None:
+    assert coupled(prox=True)(features()).losses == {}
+
+
+def test_couplings_have_their_own_rate_and_no_weight_decay() -> None:
+    (group,) = coupled().own_groups(1e-3)
+    assert group["lr"] == pytest.approx(2e-3)
+    assert group["weight_decay"] == 0
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+def by_hand(head: Head, *, steps: int, centre: np.ndarray, A_of: list[np.ndarray]) -> np.ndarray:
+    """(4, L): the message sent `steps` times, image by image, finding by finding."""
+    weight, bias = (part.detach().double().numpy() for part in (head.classifier.weight, head.classifier.bias))
+    z = features().double().numpy().mean((2, 3)) @ weight.T + bias
+    for _ in range(steps):
+        before = z.copy()
+        for image in range(4):
+            for j in range(L):
+                for i in range(L):
+                    if i != j:
+                        p = sigmoid(before[image, i]) - centre[i]
+                        z[image, j] += 0.3 * p * A_of[image][i, j]
+    return z
+
+
+def test_a_message_of_several_steps_is_sent_from_the_logits_it_has_made() -> None:
+    head = coupled(steps=3)
+    A = head.A.detach().double().numpy()
+    expected = by_hand(head, steps=3, centre=np.zeros(L), A_of=[A] * 4)
+    assert np.allclose(head(features()).logits.detach().numpy(), expected, atol=1e-5)
+    assert not np.allclose(coupled(steps=1)(features()).logits.detach().numpy(), expected, atol=1e-2)
+
+
+def test_a_centred_message_is_that_of_p_minus_the_training_prevalence() -> None:
+    head = coupled(centred=True)
+    y = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 0], [1, 0, 1]])
+    mask = np.array([[1, 1, 0], [1, 1, 1], [1, 1, 1], [1, 1, 1]], dtype=bool)
+    head.begin(y, mask, findings=["a", "b", "c"])
+    A = head.A.detach().double().numpy()
+    expected = by_hand(head, steps=1, centre=np.array([3 / 4, 1 / 4, 1 / 3]), A_of=[A] * 4)
+    assert np.allclose(head(features()).logits.detach().numpy(), expected, atol=1e-5)
+    assert "prevalence" in head.state_dict()
+
+
+def conditional(**changes: object) -> Head:
+    """Two terms, one of which is open for some of the images and the other for none."""
+    head = coupled(conditional=True, rank=2, **changes)
+    rng = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        head.u.copy_(torch.randn(2, L, generator=rng))
+        head.v.copy_(torch.randn(2, L, generator=rng))
+        head.gate.bias.copy_(torch.tensor([0.1, -99.0]))
+    return head
+
+
+def test_couplings_that_depend_on_the_image_add_gated_terms_off_the_diagonal() -> None:
+    head = conditional()
+    pooled = features().double().numpy().mean((2, 3))
+    gates = np.maximum(pooled @ head.gate.weight.detach().double().numpy().T + [0.1, -99.0], 0)
+    u, v = head.u.detach().double().numpy(), head.v.detach().double().numpy()
+    A = head.A.detach().double().numpy()
+    A_of = [A + sum(gates[image, r] * np.outer(u[r], v[r]) for r in range(2)) for image in range(4)]
+    expected = by_hand(head, steps=1, centre=np.zeros(L), A_of=A_of)
+    assert 0 < (gates[:, 0] > 0).sum() < 4, "some images open it, some do not"
+    output = head(features())
+    assert np.allclose(output.logits.detach().numpy(), expected, atol=1e-5)
+    penalty = 1e-3 * (2.0 + np.abs(u).sum() + np.abs(v).sum())
+    assert output.losses["coupling"].item() == pytest.approx(penalty, rel=1e-5)
+    assert np.allclose(head.look(features())["gates"].values, gates, atol=1e-5)
+    terms = head.learned()["coupling_of_gate"].values
+    assert np.allclose(terms[0], np.outer(u[0], v[0]) * (1 - np.eye(L)), atol=1e-6)
+
+
+@pytest.mark.parametrize("more", [{"conditional": True, "rank": 2}, {"centred": True}, {"steps": 4}])
+def test_every_extension_starts_as_the_independent_head(more: dict[str, object]) -> None:
+    head = build_head(findings=L, channels=C, **SETTINGS["coupling"] | more)
+    plain = build_head(findings=L, channels=C, **SETTINGS["independent"])
+    plain.classifier.load_state_dict(head.classifier.state_dict())
+    assert torch.equal(head(features()).logits, plain(features()).logits)
+
+
+def test_gradients_reach_both_sides_of_a_gated_term_and_its_gate() -> None:
+    head = conditional()
+    head(features()).logits.square().sum().backward()
+    for part in (head.u, head.v, head.gate.weight):
+        assert part.grad is not None
+        assert (part.grad[0] != 0).all()
+    assert (head.gate.weight.grad[1] == 0).all(), "a closed gate learns nothing of these images"
+
+
+def test_with_prox_gated_terms_become_exactly_zero_too() -> None:
+    head = conditional(prox=True, l1=0.5, lr_scale=1.0)
+    optimizer = torch.optim.AdamW(head.own_groups(1e-2))
+    for _ in range(400):
+        optimizer.zero_grad()
+        head(features()).logits.square().mean().backward()
+        optimizer.step()
+        head.after_step(optimizer)
+    assert (head.v == 0).any()
+    assert (head.u == 0).any()
+
+
+def test_a_rate_of_zero_keeps_the_couplings_at_zero_and_out_of_the_gradients_norm() -> None:
+    head = build_head(findings=L, channels=C, **SETTINGS["coupling"] | {"lr_scale": 0.0, "prox": True})
+    optimizer = torch.optim.AdamW([*head.own_groups(1e-2), {"params": head.classifier.parameters()}])
+    head(features()).logits.square().mean().backward()
+    optimizer.step()
+    head.after_step(optimizer)
+    assert head.A.grad is None
+    assert (head.A == 0).all()
+
+
+def test_the_history_tells_how_large_and_how_sparse_the_couplings_are() -> None:
+    told = coupled().tracked()
+    assert told == {"coupling_largest": 1.0, "coupling_sparse_share": pytest.approx(2 / 6)}
+    alone = build_head(findings=1, channels=C, **SETTINGS["coupling"])
+    assert alone.tracked() == {}
+
+
+def test_global_maximum_pooling_takes_each_channels_largest_position() -> None:
+    head = build_head(findings=L, channels=C, **SETTINGS["independent"] | {"pool": "gmp"})
+    maps = features().numpy()
+    largest = np.array([[max(maps[b, c].ravel()) for c in range(C)] for b in range(4)])
+    expected = largest @ head.classifier.weight.detach().numpy().T + head.classifier.bias.detach().numpy()
+    assert np.allclose(head(features()).logits.detach().numpy(), expected, atol=1e-6)
+
+
+def test_a_checkpoint_from_before_the_extensions_still_builds_the_same_head() -> None:
+    older = {"dropout": 0.0, "alpha": 0.3, "l1": 1e-3, "prox": False, "lr_scale": 2.0}
+    head = build_head("coupling", findings=L, channels=C, **older)
+    assert set(head.state_dict()) == {"A", "classifier.weight", "classifier.bias"}
+    plain = build_head("independent", findings=L, channels=C, dropout=0.0)
+    plain.classifier.load_state_dict(head.classifier.state_dict())
+    assert torch.equal(head(features()).logits, plain(features()).logits)
