@@ -20,6 +20,7 @@ def features() -> torch.Tensor:
 
 
 def coupled(**changes: object) -> Head:
+    torch.manual_seed(0)
     head = build_head(findings=L, channels=C, **SETTINGS["coupling"] | changes)
     with torch.no_grad():
         head.A.copy_(torch.tensor([[9.0, 0.5, -0.2], [0.0, 9.0, 1.0], [0.3, 0.0, 9.0]]))
@@ -156,14 +157,15 @@ def conditional(**changes: object) -> Head:
     with torch.no_grad():
         head.u.copy_(torch.randn(2, L, generator=rng))
         head.v.copy_(torch.randn(2, L, generator=rng))
-        head.gate.bias.copy_(torch.tensor([-0.3, -99.0]))
+        head.gate.weight.copy_(torch.randn(2, C, generator=rng))
+        head.gate.bias.copy_(torch.tensor([0.1, -99.0]))
     return head
 
 
 def test_couplings_that_depend_on_the_image_add_gated_terms_off_the_diagonal() -> None:
     head = conditional()
     pooled = features().double().numpy().mean((2, 3))
-    gates = np.maximum(pooled @ head.gate.weight.detach().double().numpy().T + [-0.3, -99.0], 0)
+    gates = np.maximum(pooled @ head.gate.weight.detach().double().numpy().T + [0.1, -99.0], 0)
     u, v = head.u.detach().double().numpy(), head.v.detach().double().numpy()
     A = head.A.detach().double().numpy()
     A_of = [A + sum(gates[image, r] * np.outer(u[r], v[r]) for r in range(2)) for image in range(4)]
