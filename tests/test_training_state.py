@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import COUPLING, Project, contents
+from some_heads import head_params
 from trainings import Told, states, stops_at, train
 
 from cxrscore.checkpoint import read_card
 from cxrscore.closure import closure
 from cxrscore.errors import Busy, Stopped, UserError
 from cxrscore.layout import Layout
-from cxrscore.params import CouplingHead
 from cxrscore.signals import Asked
 from cxrscore.train import Keeping
 from cxrscore.training.learner import Learner
@@ -301,7 +301,7 @@ OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {
     "rate": ({"lr": 1.9e-3}, lambda _: None),
     "epochs": ({"epochs": 3}, lambda _: None),
     "head": (
-        {"head": CouplingHead.model_validate(COUPLING | {"alpha": 0.2})},
+        {"head": head_params(COUPLING | {"alpha": 0.2})},
         lambda _: None,
     ),
     "labels": ({}, lambda project: more(project.labels)),

@@ -23,11 +23,11 @@ from typing import Any
 import torch
 from conftest import COUPLING, Project, contents, make_project
 from kills import ended, forked
+from some_heads import head_params
 from timm.utils.model_ema import ModelEmaV3
 
 import cxrscore.train
 from cxrscore.machine import Machine
-from cxrscore.params import CouplingHead
 from cxrscore.phantom import make_phantoms
 from cxrscore.progress import Silent
 from cxrscore.sealed import write_sealed
@@ -37,7 +37,7 @@ from cxrscore.training.state import KEPT
 
 EPOCHS, STEPS = 15, 2  # of a run, of an epoch
 PLACES = ("before", "within", "after")
-PROX = CouplingHead.model_validate(COUPLING | {"dropout": 0.2, "prox": True, "lr_scale": 2.0})
+PROX = head_params(COUPLING | {"dropout": 0.2, "prox": True, "lr_scale": 2.0})
 RECIPES: dict[str, dict[str, Any]] = {
     "paper-like": {"batch_size": 8, "lr": 1e-2},
     "accumulating": {

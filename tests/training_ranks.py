@@ -15,28 +15,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import COUPLING, Project
+from conftest import Project
+from some_heads import ONE_OF_EACH, SETTINGS, head_params
 from torch import Tensor
 
 import cxrscore.training.epochs
 from cxrscore.errors import UserError
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
-from cxrscore.params import CouplingHead, read_params
+from cxrscore.params import read_params
 from cxrscore.progress import Silent
 from cxrscore.sealed import _digest
 from cxrscore.train import train_fold
 from cxrscore.training.learner import Learner
 from cxrscore.training.ranks import World, joined
 
+
+def without_dropout(name: str) -> Any:
+    """Its draws are not the same in one process and in two."""
+    return head_params(SETTINGS[name] | {"dropout": 0.0})
+
+
 CPU = Machine(torch.device("cpu"), torch.float32)
-HEAD = CouplingHead.model_validate(COUPLING | {"dropout": 0.0})
+HEAD = without_dropout("coupling")
 PLAIN = {"head": HEAD, "batch_size": 8, "epochs": 2, "lr": 1e-3}
 CASES: dict[str, dict[str, Any]] = {
     "batch norm": {},
     "batch norm, accumulating": {"accumulate": 2},
     "layer norm": {"backbone": "test_convnext"},
     "layer norm, accumulating": {"backbone": "test_convnext", "accumulate": 2},
+    **{f"batch norm, {name}": {"head": without_dropout(name)} for name in ONE_OF_EACH},
     "one process has a pixel that is not finite": {},
     "a batch that does not divide": {"batch_size": 7},
     "another seed in one process": {},
