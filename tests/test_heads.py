@@ -9,6 +9,7 @@ from cxrscore.heads import HEADS, build_head
 SETTINGS = {
     "coupling": {"dropout": 0.0, "alpha": 0.3, "l1": 1e-3, "prox": False, "lr_scale": 2.0},
     "independent": {"dropout": 0.0},
+    "lamp": {"dropout": 0.0, "graph": "fc", "steps": 2, "dim": 8, "heads": 2, "auxiliary_weight": 0.2},
 }
 L, C = 3, 5
 
