@@ -9,8 +9,9 @@ from typing import Any
 from cxrscore.heads.base import Head, HeadOutput
 from cxrscore.heads.coupling import Coupling
 from cxrscore.heads.independent import Independent
+from cxrscore.heads.lamp import Lamp
 
-HEADS: dict[str, type[Head]] = {"independent": Independent, "coupling": Coupling}
+HEADS: dict[str, type[Head]] = {"independent": Independent, "coupling": Coupling, "lamp": Lamp}
 
 __all__ = ["HEADS", "Head", "HeadOutput", "build_head"]
 
