@@ -2,7 +2,7 @@
 
 In    out/oof/fold{k}.csv and .views.csv, out/learned, data/labels.csv; or any score table and any labels.
 Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots: auc.csv, and what
-      the heads learned, a table a picture with one number a row.
+      the heads learned, a table a picture with one number a row (see `_learned_tables`).
 A finding with a single class has no area: it is absent, counted, and left out of the mean.
 """
 
@@ -18,7 +18,7 @@ from cxrscore.errors import UserError
 from cxrscore.files import write_table, write_text
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.layout import Layout
-from cxrscore.learned import Picture, read_learned, tidy_rows
+from cxrscore.learned import Picture, read_learned, sparsity_rows, tidy_rows
 from cxrscore.metrics import auc_by_finding, group_means, macro
 from cxrscore.scenes import aligned, share_rows, view_rows
 from cxrscore.submission import read_scores
@@ -56,6 +56,7 @@ def evaluate(
     plain = [_join(layout.scores(fold, views=False), table) for fold in folds]
     averaged = [_join(layout.scores(fold, views=True), table) for fold in folds]
     _refuse_overlap(plain, layout)
+    learned = _learned_tables(layout, dict(zip(folds, plain, strict=True)))
     pooled, pooled_views = _pool(plain), _pool(averaged)
     metrics = summarise(pooled)
     metrics["views"] = _macro(pooled_views)
@@ -65,9 +66,12 @@ def evaluate(
     write_text(layout.metrics, json.dumps(metrics, indent=1) + "\n")
     parts = [("all", "one", pooled), ("all", "views", pooled_views)]
     parts += [(str(fold), "one", part) for fold, part in zip(folds, plain, strict=True)]
+    for left in list(layout.plots.glob("*.csv")):  # by another head, whose pictures the report would show
+        left.unlink()
     _write_areas(layout.plots / "auc.csv", parts)
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
-    _write_learned(layout, dict(zip(folds, plain, strict=True)))
+    for name, (columns, rows) in learned.items():
+        write_table(layout.plots / f"{name}.csv", columns, rows)
     return metrics, _undefined(pooled)
 
 
@@ -187,18 +191,27 @@ def _write_pooled(path: Path, pooled: Scored) -> None:
     write_table(path, ["finding", "auc"], [[name, f"{a:.{DIGITS}f}"] for name, a in areas if not np.isnan(a)])
 
 
-def _write_learned(layout: Layout, folds: Mapping[int, Scored]) -> None:
-    """A table for each picture, `fold`, its axes, `value`; of scenes, and whatever else has a value an image,
-    shares and shares by view.
+def _learned_tables(
+    layout: Layout, folds: Mapping[int, Scored]
+) -> dict[str, tuple[list[str], list[list[Any]]]]:
+    """What each fold's head learned -> name of a table -> columns and rows, the folds' scenes in one order:
+
+    <picture>             fold, its axes, value: findings by name, no row where nothing is defined
+    <picture>_shares      fold, axis, mean, share: of scenes, or whatever else has a value an image, the mean
+                          and the share of images whose largest it is
+    <picture>_by_view     fold, axis, view, images: counted, where the labels tell views
+    coupling_sparsity     fold, below, share: of the entries of A off the diagonal with |A| < below; those
+                          that are zero exactly stand at below = 0
     """
-    found = aligned([_pictures(layout.learned(fold), scored) for fold, scored in folds.items()])
+    pictures = {fold: _pictures(layout.learned(fold), scored) for fold, scored in folds.items()}
+    _refuse_mixture(pictures, layout)
+    found = aligned(list(pictures.values()))
     tables: dict[str, tuple[list[str], list[list[Any]]]] = {}
-    for (fold, scored), pictures in zip(folds.items(), found, strict=True):
-        for name, picture in pictures.items():
+    for (fold, scored), learned in zip(folds.items(), found, strict=True):
+        for name, picture in learned.items():
             for table, columns, rows in _tables(name, picture, scored):
                 tables.setdefault(table, (["fold", *columns], []))[1].extend([fold, *row] for row in rows)
-    for table, (columns, rows) in tables.items():
-        write_table(layout.plots / f"{table}.csv", columns, rows)
+    return tables
 
 
 def _tables(
@@ -206,11 +219,13 @@ def _tables(
 ) -> Iterator[tuple[str, Iterable[str], Iterable[Any]]]:
     if picture.axes[0] != "image":
         yield name, (*picture.axes, "value"), tidy_rows(picture, scored.findings)
-        return
-    axis = picture.axes[1]
-    yield f"{name}_shares", (axis, "mean", "share"), share_rows(picture)
-    if scored.table.view is not None:
-        yield f"{name}_by_view", (axis, "view", "images"), view_rows(picture, scored.table.view)
+    else:
+        yield f"{name}_shares", (picture.axes[1], "mean", "share"), share_rows(picture)
+        if scored.table.view is not None:
+            columns = (picture.axes[1], "view", "images")
+            yield f"{name}_by_view", columns, view_rows(picture, scored.table.view)
+    if name == "coupling":
+        yield "coupling_sparsity", ("below", "share"), sparsity_rows(picture)
 
 
 def _pictures(path: Path, scored: Scored) -> dict[str, Picture]:
@@ -220,6 +235,28 @@ def _pictures(path: Path, scored: Scored) -> dict[str, Picture]:
     if findings != list(scored.findings) or images - {len(scored.scores)}:
         raise UserError(f"{path}: not of the same training as the scores beside it; run `dvc repro train`.")
     return pictures
+
+
+def _refuse_mixture(folds: Mapping[int, Mapping[str, Picture]], layout: Layout) -> None:
+    told = {fold: _told(pictures) for fold, pictures in folds.items()}
+    first = next(iter(told))
+    for fold, pictures in told.items():
+        if pictures != told[first]:
+            raise UserError(
+                f"{layout.learned(fold)}: holds {pictures}, but fold {first} holds {told[first]}: a mixture "
+                "of trainings; run `dvc repro train`."
+            )
+
+
+def _told(pictures: Mapping[str, Picture]) -> str:
+    """Names and sizes: `scenes (image x 2 scene)`."""
+    sizes = {
+        name: [
+            axis if axis == "image" else f"{n} {axis}" for axis, n in zip(p.axes, p.values.shape, strict=True)
+        ]
+        for name, p in pictures.items()
+    }
+    return ", ".join(f"{name} ({' x '.join(sizes[name])})" for name in sorted(sizes)) or "nothing"
 
 
 def _round(value: float) -> float:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
-INK, SOFT = "#1b1f24", "#8a929c"
+INK, SOFT, NOTHING = "#1b1f24", "#8a929c", "#c3c9d0"
 FOLD_COLOURS = ("#0b6e99", "#c8553d", "#5a8f29", "#8e5ea2", "#d19a2a", "#4c5b6b")
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -86,21 +89,74 @@ def _curves(axes: Axes, column: str, title: str, folds: Mapping[str, Mapping[str
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def coupling(findings: Sequence[str], matrix: np.ndarray) -> str:
-    """(L, L), row = source, column = target: warm where the source pushes the target up, cool where down."""
-    most = max(float(np.abs(matrix).max()), 1e-6)
+def heat_maps(
+    panels: Mapping[str, np.ndarray],
+    findings: Sequence[str],
+    *,
+    row: str,
+    column: str,
+    scale: str,
+    signed: bool,
+) -> str:
+    """Matrices (L, L) by title, two abreast, on one colour scale. `signed`: warm above zero and cool below,
+    even on both sides; else pale at zero and dark at the largest. NaN is grey.
+    """
+    abreast, cell = (1, 0.32) if len(panels) == 1 else (2, 0.24)  # inches; two of 14 findings fit the page
+    down, side = math.ceil(len(panels) / abreast), cell * len(findings)
+    names = _longest(findings)  # beside and under a panel
     with mpl.rc_context(STYLE):
-        side = 2.2 + 0.32 * len(findings)
-        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-        axes = figure.add_subplot()
-        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
-        axes.set_xticks(range(len(findings)), _plain(findings), rotation=90)
-        axes.set_yticks(range(len(findings)), _plain(findings))
-        axes.set_xlabel("target: whose logit is pushed")
-        axes.set_ylabel("source: whose probability pushes")
-        axes.tick_params(length=0)
-        figure.colorbar(image, ax=axes, shrink=0.7, label="coupling A, mean over folds")
+        size = (names + 1.6 + abreast * (side + 0.1), down * (names + side + 0.7))
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(down, abreast, squeeze=False)
+        colours = _colours(list(panels.values()), signed=signed)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+        for i, (axes, (title, matrix)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+            image = axes.imshow(matrix, **colours)
+            axes.set_title(title, loc="left", fontsize=9.5)
+            axes.set_xticks(range(len(findings)), _plain(findings), rotation=90)
+            axes.set_yticks(range(len(findings)), _plain(findings))
+            axes.tick_params(length=0, labelleft=i % abreast == 0)
+            axes.set_xlabel(column)
+            axes.set_ylabel(row if i % abreast == 0 else "")
+        figure.colorbar(image, ax=grid, shrink=0.7, label=scale)
         return _svg(figure)
+
+
+def small_maps(maps: np.ndarray, findings: Sequence[str], *, scale: str) -> str:
+    """(L, h, w), none negative: a small map a finding, five abreast, on one colour scale from zero. A map of
+    NaN says that no image is in it.
+    """
+    abreast = min(5, len(findings))
+    down = math.ceil(len(findings) / abreast)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.9 + 1.7 * abreast, 0.2 + 1.95 * down), layout="constrained")
+        grid = figure.subplots(down, abreast, squeeze=False)
+        colours = _colours([maps], signed=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+            axes.set(xticks=[], yticks=[])  # unseen, they take half of the drawing's time
+        for axes, name, values in zip(grid.flat, findings, maps, strict=False):
+            image = axes.imshow(values, **colours)
+            axes.set_title("\n".join(_plain(textwrap.wrap(name, 20))), fontsize=8.5)
+            if np.isnan(values).all():
+                axes.annotate("no image", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
+        figure.colorbar(image, ax=grid, shrink=0.7, label=scale)
+        return _svg(figure)
+
+
+def _longest(names: Sequence[str]) -> float:
+    """Inches that the longest of these names takes along an axis."""
+    font = FontProperties(family=STYLE["font.family"], size=STYLE["font.size"])
+    widths = [TextPath((0, 0), name, prop=font).get_extents().width for name in _plain(names)]
+    return float(max(widths)) / 72
+
+
+def _colours(values: Sequence[np.ndarray], *, signed: bool) -> dict[str, Any]:
+    sizes = np.abs(np.concatenate([np.ravel(part) for part in values]))
+    most = max(float(sizes[np.isfinite(sizes)].max(initial=0)), 1e-6)
+    colours = mpl.colormaps["RdBu_r" if signed else "Blues"].with_extremes(bad=NOTHING)
+    return {"cmap": colours, "vmin": -most if signed else 0, "vmax": most}
 
 
 def _plain(names: Sequence[str]) -> list[str]:
@@ -110,6 +166,6 @@ def _plain(names: Sequence[str]) -> list[str]:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")  # no long name is cut
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -1,12 +1,12 @@
-"""What a head has learned, as arrays with named axes: from training to disk, and from disk to tables.
+"""What a head has learned, as arrays with named axes: from training to disk, to tables, and back.
 
-In    Pictures of a fold's head, some of them an array an image.
-Out   out/learned/fold{k}.json; tidy rows, a number each, findings by name.
+In    Pictures of a fold's head, some of them with a value an image.
+Out   out/learned/fold{k}.json; tidy rows, a number each, findings by name; the mean of such rows over folds.
 Axes that are findings have a name in FINDING_AXES.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,8 @@ from cxrscore.errors import UserError
 from cxrscore.files import write_text
 
 FINDING_AXES = ("finding", "source", "target", "given")
-DIGITS = 6
+DIGITS = 6  # significant ones: what is small stays apart from what is zero
+TAUS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _after(one: Picture | None, other: Picture) -> Picture:
 
 
 def write_learned(path: Path, findings: Sequence[str], pictures: Mapping[str, Picture]) -> None:
-    """Whole or not at all. What is not a number, such as a mean over no image, is null."""
+    """Whole or not at all. What is no finite number, such as a mean over no image, is null."""
     told = {
         name: {"axes": picture.axes, "values": _as_lists(picture.values)}
         for name, picture in pictures.items()
@@ -86,21 +87,37 @@ def write_learned(path: Path, findings: Sequence[str], pictures: Mapping[str, Pi
     write_text(path, json.dumps({"findings": list(findings), "pictures": told}) + "\n")
 
 
+def _as_lists(values: NDArray[Any]) -> Any:
+    if values.ndim:
+        return [_as_lists(part) for part in values]
+    return float(_number(values)) if np.isfinite(values) else None
+
+
+def _number(value: Any) -> str:
+    return f"{value + 0.0:.{DIGITS}g}"  # plus zero: a proximal step leaves -0.0
+
+
 def read_learned(path: Path) -> tuple[list[str], dict[str, Picture]]:
-    """-> findings and pictures. Raises UserError."""
+    """-> findings and pictures, null as NaN. Raises UserError."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        pictures = {
-            name: Picture(tuple(one["axes"]), np.array(one["values"], dtype=float))
-            for name, one in told["pictures"].items()
-        }
-        return told["findings"], pictures
+        findings = told["findings"]
+        return findings, {name: _picture(one, findings) for name, one in told["pictures"].items()}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run `dvc repro train`.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: not what `cxrscore train` writes ({error}); run `dvc repro train`."
         ) from error
+
+
+def _picture(told: Mapping[str, Any], findings: Sequence[str]) -> Picture:
+    axes, values = tuple(told["axes"]), np.array(told["values"], dtype=float)
+    if values.ndim != len(axes):
+        raise ValueError(f"axes {axes}, shape {values.shape}")
+    if any(n != len(findings) for axis, n in zip(axes, values.shape, strict=True) if axis in FINDING_AXES):
+        raise ValueError(f"axes {axes}, shape {values.shape}, {len(findings)} findings")
+    return Picture(axes, values)
 
 
 def tidy_rows(picture: Picture, findings: Sequence[str]) -> Iterator[list[Any]]:
@@ -112,11 +129,29 @@ def tidy_rows(picture: Picture, findings: Sequence[str]) -> Iterator[list[Any]]:
                 findings[i] if axis in FINDING_AXES else i
                 for axis, i in zip(picture.axes, place, strict=True)
             )
-            yield [*cells, f"{value:.{DIGITS}g}"]
+            yield [*cells, _number(value)]
 
 
-def _as_lists(values: NDArray[Any]) -> Any:
-    rounded = np.round(values.astype(float), DIGITS)
-    told = rounded.astype(object)
-    told[np.isnan(rounded)] = None
-    return told.tolist()
+def mean_of_rows(rows: Collection[Mapping[str, str]], findings: Sequence[str]) -> Picture:
+    """Tidy rows of all folds, `fold`, a cell for each axis, `value`, one row at least -> the mean over the
+    folds that have a number there, NaN where none has.
+    """
+    axes = tuple(next(iter(rows)))[1:-1]
+    index = {name: i for i, name in enumerate(findings)}
+    places = np.array(
+        [[index[row[axis]] if axis in FINDING_AXES else int(row[axis]) for axis in axes] for row in rows]
+    )
+    shape = [len(findings) if axis in FINDING_AXES else places[:, i].max() + 1 for i, axis in enumerate(axes)]
+    sums, counts = np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, tuple(places.T), [float(row["value"]) for row in rows])
+    np.add.at(counts, tuple(places.T), 1)
+    return Picture(axes, np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0))
+
+
+def sparsity_rows(coupling: Picture) -> Iterator[list[Any]]:
+    """(L, L) -> of each tau in TAUS, tau and the share of entries off the diagonal with |A| < tau; with tau
+    0, the share that is zero exactly. A single finding has no such entry and no row.
+    """
+    sizes = np.abs(coupling.values[~np.eye(len(coupling.values), dtype=bool)])
+    for tau in TAUS if len(sizes) else ():
+        yield [f"{tau:g}", _number((sizes < tau if tau else sizes == 0).mean())]

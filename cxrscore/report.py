@@ -1,12 +1,14 @@
 """Metrics, training curves, folds and what the head learned -> one page that needs nothing beside it.
 
-In    out/metrics.json, out/plots/auc.csv, out/history, out/summary, out/balance.json.
+In    out/metrics.json, out/plots (auc.csv, and the tables of what was learned), out/history, out/summary,
+      out/balance.json.
 Out   out/report.html.
 """
 
 import csv
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ from cxrscore import figures
 from cxrscore.errors import UserError
 from cxrscore.files import write_text
 from cxrscore.layout import Layout
-from cxrscore.learned import read_learned
+from cxrscore.learned import mean_of_rows
 
-NEAR_ZERO = 0.01  # a coupling under this moves a logit by at most 0.003 at alpha 0.3
+Tables = Mapping[str, Sequence[Mapping[str, str]]]  # rows by name of the table
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -33,11 +35,6 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
         "auc": figures.auc_by_finding(list(pooled), [row["auc"] for row in pooled.values()], by_fold),
         "history": figures.history({str(fold): _history(layout.history(fold)) for fold in folds}),
     }
-    learned = [read_learned(layout.learned(fold))[1] for fold in folds]
-    couplings = [pictures["coupling"].values for pictures in learned if "coupling" in pictures]
-    sizes = np.abs(couplings or [[0.0]])
-    if couplings:
-        pictures["coupling"] = figures.coupling(list(pooled), np.mean(couplings, axis=0))
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -50,10 +47,118 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
             pooled=pooled,
             averaged=averaged,
             pictures=pictures,
-            largest=float(sizes.max()),
-            near_zero=float((sizes < NEAR_ZERO).mean()),
+            learned=_learned(layout.plots, list(pooled)),
         ),
     )
+
+
+def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Of each table that the head's kind has left, what the template shows: `picture` as SVG, and numbers."""
+    tables = {path.stem: _rows(path) for path in sorted(plots.glob("*.csv"))}
+    shown = {"coupling": _coupling, "adjacency": _adjacency, "attention_labels": _attention_labels}
+    shown |= {"attention_tokens": _attention_maps, "attention": _attention_maps}
+    shown |= {"scene_cooccurrence": _scenes}
+    return {name: show(name, tables, findings) for name, show in shown.items() if tables.get(name)}
+
+
+def _coupling(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
+    sparsity: dict[float, list[float]] = {}
+    for row in tables["coupling_sparsity"]:
+        sparsity.setdefault(float(row["below"]), []).append(float(row["share"]))
+    picture = figures.heat_maps(
+        {"": mean_of_rows(tables[name], findings).values},
+        findings,
+        row="source: whose probability pushes",
+        column="target: whose logit is pushed",
+        scale="coupling A, mean over folds",
+        signed=True,
+    )
+    largest = max(abs(float(row["value"])) for row in tables[name])
+    shares = {below: float(np.mean(of_folds)) for below, of_folds in sparsity.items()}
+    gates = len({row["gate"] for row in tables.get("gates_shares", [])})
+    return {"picture": picture, "largest": largest, "sparsity": shares, "gates": gates}
+
+
+def _adjacency(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
+    matrix = mean_of_rows(tables[name], findings).values
+    signed = bool((matrix < 0).any())
+    picture = figures.heat_maps(
+        {"": _off_diagonal(matrix)},
+        findings,
+        row="finding: whose classifier is made",
+        column="source: what it is made from",
+        scale="weight in the label graph, mean over folds",
+        signed=signed,
+    )
+    return {"picture": picture, "signed": signed, "kept": _mean(matrix.diagonal())}
+
+
+def _attention_labels(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
+    """(L, T, L): a panel a step."""
+    steps = mean_of_rows(tables[name], findings).values.swapaxes(0, 1)
+    picture = figures.heat_maps(
+        {
+            f"step {t} of {len(steps)}: {100 * _mean(step.diagonal()):.0f} % to itself": _off_diagonal(step)
+            for t, step in enumerate(steps, start=1)
+        },
+        findings,
+        row="finding: who attends",
+        column="source: to whom",
+        scale="share of the finding's attention",
+        signed=False,
+    )
+    prior = tables.get("prior_graph")
+    pairs = _mean(_off_diagonal(mean_of_rows(prior, findings).values)) if prior else None
+    return {"picture": picture, "pairs": pairs}
+
+
+def _attention_maps(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
+    """(L, h, w), or (L, T, h, w), of which the last step is shown: attention over an even one."""
+    found = mean_of_rows(tables[name], findings)
+    maps = found.values[:, -1] if "step" in found.axes else found.values
+    even = maps.mean((1, 2), keepdims=True)
+    picture = figures.small_maps(maps / even, findings, scale="attention, as a multiple of an even one")
+    return {"picture": picture, "rows": maps.shape[1], "columns": maps.shape[2]}
+
+
+def _scenes(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
+    """(K, L, L): a panel a scene; beside it how images fall into scenes, and images of each view."""
+    of_scene: dict[int, list[Mapping[str, str]]] = {}
+    for row in tables["scenes_shares"]:
+        of_scene.setdefault(int(row["scene"]), []).append(row)
+    means = {
+        k: {column: float(np.mean([float(row[column]) for row in rows])) for column in ("mean", "share")}
+        for k, rows in of_scene.items()
+    }
+    views: dict[str, dict[int, int]] = {}
+    for row in tables.get("scenes_by_view", []):
+        of_view = views.setdefault(row["view"], dict.fromkeys(means, 0))
+        of_view[int(row["scene"])] += int(row["images"])
+    known = mean_of_rows(tables["scene_counts"], findings).values.diagonal(axis1=1, axis2=2) > 0  # (K, L)
+    together = np.where(known[..., None], mean_of_rows(tables[name], findings).values, np.nan)
+    picture = figures.heat_maps(
+        {
+            f"scene {k}: {100 * means[k]['share']:.0f} % of images": _off_diagonal(matrix)
+            for k, matrix in enumerate(together)
+        },
+        findings,
+        row="given: a finding that is there",
+        column="finding: how often it is there, too",
+        scale="share of images with both, among those with the given one",
+        signed=False,
+    )
+    return {"picture": picture, "scenes": means, "views": dict(sorted(views.items()))}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of what is defined."""
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else math.nan
+
+
+def _off_diagonal(matrix: np.ndarray) -> np.ndarray:
+    """With NaN on the diagonal, which would set the colour scale for all others."""
+    return np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
 
 
 def _areas(path: Path) -> dict[tuple[str, str], dict[str, dict[str, float]]]:

@@ -21,8 +21,10 @@ PROFILE = "scene_counts"  # (scene, given, finding): by which scenes are told
 
 
 def aligned(folds: Sequence[Mapping[str, Picture]]) -> list[dict[str, Picture]]:
-    """Each fold's pictures with its scenes in the order of the first fold's."""
-    if not folds or not all(PROFILE in pictures for pictures in folds):
+    """Each fold's pictures, of one kind of head with one number of scenes, with its scenes in the order of
+    the first fold's.
+    """
+    if not all(PROFILE in pictures for pictures in folds):
         return [dict(pictures) for pictures in folds]
     profiles = [_shares(pictures[PROFILE].values) for pictures in folds]
     orders = [matched(profile, profiles[0]) for profile in profiles]
@@ -41,19 +43,24 @@ def matched(profile: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.int64]
     return np.asarray(order, dtype=np.int64)
 
 
-def share_rows(scenes: Picture) -> Iterator[list[Any]]:
-    """(n, K) -> of each scene its number, its mean value, and the share of images whose largest it is."""
-    largest = scenes.values.argmax(1)
-    for k, mean in enumerate(scenes.values.mean(0)):
+def share_rows(shares: Picture) -> Iterator[list[Any]]:
+    """(n, K) -> of each k its number, its mean value, and the share of images whose largest it is."""
+    largest = _largest(shares)
+    for k, mean in enumerate(shares.values.mean(0)):
         yield [k, f"{mean:.6g}", f"{(largest == k).mean():.6g}"]
 
 
-def view_rows(scenes: Picture, views: Sequence[str]) -> Iterator[list[Any]]:
-    """(n, K) and the views of the same n images -> scene, view, images of that view whose largest it is."""
-    found = Counter(zip(scenes.values.argmax(1).tolist(), views, strict=True))
-    for k in range(scenes.values.shape[1]):
+def view_rows(shares: Picture, views: Sequence[str]) -> Iterator[list[Any]]:
+    """(n, K) and the views of the same n images -> k, view, images of that view with k as largest."""
+    found = Counter(zip(_largest(shares).tolist(), views, strict=True))
+    for k in range(shares.values.shape[1]):
         for view in sorted(set(views)):
             yield [k, view, found[k, view]]
+
+
+def _largest(shares: Picture) -> NDArray[np.int64]:
+    """(n, K) -> (n,): each image's largest; -1 where none is above zero, as where every gate is shut."""
+    return np.where(shares.values.max(1) > 0, shares.values.argmax(1), -1)
 
 
 def _shares(counts: NDArray[Any]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from cxrscore.errors import UserError
 from cxrscore.evaluate import evaluate, evaluate_table
 from cxrscore.layout import Layout
-from cxrscore.learned import write_learned
+from cxrscore.learned import Picture, write_learned
 from cxrscore.params import LabelParams
 
 LABELS = LabelParams(
@@ -41,14 +41,16 @@ SCORES = {
 }
 
 
-def a_project(root: Path, **other: str) -> tuple[Path, Layout]:
-    """labels.csv and out-of-fold tables; `other` replaces a table."""
+def a_project(
+    root: Path, learned: tuple[dict[str, Picture], ...] = ({}, {}), **other: str
+) -> tuple[Path, Layout]:
+    """labels.csv, out-of-fold tables, what both folds' heads learned; `other` replaces a table."""
     (root / "labels.csv").write_text(TRUTH)
     (root / "out" / "oof").mkdir(parents=True)
     for name, text in (SCORES | other).items():
         (root / "out" / "oof" / f"{name}.csv").write_text(text)
         findings = text.splitlines()[0].split(",")[1:]
-        write_learned(Layout(root / "out").learned(int(name[4])), findings, {})
+        write_learned(Layout(root / "out").learned(int(name[4])), findings, learned[int(name[4])])
     return root / "labels.csv", Layout(root / "out")
 
 
@@ -265,3 +267,170 @@ def test_without_a_project_an_uncertain_label_is_an_error(tmp_path: Path) -> Non
     labels_csv, layout = a_project(tmp_path)
     with pytest.raises(UserError, match=r"labels.csv:6: 'Edema' is uncertain"):
         evaluate_table(layout.scores(0, views=False), labels_csv, labels=None)
+
+
+SOURCES = ("source", "target")
+
+
+def tables_of(root: Path, *learned: dict[str, Picture], truth: str = TRUTH) -> Path:
+    """The folder of tables that a project with heads that learned this has."""
+    labels_csv, layout = a_project(root, learned=learned)
+    labels_csv.write_text(truth)
+    evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
+    return layout.plots
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def coupling(*entries: float) -> dict[str, Picture]:
+    """Edema -> Fracture, Fracture -> Edema."""
+    return {"coupling": Picture(SOURCES, np.array([[0, entries[0]], [entries[1], 0]]))}
+
+
+def test_a_picture_is_a_table_of_all_folds_with_findings_by_name(tmp_path: Path) -> None:
+    plots = tables_of(tmp_path, coupling(0.25, -5e-5), coupling(0, 0.003))
+    assert lines(plots / "coupling.csv") == [
+        "fold,source,target,value",
+        "0,Edema,Edema,0",
+        "0,Edema,Fracture,0.25",
+        "0,Fracture,Edema,-5e-05",
+        "0,Fracture,Fracture,0",
+        "1,Edema,Edema,0",
+        "1,Edema,Fracture,0",
+        "1,Fracture,Edema,0.003",
+        "1,Fracture,Fracture,0",
+    ]
+
+
+def test_couplings_have_their_sparsity_beside_them(tmp_path: Path) -> None:
+    plots = tables_of(tmp_path, coupling(0.25, -5e-5), coupling(0, 0.003))
+    shares = {(row["fold"], row["below"]): row["share"] for row in rows_of(plots / "coupling_sparsity.csv")}
+    taus = ["0", "0.0001", "0.001", "0.01", "0.1"]
+    assert [shares["0", tau] for tau in taus] == ["0", "0.5", "0.5", "0.5", "0.5"]
+    assert [shares["1", tau] for tau in taus] == ["0.5", "0.5", "0.5", "1", "1"]
+
+
+def salgl(images: int, order: list[int]) -> dict[str, Picture]:
+    """Scene 0 has Edema and Fracture together, scene 1 apart; every image but the last is in scene 0."""
+    counts = np.array([[[9.0, 9.0], [9.0, 9.0]], [[5.0, 0.0], [0.0, 5.0]]])
+    shares = np.array([[0.75, 0.25]] * (images - 1) + [[0.25, 0.75]])
+    attention = np.full((2, 1, 2), 0.5)
+    attention[1] = np.nan  # no validated image shows a Fracture
+    return {
+        "scenes": Picture(("image", "scene"), shares[:, order]),
+        "scene_counts": Picture(("scene", "given", "finding"), counts[order]),
+        "scene_cooccurrence": Picture(("scene", "given", "finding"), (counts / counts[:, :1, :1])[order]),
+        "attention": Picture(("finding", "row", "column"), attention),
+    }
+
+
+VIEWS = "\n".join(
+    f"{line},{view}"
+    for line, view in zip(TRUTH.splitlines(), ["ViewPosition", "PA", "PA", "", "Lateral", "PA"], strict=True)
+)
+
+
+def test_scenes_are_shares_and_counts_by_view_in_one_order_for_all_folds(tmp_path: Path) -> None:
+    plots = tables_of(tmp_path, salgl(3, [1, 0]), salgl(2, [0, 1]), truth=VIEWS)
+    assert lines(plots / "scenes_shares.csv") == [
+        "fold,scene,mean,share",
+        "0,0,0.416667,0.333333",
+        "0,1,0.583333,0.666667",
+        "1,0,0.5,0.5",
+        "1,1,0.5,0.5",
+    ]
+    assert lines(plots / "scenes_by_view.csv") == [
+        "fold,scene,view,images",  # of fold 0 a is PA, d Lateral and c not told; of fold 1 b and e are PA
+        "0,0,,1",
+        "0,0,Lateral,0",
+        "0,0,PA,0",
+        "0,1,,0",
+        "0,1,Lateral,1",
+        "0,1,PA,1",
+        "1,0,PA,1",
+        "1,1,PA,1",
+    ]
+    values = {tuple(row.values())[:-1]: row["value"] for row in rows_of(plots / "scene_cooccurrence.csv")}
+    for fold in ("0", "1"):
+        assert values[fold, "0", "Edema", "Fracture"] == "0"
+        assert values[fold, "1", "Edema", "Fracture"] == "1"
+    assert list(rows_of(plots / "scene_cooccurrence.csv")[0]) == [
+        "fold",
+        "scene",
+        "given",
+        "finding",
+        "value",
+    ]
+    assert not (plots / "scenes.csv").exists()
+
+
+def test_labels_without_a_view_make_no_table_of_views(tmp_path: Path) -> None:
+    plots = tables_of(tmp_path, salgl(3, [0, 1]), salgl(2, [0, 1]))
+    assert (plots / "scenes_shares.csv").exists()
+    assert not (plots / "scenes_by_view.csv").exists()
+
+
+def test_a_finding_that_no_validated_image_shows_has_no_row(tmp_path: Path) -> None:
+    plots = tables_of(tmp_path, salgl(3, [0, 1]), salgl(2, [0, 1]))
+    assert {row["finding"] for row in rows_of(plots / "attention.csv")} == {"Edema"}
+
+
+def test_gates_have_shares_and_their_terms_a_table(tmp_path: Path) -> None:
+    def gated(images: int) -> dict[str, Picture]:
+        terms = Picture(("gate", *SOURCES), np.ones((3, 2, 2)))
+        return coupling(0, 0) | {
+            "coupling_of_gate": terms,
+            "gates": Picture(("image", "gate"), np.zeros((images, 3))),
+        }
+
+    plots = tables_of(tmp_path, gated(3), gated(2))
+    assert lines(plots / "coupling_of_gate.csv")[:2] == ["fold,gate,source,target,value", "0,0,Edema,Edema,1"]
+    assert lines(plots / "gates_shares.csv")[:2] == ["fold,gate,mean,share", "0,0,0,0"]
+
+
+THREE = salgl(2, [0, 1]) | {"scenes": Picture(("image", "scene"), np.ones((2, 3)))}
+
+
+@pytest.mark.parametrize(
+    ("learned", "message"),
+    [
+        (
+            (coupling(0, 0), {}),
+            r"fold1.json: holds nothing, but fold 0 holds coupling \(2 source x 2 target\): a mixture",
+        ),
+        (({}, coupling(0, 0)), r"fold1.json: holds coupling .*, but fold 0 holds nothing: a mixture"),
+        (
+            (salgl(3, [0, 1]), THREE),
+            r"scenes \(image x 3 scene\), but fold 0 holds .* scenes \(image x 2 scene\)",
+        ),
+        (
+            (salgl(2, [0, 1]), salgl(2, [0, 1])),
+            r"fold0.json: not of the same training as the scores beside it",
+        ),
+    ],
+    ids=["none and a head", "a head and none", "numbers of scenes", "numbers of images"],
+)
+def test_heads_of_different_trainings_are_refused_before_anything_is_written(
+    tmp_path: Path, learned: tuple[dict[str, Picture], ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        tables_of(tmp_path, *learned)
+    assert not (tmp_path / "out" / "metrics.json").exists()
+    assert not (tmp_path / "out" / "plots").exists()
+
+
+def test_a_head_of_other_findings_is_refused(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path)
+    write_learned(layout.learned(1), ["Fracture", "Edema"], {})
+    with pytest.raises(UserError, match=r"fold1.json: not of the same training"):
+        evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
+
+
+def test_tables_of_an_earlier_head_do_not_stay(tmp_path: Path) -> None:
+    plots = tables_of(tmp_path, coupling(0, 0), coupling(0, 0))
+    for fold in (0, 1):
+        write_learned(Layout(tmp_path / "out").learned(fold), LABELS.findings, {})
+    evaluate(tmp_path / "labels.csv", Layout(tmp_path / "out"), labels=LABELS, folds=[0, 1])
+    assert sorted(path.name for path in plots.iterdir()) == ["auc.csv", "auc_pooled.csv"]

@@ -3,8 +3,11 @@
 import csv
 import json
 import re
+import shutil
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,6 +16,8 @@ from conftest import Project
 
 from cxrscore import figures
 from cxrscore.errors import UserError
+from cxrscore.evaluate import evaluate
+from cxrscore.learned import Picture, write_learned
 from cxrscore.report import write_report
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -58,8 +63,8 @@ def rename(project: Project, old: str, new: str) -> None:
     """Another name for a finding in everything that the report reads."""
     for path in (project.layout.metrics, project.layout.balance, *project.layout.root.glob("summary/*")):
         path.write_text(path.read_text().replace(json.dumps(old), json.dumps(new)))
-    areas = project.layout.plots / "auc.csv"
-    areas.write_text(areas.read_text().replace(f",{old},", f",{new},"))
+    for table in project.layout.plots.glob("*.csv"):
+        table.write_text(table.read_text().replace(f",{old},", f",{new},").replace(f",{old},", f",{new},"))
 
 
 def page_of(project: Project) -> Page:
@@ -142,13 +147,22 @@ def texts(svg: str) -> list[str]:
     return ["".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
+def heat_map(matrix: Any, names: Sequence[str] = ("a", "b"), *, signed: bool = True) -> str:
+    panels = {"title": np.array(matrix)}
+    return figures.heat_maps(panels, names, row="giver", column="taker", scale="weight", signed=signed)
+
+
 def test_pictures_are_functions_of_their_numbers() -> None:
     one, same, other = (
         figures.auc_by_finding(["a", "b"], [0.7, area], {"0": [0.6, 0.8]}) for area in (0.9, 0.9, 0.8)
     )
     assert one == same != other
-    matrix = [[0.0, 0.2], [-0.1, 0.0]]
-    assert figures.coupling(["a", "b"], matrix) == figures.coupling(["a", "b"], matrix)
+    one, same, other = (heat_map([[0.0, top], [-0.1, 0.0]]) for top in (0.2, 0.2, 0.3))
+    assert one == same != other
+    one, same, other = (
+        figures.small_maps(np.full((2, 3, 3), value), ["a", "b"], scale="s") for value in (1, 1, 2)
+    )
+    assert one == same != other
 
 
 def test_bars_stand_in_the_order_of_their_areas_and_undefined_ones_last() -> None:
@@ -161,10 +175,12 @@ def test_names_are_escaped_in_pictures() -> None:
     names = [HOSTILE, "b & c", "d", "e", "f", "g"]
     for svg in (
         figures.auc_by_finding(names, [0.7] * 6, {"0": [0.6] * 6}),
-        figures.coupling(names, 0.1 * np.eye(6)),
+        heat_map(0.1 * np.eye(6), names),
+        figures.small_maps(np.ones((6, 2, 2)), [HOSTILE[:19], *names[1:]], scale="s"),
     ):
         assert "<script" not in svg
-        assert {*names} <= {*texts(svg)}
+        assert {*names[1:]} <= {*texts(svg)}
+        assert any(text.startswith(HOSTILE[:19]) for text in texts(svg))
 
 
 def test_one_finding_has_its_picture() -> None:
@@ -177,3 +193,228 @@ def test_an_area_far_below_chance_is_in_the_picture() -> None:
     )
     assert ">0.1<" in low or ">0.2<" in low
     assert ">0.2<" not in high
+
+
+def drawn(svg: str) -> list[float]:
+    """The numbers at the colour scale, largest last."""
+    found = [text.replace("\u2212", "-") for text in texts(svg)]
+    return sorted(float(text) for text in found if re.fullmatch(r"-?\d+(\.\d+)?", text))
+
+
+def test_only_what_can_be_negative_has_a_scale_on_both_sides_of_zero() -> None:
+    scale = drawn(heat_map([[0.0, 0.4], [0.1, 0.0]]))
+    assert scale[0] == -scale[-1] < 0
+    assert drawn(heat_map([[0.0, 0.4], [0.1, 0.0]], signed=False))[0] == 0
+    assert drawn(figures.small_maps(np.full((1, 2, 2), 0.5), ["a"], scale="s"))[0] == 0
+
+
+def test_an_undefined_entry_does_not_set_the_scale() -> None:
+    assert drawn(heat_map([[NAN, 0.4], [0.1, NAN]])) == drawn(heat_map([[0.0, 0.4], [0.1, 0.0]]))
+    assert heat_map([[NAN, NAN], [NAN, NAN]])
+
+
+def test_a_heat_map_says_what_its_rows_columns_and_colours_are() -> None:
+    assert {"title", "giver", "taker", "weight", "a", "b"} <= {*texts(heat_map(np.zeros((2, 2))))}
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3, 4, 5])
+def test_each_panel_has_its_title_and_its_columns_names(panels: int) -> None:
+    titles = {f"step {t}": np.eye(2) for t in range(panels)}
+    found = texts(figures.heat_maps(titles, ["a", "b"], row="r", column="c", scale="s", signed=False))
+    assert {*titles} <= {*found}
+    assert found.count("c") == panels
+    assert found.count("r") == (panels + 1) // 2 if panels > 1 else 1
+
+
+@pytest.mark.parametrize("length", [3, 60])
+def test_no_name_is_cut_whatever_its_length(length: int) -> None:
+    name = "W" * length
+    svg = heat_map(np.zeros((2, 2)), [name, "b"])
+    width, height = (float(part) for part in re.findall(r'<svg[^>]* viewBox="0 0 (\S+) (\S+)"', svg)[0])
+    assert name in texts(svg)
+    assert min(width, height) > 6 * length  # points; a W is 9 wide
+
+
+def test_a_finding_without_an_image_has_a_map_that_says_so() -> None:
+    maps = np.ones((3, 2, 2))
+    maps[1] = NAN
+    found = texts(figures.small_maps(maps, ["a", "b", "c"], scale="s"))
+    assert {"a", "b", "c"} <= {*found}
+    assert found.count("no image") == 1
+
+
+def test_a_long_title_of_a_small_map_takes_two_lines() -> None:
+    found = texts(figures.small_maps(np.ones((1, 2, 2)), ["Enlarged Cardiomediastinum"], scale="s"))
+    assert {"Enlarged", "Cardiomediastinum"} <= {*found}
+
+
+L = 14
+RNG = np.random.default_rng(0)
+
+
+def shares(*shape: int, over: int = 1) -> np.ndarray:
+    """That sum to one over the last axes."""
+    values = RNG.random(shape)
+    return values / values.sum(tuple(range(-over, 0)), keepdims=True)
+
+
+def scenes(images: int) -> dict[str, Picture]:
+    counts = RNG.integers(1, 9, size=(2, L, L)).astype(float) + 9 * np.eye(L)
+    return {
+        "scenes": Picture(("image", "scene"), shares(images, 2)),
+        "scene_counts": Picture(("scene", "given", "finding"), counts),
+        "scene_cooccurrence": Picture(
+            ("scene", "given", "finding"), counts / np.einsum("kii->ki", counts)[..., None]
+        ),
+        "attention": Picture(("finding", "row", "column"), shares(L, 2, 3, over=2)),
+    }
+
+
+def learned_of(kind: str, images: int) -> dict[str, Picture]:
+    steps = shares(L, 2, L)
+    steps[3] = NAN
+    return {
+        "independent": {},
+        "coupling": {"coupling": Picture(("source", "target"), RNG.normal(size=(L, L)) * (1 - np.eye(L)))},
+        "agcn": {"adjacency": Picture(("finding", "source"), RNG.normal(size=(L, L)))},
+        "lamp": {
+            "prior_graph": Picture(("finding", "source"), np.eye(L)),
+            "attention_labels": Picture(("finding", "step", "source"), steps),
+            "attention_tokens": Picture(("finding", "step", "row", "column"), shares(L, 2, 2, 3, over=2)),
+        },
+        "salgl": scenes(images),
+    }[kind]
+
+
+def learn(project: Project, *folds: dict[str, Picture]) -> None:
+    """Tables of heads that learned this."""
+    layout, params = project.layout, project.params
+    for fold, pictures in enumerate(folds):
+        write_learned(layout.learned(fold), params.labels.findings, pictures)
+    evaluate(project.labels, layout, labels=params.labels, folds=[0, 1])
+
+
+def page_of_learned(project: Project, *folds: dict[str, Picture]) -> str:
+    learn(project, *folds)
+    write_report(project.layout, folds=[0, 1])
+    return project.layout.report.read_text()
+
+
+def images_of(project: Project) -> list[int]:
+    return [len(project.layout.scores(fold, views=False).read_text().splitlines()) - 1 for fold in (0, 1)]
+
+
+def page_with(project: Project, kind: str) -> str:
+    return page_of_learned(project, *(learned_of(kind, images) for images in images_of(project)))
+
+
+SECTION = "What findings tell each other"
+WORDS = {
+    "coupling": ["row i pushes column j", "White: nothing passes", "exactly zero"],
+    "agcn": ["The label graph", "Cool: away from it", "weight in the label graph"],
+    "lamp": [
+        "step 1 of 2",
+        "step 2 of 2",
+        "show the row's finding",
+        "Where a finding looks in the last step",
+    ],
+    "salgl": ["mean probability", "scene 0:", "scene 1:", "Where a finding looks:"],
+}
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_what_a_head_learned_is_shown_and_explained_and_nothing_of_other_heads(
+    mine: Project, kind: str
+) -> None:
+    text = page_with(mine, kind)
+    assert text.count(SECTION) == 1
+    assert "is not medicine" in text
+    found = {other for other, words in WORDS.items() for word in words if word in text}
+    assert found == {kind}
+    assert [word for word in WORDS[kind] if word not in text] == []
+    assert ("2 &times; 3 cells" in text) == (kind in ("lamp", "salgl"))
+    assert "gates" not in text
+
+
+def test_the_page_is_a_function_of_the_tables_and_a_hostile_name_is_text_in_it(mine: Project) -> None:
+    def of_all_heads(images: int) -> dict[str, Picture]:
+        return {name: one for kind in WORDS for name, one in learned_of(kind, images).items()}
+
+    learn(mine, *map(of_all_heads, images_of(mine)))
+    rename(mine, "Edema", HOSTILE)
+    pages = []
+    for _ in range(2):
+        page = page_of(mine)
+        assert "script" not in page.tags
+        assert HOSTILE in [row[0] for row in page.rows]
+        pages.append(mine.layout.report.read_text())
+        shutil.rmtree(mine.layout.learned(0).parent, ignore_errors=True)
+    assert pages[0] == pages[1]
+    assert [kind for kind, words in WORDS.items() if words[0] in pages[0]] == [*WORDS]
+
+
+def test_a_head_with_nothing_to_show_has_no_section(mine: Project) -> None:
+    text = page_with(mine, "independent")
+    assert SECTION not in text
+    assert "medicine" not in text
+
+
+def test_the_sparsity_sentence_is_of_entries_off_the_diagonal(mine: Project) -> None:
+    matrix = np.zeros((L, L))
+    matrix[0, 1:], matrix[1, 2:] = 0.5, 0.005  # 13 and 12 of 182
+    picture = {"coupling": Picture(("source", "target"), matrix)}
+    text = " ".join(
+        page_of_learned(mine, picture, {"coupling": Picture(("source", "target"), -matrix)}).split()
+    )
+    assert "The largest entry of a fold is 0.5000." in text
+    assert "86.3&nbsp;% of the entries are exactly zero" in text  # (182 - 13 - 12) / 182
+    assert "92.9&nbsp;% under 0.01 and 92.9&nbsp;% under 0.1" in text
+
+
+def test_gates_are_told_beside_the_couplings_that_all_images_share(mine: Project) -> None:
+    def gated(images: int) -> dict[str, Picture]:
+        return learned_of("coupling", images) | {"gates": Picture(("image", "gate"), np.ones((images, 3)))}
+
+    assert "3 gates add terms" in page_of_learned(mine, *map(gated, images_of(mine)))
+
+
+def test_a_graph_that_is_nowhere_negative_has_no_cool_side(mine: Project) -> None:
+    graph = {"adjacency": Picture(("finding", "source"), np.full((L, L), 0.25))}
+    text = page_of_learned(mine, graph, graph)
+    assert "The darker, the more it takes" in text
+    assert "Cool:" not in text
+    assert "0.250 on average" in text
+
+
+def test_attention_is_of_the_last_step_and_a_multiple_of_an_even_one(mine: Project) -> None:
+    maps = np.full((L, 2, 2, 5), 0.1)
+    maps[0, 0] = 0
+    maps[0, 0, 0, 0] = 1  # the first step, ten times even
+    maps[0, 1] = 0
+    maps[0, 1, 0, :2] = 0.5  # the last, five times
+    tokens = {"attention_tokens": Picture(("finding", "step", "row", "column"), maps)}
+    text = page_of_learned(mine, tokens, tokens)
+    picture = next(svg for svg in re.findall(r"<svg.*?</svg>", text, re.S) if "multiple of an even" in svg)
+    assert drawn(picture)[-1] == 5
+
+
+def test_scenes_are_tabulated_by_view_with_the_share_of_each_view(mine: Project) -> None:
+    def all_in_the_first(images: int) -> dict[str, Picture]:
+        found = scenes(images)
+        counts = np.stack([np.ones((L, L)), np.eye(L)])
+        return found | {
+            "scene_counts": Picture(("scene", "given", "finding"), counts),
+            "scenes": Picture(("image", "scene"), np.tile([0.75, 0.25], (images, 1))),
+        }
+
+    rows = Page(page_of_learned(mine, *map(all_in_the_first, images_of(mine)))).rows
+    header = next(row for row in rows if row[0] == "Scene")
+    with mine.labels.open(newline="") as file:
+        views = [row["ViewPosition"] or row["ViewCategory"] for row in csv.DictReader(file)]
+    assert header == ["Scene", "share of images", "mean probability", *sorted(set(views))]
+    at = rows.index(header)
+    assert rows[at + 1] == [
+        *("0", "100.0\xa0%", "0.75"),
+        *(f"{views.count(view)} (100.0\xa0%)" for view in sorted(set(views))),
+    ]
+    assert rows[at + 2] == ["1", "0.0\xa0%", "0.25", *(["0 (0.0\xa0%)"] * len(set(views)))]
