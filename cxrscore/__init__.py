@@ -13,7 +13,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     backbone weights                                                     timm by name; where it starts
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
     scenes cooccurrence processes metrics machine heap layout progress closure formats/  statistics; device
-    learned                                                              what heads learned, on disk
+    learned bootstrap                                                    what heads learned, on disk; intervals
     sealed lock signals                                                  tensors with a sha256; stopping
     files                                                                whole-or-nothing writes
     errors                                                               what a person can mend
