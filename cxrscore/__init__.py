@@ -5,6 +5,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     __main__                                                             the console script
     cli/                                                                 the door: one command, one call
     terminal params project                                              progress; settings; data use
+    ablate                                                               label heads, compared
     bench                                                                this machine, measured
     prepare folds train evaluate report | score check verify phantom     the stages | the other stories
     ensemble training/ scoring/                                          folds; epochs; scorer's engine
@@ -13,7 +14,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     backbone weights                                                     timm by name; where it starts
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
     scenes cooccurrence processes metrics machine heap layout progress closure formats/  statistics; device
-    learned                                                              what heads learned, on disk
+    learned bootstrap variants                                           what heads learned; comparisons
     sealed lock signals                                                  tensors with a sha256; stopping
     files                                                                whole-or-nothing writes
     errors                                                               what a person can mend

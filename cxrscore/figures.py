@@ -159,6 +159,25 @@ def _colours(values: Sequence[np.ndarray], *, signed: bool) -> dict[str, Any]:
     return {"cmap": colours, "vmin": -most if signed else 0, "vmax": most}
 
 
+def differences(heads: Mapping[str, Mapping[str, float]], *, reference: str) -> str:
+    """Each head's macro_auc less that of `reference`, with the ends, low and high, of its interval: a line a
+    head in the order given, filled where the interval leaves out 0.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 1.2 + 0.3 * len(heads)), layout="constrained")
+        axes = figure.add_subplot()
+        for row, ends in enumerate(heads.values()):
+            low, middle, high = (ends[name] for name in ("low", "macro_auc", "high"))
+            clear = low > 0 or high < 0
+            axes.plot([low, high], [row, row], color=INK, lw=1.4, solid_capstyle="butt")
+            axes.plot(middle, row, "o", ms=6, color=INK, markerfacecolor=INK if clear else "white")
+        axes.axvline(0, color=SOFT, lw=0.8, ls="--", zorder=0)
+        axes.set_yticks(range(len(heads)), _plain(list(heads)))
+        axes.set_ylim(len(heads) - 0.4, -0.6)  # the first on top
+        axes.set_xlabel(f"macro-AUC less that of {reference}, with its 95 % interval")
+        return _svg(figure)
+
+
 def _plain(names: Sequence[str]) -> list[str]:
     """Names as they are: matplotlib reads what stands between dollar signs as mathematics."""
     return [name.replace("$", r"\$") for name in names]

@@ -1,14 +1,27 @@
 """Where the pipeline keeps its files: the names of dvc.yaml's outputs, in one place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths under one output folder, `out` in a project."""
+    """Paths under one output folder, `out` in a project; what a training writes can have a folder apart."""
 
     root: Path
+    apart: Path | None = None
+
+    def experiment(self, name: str) -> "Layout":
+        """Another training of the same prepared images and folds."""
+        return replace(self, apart=self.ablation / name)
+
+    @property
+    def trained(self) -> Path:
+        return self.apart or self.root
+
+    @property
+    def ablation(self) -> Path:
+        return self.root / "ablation"
 
     @property
     def prepared(self) -> Path:
@@ -24,11 +37,11 @@ class Layout:
 
     @property
     def models(self) -> Path:
-        return self.root / "models"
+        return self.trained / "models"
 
     @property
     def oof(self) -> Path:
-        return self.root / "oof"
+        return self.trained / "oof"
 
     @property
     def plots(self) -> Path:
@@ -50,10 +63,10 @@ class Layout:
         return self.oof / (f"fold{fold}.views.csv" if views else f"fold{fold}.csv")
 
     def history(self, fold: int) -> Path:
-        return self.root / "history" / f"fold{fold}.csv"
+        return self.trained / "history" / f"fold{fold}.csv"
 
     def learned(self, fold: int) -> Path:
-        return self.root / "learned" / f"fold{fold}.json"
+        return self.trained / "learned" / f"fold{fold}.json"
 
     def summary(self, fold: int) -> Path:
-        return self.root / "summary" / f"fold{fold}.json"
+        return self.trained / "summary" / f"fold{fold}.json"

@@ -79,7 +79,8 @@ def train_fold(
             fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, world=world
         )
     )
-    state = StateFolder(state_root(layout.root) / identity(job, machine, world)[:16])
+    fingerprint = identity(job, machine, world)
+    state = StateFolder(state_root(layout.root) / fingerprint[:16])
     with reused_memory(), _held(state, layout, fold) if world.first else nullcontext():
         if keeping.fresh and world.first:
             state.drop()
@@ -88,7 +89,7 @@ def train_fold(
             place = state.folder.parent
             progress.say(f"unfinished trainings of other settings hold {others:.1f} GB in {place}")
         keeper = Keeper(state, world, asked or Asked(), keeping.every_s)
-        _train(job, layout, machine=machine, keeper=keeper, progress=progress)
+        _train(job, layout, machine=machine, keeper=keeper, fingerprint=fingerprint, progress=progress)
         if world.first:
             state.drop()
 
@@ -96,8 +97,8 @@ def train_fold(
 @contextmanager
 def _held(state: StateFolder, layout: Layout, fold: int) -> Iterator[None]:
     """Nobody else trains this, and nobody else writes these outputs. Raises Busy, UserError, Stopped."""
-    with state.held(f"{layout.root.resolve()} {fold}"):
-        for half in layout.root.glob(f"*/.fold{fold}.*.tmp"):  # a process was killed while it wrote
+    with state.held(f"{layout.trained.resolve()} {fold}"):
+        for half in layout.trained.glob(f"*/.fold{fold}.*.tmp"):  # a process was killed while it wrote
             half.unlink()
         try:
             yield
@@ -105,11 +106,13 @@ def _held(state: StateFolder, layout: Layout, fold: int) -> Iterator[None]:
             if error.errno not in FULL:
                 raise
             raise Stopped(
-                f"train: no room left to write {error.filename or layout.root}; make room"
+                f"train: no room left to write {error.filename or layout.trained}; make room"
             ) from error
 
 
-def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progress: "Progress") -> None:
+def _train(
+    job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, fingerprint: str, progress: "Progress"
+) -> None:
     world, data = keeper.world, job.data
     learner = world.agreed(
         lambda: build_learner(job.fold, data, job.params.train, machine=machine, world=world)
@@ -136,8 +139,9 @@ def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progre
     )
     if world.first:
         _write_scores(layout, job, loaded.card, views)
-        _write_history(layout, job.fold, course, learner, loaded)
         write_learned(layout.learned(job.fold), data.findings, loaded.model.head.learned() | seen)
+        _write_history(layout, job.fold, course)
+        _write_summary(layout, loaded, learner, fingerprint)  # last: it says that all is there
 
 
 def build_learner(
@@ -211,17 +215,22 @@ def _write_scores(layout: Layout, job: Job, card: Card, views: Tensor) -> None:
         write_scores(path, card.id_column, ids, card.findings, probs.numpy())
 
 
-def _write_history(layout: Layout, fold: int, course: Course, learner: Learner, loaded: Fold) -> None:
+def _write_history(layout: Layout, fold: int, course: Course) -> None:
     columns = [name for name in course.history[0] if name != "weights"]  # the larger area of the two says it
     rows = [[f"{row[name]:.6g}" for name in columns] for row in course.history]
     write_table(layout.history(fold), columns, rows)
+
+
+def _write_summary(layout: Layout, loaded: Fold, learner: Learner, fingerprint: str) -> None:
+    card = loaded.card
     summary = {
-        "epoch": loaded.card.epoch,
-        "macro_auc": loaded.card.macro_auc,
-        "weights": loaded.card.weights,
+        "epoch": card.epoch,
+        "macro_auc": card.macro_auc,
+        "weights": card.weights,
         "steps": learner.steps,
         "skipped": learner.skipped,
         "parameters": parameter_count(loaded.model),
-        "findings": loaded.card.findings,
+        "findings": card.findings,
+        "fingerprint": fingerprint,
     }
-    write_text(layout.summary(fold), json.dumps(summary, indent=1) + "\n")
+    write_text(layout.summary(card.fold), json.dumps(summary, indent=1) + "\n")

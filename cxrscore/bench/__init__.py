@@ -12,10 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from cxrscore import __version__
 from cxrscore.bench.decode import bench_decode
 from cxrscore.bench.end_to_end import bench_score, stack
 from cxrscore.bench.forward import bench_forward
+from cxrscore.bench.heads import bench_heads
 from cxrscore.bench.lesson import Lesson
 from cxrscore.bench.models import CALIBRATION
 from cxrscore.bench.step_memory import bench_step_memory
@@ -63,6 +66,7 @@ def bench(
     parts: dict[str, tuple[Callable[..., dict[str, Any]], Settings, Machine]] = {
         "decode": (_decode, scoring, machine),
         "forward": (_forward, scoring, machine),
+        "heads": (_heads, scoring, machine),
         "score": (_score, scoring, machine),
         "train": (_train, training, trainer),
         "step-memory": (_step_memory, training, trainer),
@@ -96,18 +100,34 @@ def _decode(settings: Settings, work: Path, *, machine: Machine, progress: Progr
 
 
 def _forward(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
-    small_px = 2 * settings.size  # seconds, where full size takes half a minute
-    make_phantoms(work / "small", images=CALIBRATION, size=small_px, seed=0, test_share=0.0)
-    batch_size = choose_batch_size(settings.batch_size, machine, size=settings.size)
-    gray = stack(sorted((work / "small" / "images").iterdir()), size=settings.size)
     return bench_forward(
-        gray.repeat(-(-batch_size // len(gray)), 1, 1, 1)[:batch_size],
+        _batch(settings, work, machine),
         backbone=settings.backbone,
         machine=machine,
         rounds=settings.rounds,
         compile=settings.compile != "off",
         progress=progress,
     )
+
+
+def _heads(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
+    return bench_heads(
+        _batch(settings, work, machine),
+        backbone=settings.backbone,
+        machine=machine,
+        rounds=settings.rounds,
+        progress=progress,
+    )
+
+
+def _batch(settings: Settings, work: Path, machine: Machine) -> Tensor:
+    """(B, 1, S, S) uint8 for one forward: small phantoms, seconds where full size takes half a minute."""
+    folder = work / "small"
+    if not folder.exists():
+        make_phantoms(folder, images=CALIBRATION, size=2 * settings.size, seed=0, test_share=0.0)
+    batch_size = choose_batch_size(settings.batch_size, machine, size=settings.size)
+    gray = stack(sorted((folder / "images").iterdir()), size=settings.size)
+    return gray.repeat(-(-batch_size // len(gray)), 1, 1, 1)[:batch_size]
 
 
 def _score(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def _race(race: Mapping[str, Any]) -> Iterator[str]:
     for name, line in race["lines"].items():
         each_ms = 1e3 * line["seconds"]["median"] / race["count"]
         times = "".join(f"  {_range(line['times'][other]):>26}" for other in against)
-        yield f"  {name:{width}}  {each_ms:10.2f}  {line['per_second']:10.2f}{times}"
+        yield f"  {name:{width}}  {each_ms:10.4g}  {line['per_second']:10.2f}{times}"
 
 
 def _range(spread: Mapping[str, float]) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cxrscore import __version__
+from cxrscore.cli.ablating import ablate
 from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
@@ -44,7 +45,7 @@ def root(
 
 
 # in the order that --help lists them
-for command in (prepare, folds, train, evaluate, report, score, check, verify, phantom, bench, init):
+for command in (prepare, folds, train, evaluate, report, score, check, verify, ablate, phantom, bench, init):
     app.command()(command)
 app.command(hidden=True)(code)
 data_app.command("use")(data_use)

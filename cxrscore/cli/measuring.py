@@ -15,7 +15,7 @@ from cxrscore.cli.words import on_terminal, show
 
 def bench(
     what: Annotated[
-        Literal["all", "decode", "forward", "score", "train", "step-memory"],
+        Literal["all", "decode", "forward", "heads", "score", "train", "step-memory"],
         typer.Argument(help="What to measure."),
     ] = "all",
     images: Annotated[
@@ -51,7 +51,8 @@ def bench(
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: decoding, forwards, scoring and training against what people write by hand.
+    """Measure this machine: decoding, forwards, scoring and training against what people write by hand; and
+    what each label head adds to the backbone.
 
     All ways take turns in one process; a ratio is the median over rounds. `score --compile auto` recalls what
     `bench forward` has measured. It takes some minutes.

@@ -4,8 +4,6 @@ In    labels and images, out/ as the stages before have left it, params.yaml.
 Out   what the stage writes in out/; notes on stderr.
 """
 
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,9 +25,15 @@ from cxrscore.cli.options import (
     ParamsFile,
     Workers,
 )
-from cxrscore.cli.words import metrics_text, on_terminal, say_what_goes_on, show, tell, training_command
-
-TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; who presses Ctrl-C waits no ten seconds
+from cxrscore.cli.words import (
+    TRAIN_PATIENCE_S,
+    last_words,
+    metrics_text,
+    on_terminal,
+    show,
+    tell,
+    telling_what_goes_on,
+)
 
 
 def prepare(
@@ -121,45 +125,39 @@ def train(
     # a wrong word costs no import of torch
     refuse_early(fold, layout=Layout(out), params=settings.train, processes=gpus)
 
-    from cxrscore.errors import Stopped
     from cxrscore.training.launch import Ended, local_device
 
     try:
-        if _launched(device, gpus):
-            return
+        with telling_what_goes_on():
+            if _launched(device, gpus):
+                return
 
-        from cxrscore.machine import choose_machine
-        from cxrscore.progress import Silent
-        from cxrscore.signals import asked_to_stop
-        from cxrscore.train import Keeping, train_fold
-        from cxrscore.training.ranks import joined
+            from cxrscore.machine import choose_machine
+            from cxrscore.progress import Silent
+            from cxrscore.signals import asked_to_stop
+            from cxrscore.train import Keeping, train_fold
+            from cxrscore.training.ranks import joined
 
-        how = {"compile": compile_model, "checkpointing": checkpointing}
-        machine = choose_machine(local_device(device), dtype, **how)
-        with (
-            asked_to_stop(TRAIN_PATIENCE_S, _last_words) as asked,
-            joined(machine) as world,
-            on_terminal() as progress,
-        ):
-            train_fold(
-                fold,
-                labels_csv=labels,
-                layout=Layout(out),
-                params=settings,
-                machine=machine,
-                progress=progress if world.first else Silent(),
-                keeping=Keeping(state_every_s, fresh),
-                world=world,
-                asked=asked,
-            )
+            how = {"compile": compile_model, "checkpointing": checkpointing}
+            machine = choose_machine(local_device(device), dtype, **how)
+            with (
+                asked_to_stop(TRAIN_PATIENCE_S, last_words) as asked,
+                joined(machine) as world,
+                on_terminal() as progress,
+            ):
+                train_fold(
+                    fold,
+                    labels_csv=labels,
+                    layout=Layout(out),
+                    params=settings,
+                    machine=machine,
+                    progress=progress if world.first else Silent(),
+                    keeping=Keeping(state_every_s, fresh),
+                    world=world,
+                    asked=asked,
+                )
     except Ended as ended:
         raise typer.Exit(ended.code) from ended
-    except KeyboardInterrupt as again:
-        _last_words(signal.SIGINT)
-        raise typer.Exit(128 + signal.SIGINT) from again
-    except Stopped as stopped:
-        _say_stopped(stopped)
-        raise typer.Exit(stopped.code) from stopped
 
 
 def _launched(device: str, gpus: int) -> bool:
@@ -171,17 +169,6 @@ def _launched(device: str, gpus: int) -> bool:
         check_devices(device, gpus)
         launch(sys.argv[1:], gpus)
     return several
-
-
-def _last_words(number: int) -> None:
-    _say_stopped("stopped within a step; the state kept last stands")
-
-
-def _say_stopped(why: object) -> None:
-    from cxrscore.training.launch import launched
-
-    if not launched() or os.environ["RANK"] == "0":  # the first process says it, or its launcher
-        say_what_goes_on(why, training_command())
 
 
 def evaluate(

@@ -1,15 +1,16 @@
 """What the commands say: notes and what goes on with a stopped run on stderr, results on stdout.
 
 In    notes, counts and metrics; argv, for the call that resumes this one.
-Out   lines; a stderr that is closed is no fault.
+Out   lines, and the exit code of what was stopped; a stderr that is closed is no fault.
 """
 
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,7 +18,7 @@ import typer
 if TYPE_CHECKING:
     from cxrscore.terminal import Terminal
 
-
+TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; who presses Ctrl-C waits no ten seconds
 OF_A_TRAINING = ("CXRSCORE_DEVICE", "CXRSCORE_DTYPE", "CXRSCORE_STATE")  # without them it would be another
 
 
@@ -60,6 +61,33 @@ def training_command() -> str:
     words = [word for word in sys.argv[1:] if word != "--fresh"]
     machine = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name in OF_A_TRAINING]
     return " ".join([*machine, shlex.join(["dvc", "repro", stage] if stage else ["cxrscore", *words])])
+
+
+@contextmanager
+def telling_what_goes_on() -> Iterator[None]:
+    """Around trainings: one that is stopped says how to go on, and exits with its code."""
+    from cxrscore.errors import Stopped
+
+    try:
+        yield
+    except KeyboardInterrupt as again:
+        last_words(signal.SIGINT)
+        raise typer.Exit(128 + signal.SIGINT) from again
+    except Stopped as stopped:
+        _say_stopped(stopped)
+        raise typer.Exit(stopped.code) from stopped
+
+
+def last_words(number: int) -> None:
+    """Of a training that is not waited for any longer."""
+    _say_stopped("stopped within a step; the state kept last stands")
+
+
+def _say_stopped(why: object) -> None:
+    from cxrscore.training.launch import launched
+
+    if not launched() or os.environ["RANK"] == "0":  # the first process says it, or its launcher
+        say_what_goes_on(why, training_command())
 
 
 def facts_text(facts: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ Out   Job; its fingerprint, under which its state is kept; the card of a checkpo
 """
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from cxrscore import __version__
 from cxrscore.checkpoint import Card, read_card
-from cxrscore.closure import fingerprint as fingerprint_of_code
+from cxrscore.closure import fingerprint as fingerprint_of_files
 from cxrscore.cooccurrence import prevalence, read_embeddings
 from cxrscore.errors import UserError
 from cxrscore.files import sha256_file
@@ -28,6 +29,9 @@ from cxrscore.training.state import fingerprint
 
 if TYPE_CHECKING:
     from cxrscore.params import Params
+
+# once a process: what it has imported stays as it is while it trains one fold after another
+fingerprint_of_code = cache(fingerprint_of_files)
 
 
 @dataclass(frozen=True)

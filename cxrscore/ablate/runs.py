@@ -1,0 +1,94 @@
+"""The trainings of an ablation: each head, seed and fold is one call of the train stage, unless it is done.
+
+In    names of heads, seeds, the project's settings.
+Out   out/ablation/<head>/seed<k>/ with what the train stage writes. A run is done when its summary holds the
+      fingerprint of exactly this training: settings, data, folds, code, versions.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrscore.errors import UserError
+from cxrscore.layout import Layout
+from cxrscore.machine import Machine
+from cxrscore.progress import Progress
+from cxrscore.signals import Asked
+from cxrscore.train import Keeping, train_fold
+from cxrscore.training.job import identity, read_job
+from cxrscore.training.ranks import ALONE
+
+if TYPE_CHECKING:
+    from cxrscore.params import Params
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fold's training: the project's settings but for head and seed, outputs of its own."""
+
+    variant: str
+    seed: int
+    fold: int
+    params: "Params"
+    layout: Layout
+
+    def __str__(self) -> str:
+        return f"{self.variant}, seed {self.seed}, fold {self.fold}"
+
+
+def plan(
+    heads: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], *, params: "Params", layout: Layout
+) -> list[Run]:
+    """`heads`: settings by name. All folds of folds.train."""
+    return [
+        Run(name, seed, fold, with_head(params, head, seed), layout_of(layout, name, seed))
+        for name, head in heads.items()
+        for seed in seeds
+        for fold in params.folds.train
+    ]
+
+
+def layout_of(layout: Layout, variant: str, seed: int) -> Layout:
+    return layout.experiment(f"{variant}/seed{seed}")
+
+
+def with_head(params: "Params", head: Mapping[str, Any], seed: int) -> "Params":
+    """The project's settings but for these; checked as if they had been read from its file."""
+    settings = params.model_dump()
+    settings["train"] |= {"head": dict(head), "seed": seed}
+    return type(params).model_validate(settings)
+
+
+def train_all(
+    runs: Sequence[Run],
+    *,
+    labels_csv: Path,
+    machine: Machine,
+    progress: Progress,
+    keeping: Keeping,
+    asked: Asked,
+) -> None:
+    """Trains what is not done. Raises UserError, which names the run; Stopped, Busy. What is done is kept."""
+    for i, run in enumerate(runs, 1):
+        data: dict[str, Any] = {"labels_csv": labels_csv, "layout": run.layout, "params": run.params}
+        try:
+            job = read_job(run.fold, **data, machine=machine, world=ALONE)
+            if is_done(run, identity(job, machine, ALONE)):
+                progress.say(f"ablate: {run} is done ({i} of {len(runs)})")
+                continue
+            progress.say(f"ablate: {run} ({i} of {len(runs)})")
+            train_fold(run.fold, **data, machine=machine, progress=progress, keeping=keeping, asked=asked)
+        except UserError as fault:
+            raise UserError(f"ablate: {run}: {fault}") from fault
+
+
+def is_done(run: Run, fingerprint: str) -> bool:
+    """Whether exactly this training has left all its outputs: it writes the summary last."""
+    summary = run.layout.summary(run.fold)
+    try:
+        found: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return found.get("fingerprint") == fingerprint and run.layout.scores(run.fold, views=False).is_file()

@@ -1,0 +1,88 @@
+"""The command that trains the project with each label head in turn, and compares them.
+
+In    names of heads, seeds; the project as `cxrscore folds` has left it.
+Out   a table on stdout, the same and its picture in out/ablation.
+"""
+
+from typing import Annotated
+
+import typer
+
+from cxrscore.cli.options import LABELS, OUT, PARAMS, AsJson, Device, Dtype, LabelsCsv, Out, ParamsFile
+from cxrscore.cli.words import TRAIN_PATIENCE_S, last_words, on_terminal, show, telling_what_goes_on
+
+
+def ablate(
+    heads: Annotated[
+        str | None,
+        typer.Option(
+            "--heads",
+            help="Names with commas between, such as lamp-prior,agcn-static; lamp, agcn, salgl: all of that "
+            "kind. The independent head is always there.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Trainings a head and fold, such as 0,1; else train.seed.")
+    ] = None,
+    labels: LabelsCsv = LABELS,
+    out: Out = OUT,
+    params: ParamsFile = PARAMS,
+    state_every_s: Annotated[
+        float, typer.Option("--state-every-s", min=0, help="Seconds of work that a kill may cost.")
+    ] = 300.0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train all label heads alike, and tell by how much each differs from the independent one.
+
+    Folds, epochs, backbone and loss are the project's; each difference in macro-AUC has an interval over
+    patients. What is trained already is not trained again, and a run that was stopped goes on when the same
+    command is given again.
+
+    Example: cxrscore ablate
+    """
+    from cxrscore.layout import Layout
+    from cxrscore.params import read_params
+    from cxrscore.training.early import refuse_early
+    from cxrscore.variants import choose
+
+    names, settings, layout = choose(heads), read_params(params), Layout(out)
+    numbers = seed_list(seeds) or [settings.train.seed]
+    for fold in settings.folds.train:
+        refuse_early(fold, layout=layout, params=settings.train)
+
+    from cxrscore.ablate import ablate, table_text
+    from cxrscore.machine import choose_machine
+    from cxrscore.signals import asked_to_stop
+    from cxrscore.train import Keeping
+
+    machine = choose_machine(device, dtype)
+    with (
+        telling_what_goes_on(),
+        asked_to_stop(TRAIN_PATIENCE_S, last_words) as asked,
+        on_terminal() as progress,
+    ):
+        result = ablate(
+            names,
+            numbers,
+            labels_csv=labels,
+            layout=layout,
+            params=settings,
+            machine=machine,
+            progress=progress,
+            keeping=Keeping(state_every_s),
+            asked=asked,
+        )
+    show(result, table_text, as_json=as_json)
+
+
+def seed_list(text: str | None) -> list[int]:
+    """Distinct numbers, ascending. Raises UserError."""
+    from cxrscore.errors import UserError
+
+    words = text.split(",") if text is not None else []
+    numbers = {int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 10}
+    if len(numbers) != len(words):
+        raise UserError(f"--seeds: {text!r}: distinct numbers with commas between, such as 0,1.")
+    return sorted(numbers)

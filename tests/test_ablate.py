@@ -1,0 +1,306 @@
+"""Every head is trained as the project trains its own, once, and the table says what those trainings give."""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Project, contents
+from trainings import Told, stops_at
+
+from cxrscore.ablate import ablate, table_text
+from cxrscore.ablate.runs import with_head
+from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored
+from cxrscore.errors import Stopped, UserError
+from cxrscore.labels import LabelTable
+from cxrscore.layout import Layout
+from cxrscore.machine import Machine
+from cxrscore.metrics import auc_by_finding, macro
+from cxrscore.signals import Asked
+from cxrscore.submission import write_scores
+from cxrscore.train import Keeping
+from cxrscore.variants import CHANGES, DEFAULT, choose, settings_of
+
+FINDINGS = ("Edema", "Pneumonia")
+
+
+@pytest.fixture
+def mine(project: Project, tmp_path: Path) -> Project:
+    return project.copy_to(tmp_path)
+
+
+def run(
+    project: Project,
+    *names: str,
+    seeds: tuple[int, ...] = (0,),
+    told: Told | None = None,
+    asked: Asked | None = None,
+    cpu: Machine,
+    **changes: Any,
+) -> dict[str, Any]:
+    return ablate(
+        names,
+        seeds,
+        labels_csv=project.labels,
+        layout=project.layout,
+        params=project.with_settings(**changes),
+        machine=cpu,
+        progress=told or Told(),
+        keeping=Keeping(every_s=1e9),
+        asked=asked or Asked(),
+    )
+
+
+def trained(told: Told) -> list[str]:
+    """The runs that were begun, without those that were done."""
+    lines = [line.removeprefix("ablate: ") for line in told.lines if line.startswith("ablate: ")]
+    return [line.partition(" (")[0] for line in lines if "(" in line and "is done" not in line]
+
+
+def test_a_head_is_trained_as_the_project_trains_its_own(mine: Project, cpu: Machine) -> None:
+    """The project's head is the coupling: its ablation gives the very bytes of the train stage."""
+    before = contents(mine.layout.root)
+    result = run(mine, "independent", "coupling", "coupling-frozen", cpu=cpu)
+    after = contents(mine.layout.root)
+    assert {name: after[name] for name in before} == before
+    for folder in ("models", "oof", "history", "summary", "learned"):
+        own = contents(mine.layout.experiment("coupling/seed0").trained / folder)
+        assert own == contents(mine.layout.root / folder), folder
+    heads = result["heads"]
+    folds = json.loads(mine.layout.metrics.read_text())["folds"]
+    assert heads["coupling"]["folds"] == {fold: folds[fold]["macro_auc"] for fold in ("0", "1")}
+    assert heads["coupling"]["macro_auc"] == pytest.approx(folds["mean"]["macro_auc"], abs=2e-5)
+    assert heads["coupling-frozen"]["difference"] == {"macro_auc": 0.0, "low": 0.0, "high": 0.0}
+    assert heads["coupling"]["parameters"] == 14 * 14
+    assert heads["independent"]["parameters"] == heads["independent"]["ms"] == 0
+    check_what_is_written(mine.layout.ablation, result)
+
+
+def check_what_is_written(folder: Path, result: dict[str, Any]) -> None:
+    """The result, as data, table and picture; git leaves the models out."""
+    assert json.loads((folder / "ablation.json").read_text()) == result
+    with (folder / "table.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == cells(result)
+    assert ">coupling<" in (folder / "ablation.svg").read_text()
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    listed = ["git", "ls-files", "--others", "--exclude-standard"]
+    kept = subprocess.run(listed, cwd=folder, check=True, capture_output=True, text=True).stdout.split()
+    assert sorted(kept) == [".gitignore", "ablation.json", "ablation.svg", "table.csv"]
+
+
+def test_nothing_is_trained_twice_and_what_changed_is_trained_again(mine: Project, cpu: Machine) -> None:
+    first, second, third, fourth = Told(), Told(), Told(), Told()
+    once = run(mine, "independent", cpu=cpu, told=first, epochs=1)
+    assert trained(first) == ["independent, seed 0, fold 0", "independent, seed 0, fold 1"]
+    again = run(mine, "independent", cpu=cpu, told=second, epochs=1)
+    assert trained(second) == []
+    assert again["heads"]["independent"]["folds"] == once["heads"]["independent"]["folds"]
+    mine.layout.experiment("independent/seed0").summary(1).unlink()
+    run(mine, "independent", cpu=cpu, told=third, epochs=1)
+    assert trained(third) == ["independent, seed 0, fold 1"]
+    run(mine, "independent", cpu=cpu, told=fourth, epochs=1, lr=1e-3)
+    assert trained(fourth) == trained(first)
+
+
+def test_a_stopped_ablation_goes_on_where_it_was(mine: Project, tmp_path: Path, cpu: Machine) -> None:
+    asked, told = Asked(), Told()
+    alone = mine.copy_to(tmp_path / "alone")
+    run(alone, "independent", cpu=cpu)
+    told.each_step = stops_at(6, asked, signal.SIGTERM)  # two epochs of two steps a fold: in the second
+    with pytest.raises(Stopped, match="SIGTERM after 2 steps of epoch 0, which are kept") as stop:
+        run(mine, "independent", cpu=cpu, told=told, asked=asked)
+    assert stop.value.code == 143
+    assert not mine.layout.ablation.joinpath("table.csv").exists()
+    told = Told()
+    run(mine, "independent", cpu=cpu, told=told)
+    assert trained(told) == ["independent, seed 0, fold 1"] and told.goes_on
+    done = mine.layout.experiment("independent/seed0").trained
+    assert contents(done) == contents(alone.layout.experiment("independent/seed0").trained)
+
+
+def test_a_run_that_fails_is_named_and_the_finished_ones_are_kept(mine: Project, cpu: Machine) -> None:
+    run(mine, "independent", cpu=cpu, epochs=1, max_bad_steps=1)
+    wild = mine.params.train.head.model_copy(update={"alpha": 1e38})
+    before = contents(mine.layout.ablation / "independent")
+    with pytest.raises(UserError, match=r"ablate: coupling, seed 0, fold 0: train: .* lower train\.lr"):
+        run(mine, "independent", "coupling", cpu=cpu, epochs=1, head=wild, max_bad_steps=1)
+    assert contents(mine.layout.ablation / "independent") == before
+
+
+def test_seeds_are_averaged_and_their_spread_is_told(mine: Project, cpu: Machine) -> None:
+    row = run(mine, "independent", seeds=(0, 5), cpu=cpu, epochs=1)["heads"]["independent"]
+    summaries = {
+        seed: [
+            json.loads(mine.layout.experiment(f"independent/seed{seed}").summary(fold).read_text())
+            for fold in (0, 1)
+        ]
+        for seed in (0, 5)
+    }
+    means = [np.mean([one["macro_auc"] for one in of_seed]) for of_seed in summaries.values()]
+    assert list(row["seeds"].values()) == pytest.approx(means, abs=2e-5)
+    assert row["macro_auc"] == pytest.approx(np.mean(means), abs=2e-5)
+    assert row["seed_sd"] == pytest.approx(np.std(means, ddof=1), abs=2e-5)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_variant_is_a_head_that_params_yaml_could_hold(project: Project, name: str) -> None:
+    (head,) = settings_of([name], project.params.train.head.model_dump()).values()
+    params = with_head(project.params, head, 3)
+    assert params.train.head.model_dump() == head
+    assert (params.train.seed, params.train.head.dropout) == (3, project.params.train.head.dropout)
+    assert (
+        params.train.model_copy(update={"head": project.params.train.head, "seed": 0}) == project.params.train
+    )
+
+
+def test_the_coupling_is_the_projects_own_or_the_papers() -> None:
+    own = {**settings_of(["coupling"], {"kind": "independent", "dropout": 0.2})["coupling"], "alpha": 0.7}
+    found = settings_of(["coupling", "coupling-frozen"], own)
+    assert found["coupling"] == own
+    assert found["coupling-frozen"] == own | {"lr_scale": 0.0}
+    paper = settings_of(["coupling"], {"kind": "lamp", "dropout": 0.4, "steps": 2})["coupling"]
+    assert (paper["alpha"], paper["l1"], paper["steps"], paper["dropout"]) == (0.3, 1e-3, 1, 0.4)
+
+
+def test_names_and_kinds_are_chosen_and_the_reference_is_always_there() -> None:
+    assert choose(None) == list(DEFAULT) and len(DEFAULT) == 12
+    assert choose("coupling") == ["independent", "coupling"]
+    assert choose("salgl,lamp-el") == ["independent", "lamp-el", "salgl-1", "salgl-2"]
+    assert choose("coupling-prox,independent") == ["independent", "coupling-prox"]
+    with pytest.raises(UserError, match=r"no head 'lmap'; there are independent, .*, lamp, agcn, salgl"):
+        choose("lamp,lmap")
+
+
+def scored_by_hand(
+    folder: Path, heads: Mapping[str, int], *, patient: list[str] | None
+) -> tuple[dict[str, dict[int, Layout]], LabelTable]:
+    """Score tables of 40 images in two folds, a seed of chance a head."""
+    draw = np.random.default_rng(0)
+    y = (draw.random((40, 2)) < 0.4).astype(np.int8)
+    ids = [f"{i}.png" for i in range(40)]
+    table = LabelTable(Path("labels.csv"), ids, FINDINGS, y, np.ones(y.shape, dtype=bool), patient)
+    layouts = {}
+    for name, seed in heads.items():
+        layout = Layout(folder).experiment(name)
+        scores = np.random.default_rng(seed).random((40, 2), dtype=np.float32)
+        for fold in (0, 1):
+            path = layout.scores(fold, views=False)
+            write_scores(path, "id", ids[fold::2], FINDINGS, scores[fold::2])
+        layouts[name] = {0: layout}
+    return layouts, table
+
+
+def test_the_difference_is_that_of_the_means_over_folds(tmp_path: Path) -> None:
+    layouts, table = scored_by_hand(tmp_path, {"independent": 1, "other": 2}, patient=None)
+    scored = read_scored(layouts, [0, 1], table)
+    rows = compare(scored)
+    means = [
+        np.mean([macro(auc_by_finding(t.y, t.mask, s)) for t, s in zip(scored.truth, folds, strict=True)])
+        for (folds,) in scored.ways.values()
+    ]
+    difference = rows["other"]["difference"]
+    assert difference["macro_auc"] == pytest.approx(means[1] - means[0], abs=1e-5)
+    assert difference["low"] < difference["macro_auc"] < difference["high"]
+    assert "difference" not in rows["independent"]
+    assert compare(scored) == rows
+
+
+def test_a_note_says_what_was_resampled(tmp_path: Path) -> None:
+    patients = [f"p{i // 4}" for i in range(40)]
+    for patient, words in ((patients, "10 patients (40 images)"), (None, "40 images (40 images)")):
+        layouts, table = scored_by_hand(tmp_path, {"independent": 1, "other": 2}, patient=patient)
+        notes = notes_of(read_scored(layouts, [0, 1], table), patients=patient is not None, timed="here")
+        assert f"from {RESAMPLES:,} resamples of {words}" in notes[0]
+        assert any("not the randomness of training (seed 0)" in note for note in notes)
+        assert any("labels.patient is null" in note for note in notes) == (patient is None)
+
+
+def test_tables_of_other_images_are_not_compared(tmp_path: Path) -> None:
+    layouts, table = scored_by_hand(tmp_path, {"independent": 1, "other": 2}, patient=None)
+    shutil.copy(layouts["other"][0].scores(0, views=False), layouts["other"][0].scores(1, views=False))
+    with pytest.raises(UserError, match=r"other/oof/fold1.csv: of other images or findings .*; remove it"):
+        read_scored(layouts, [0, 1], table)
+    with pytest.raises(UserError, match=r"of other images or findings than the reference's table"):
+        read_scored({"independent": layouts["independent"]}, [0, 1], replace(table, findings=("A", "B")))
+
+
+def test_a_table_for_a_person_is_aligned_and_has_the_notes_below() -> None:
+    row = {"macro_auc": 0.5, "folds": {"0": 0.5}, "parameters": 0, "ms": 0.0}
+    ends = {"macro_auc": 0.01, "low": -0.02, "high": 0.04}
+    result = {
+        "heads": {
+            "independent": row,
+            "lamp-fc": row | {"difference": ends, "parameters": 12345, "ms": 1.234},
+        },
+        "notes": ["a note"],
+    }
+    assert table_text(result).splitlines() == [
+        "head         macro_auc    fold0  difference       low      high  parameters    ms",
+        "independent    0.50000  0.50000                                           0     0",
+        "lamp-fc        0.50000  0.50000    +0.01000  -0.02000  +0.04000       12345  1.23",
+        "",
+        "a note",
+    ]
+
+
+def call(
+    project: Project, params: Path, *words: str, python: tuple[str, ...] = ()
+) -> "subprocess.Popen[str]":
+    files = ["--labels", str(project.labels), "--out", str(project.layout.root), "--params", str(params)]
+    return subprocess.Popen(
+        [sys.executable, *python, "-m", "cxrscore", "ablate", *words, *files, "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--heads", "lmap"], "error: --heads: no head 'lmap'; there are independent,"),
+        (["--seeds", "0,0"], "error: --seeds: '0,0': distinct numbers with commas between"),
+    ],
+    ids=["head", "seeds"],
+)
+def test_a_wrong_word_is_refused_before_torch_is_imported(
+    project: Project, words: list[str], said: str
+) -> None:
+    params = project.layout.root.with_name("params.yaml")
+    process = call(project, params, *words, python=("-X", "importtime"))
+    out, err = process.communicate()
+    lines = [line for line in err.splitlines() if not line.startswith("import time:")]
+    assert (process.returncode, out, len(lines)) == (2, "", 1)
+    assert lines[0].startswith(said)
+    imported = {line.rpartition("|")[2].strip() for line in err.splitlines()}
+    assert "pydantic" in imported and "torch" not in imported
+
+
+def test_sigterm_names_the_command_that_goes_on(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    mine, params = project.copy_to(tmp_path), tmp_path / "params.yaml"
+    text = project.layout.root.with_name("params.yaml").read_text()
+    params.write_text(text.replace("epochs: 2", "epochs: 99").replace("patience: 3", "patience: 99"))
+    with call(mine, params, "--heads", "independent") as process:
+        assert process.stderr
+        next(line for line in process.stderr if line.startswith("epoch 1: "))
+        os.killpg(process.pid, signal.SIGTERM)
+        out, err = process.communicate()
+    *_, told, command = err.splitlines()
+    assert (process.returncode, out) == (143, "")
+    assert told.startswith("train: SIGTERM after ") and told.endswith("kept. This goes on with it:")
+    assert shlex.split(command)[:4] == ["cxrscore", "ablate", "--heads", "independent"]

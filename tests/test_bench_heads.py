@@ -1,0 +1,79 @@
+"""What a head costs beside the independent one: its parameters exactly, its time in turn with the others."""
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import COUPLING, TINY
+
+from cxrscore.bench import bench
+from cxrscore.bench.heads import Cost, build_heads, costs, head_costs
+from cxrscore.bench.text import as_text
+from cxrscore.progress import Silent
+from cxrscore.variants import settings_of
+
+FINDINGS = ("Edema", "Fracture", "Pneumonia")
+SMALL: dict[str, Any] = {"size": 32, "backbone": TINY, "batch_size": 2, "compile": "off", "rounds": 1}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def result() -> dict[str, Any]:
+    return bench("heads", SMALL, device="cpu", dtype="fp32", progress=Silent())["heads"]
+
+
+def test_parameters_are_counted_from_the_heads_themselves() -> None:
+    variants = settings_of(["independent", "independent-gmp", "coupling", "coupling-conditional"], COUPLING)
+    found = head_costs(variants, torch.rand(2, 8, 3, 3), findings=FINDINGS, rounds=1, progress=Silent())
+    low_rank = 4 * (8 + 1) + 2 * 4 * 3  # the gates' layer, and u and v
+    assert {name: cost.parameters for name, cost in found.items()} == {
+        "independent": 0,
+        "independent-gmp": 0,
+        "coupling": 3 * 3,
+        "coupling-conditional": 3 * 3 + low_rank,
+    }
+    assert found["independent"].ms == 0
+
+
+def test_a_time_is_the_median_of_the_turns_differences_for_one_image() -> None:
+    heads = build_heads(settings_of(["independent", "coupling"], COUPLING), FINDINGS, channels=8, device=CPU)
+    seconds = {"independent": [0.010, 0.900, 0.012], "coupling": [0.014, 0.908, 0.022]}
+    found = costs(heads, seconds, images=4)
+    assert found["coupling"] == Cost(9, pytest.approx(2.0))
+    assert found["independent"] == Cost(0, 0.0)
+
+
+def test_a_slower_head_takes_longer() -> None:
+    """Couplings of 40 steps."""
+    variants = settings_of(["independent", "coupling-steps"], COUPLING)
+    variants["coupling-steps"]["steps"] = 40
+    found = head_costs(variants, torch.rand(4, 8, 3, 3), findings=FINDINGS, rounds=1, progress=Silent())
+    assert found["coupling-steps"].ms > 0
+
+
+def test_heads_are_built_as_they_score(cpu: Any) -> None:
+    (head,) = build_heads(
+        settings_of(["coupling-centred"], COUPLING), FINDINGS, channels=8, device=CPU
+    ).values()
+    assert not head.training and not any(parameter.requires_grad for parameter in head.parameters())
+    assert bool((head.prevalence > 0).all())  # it has begun with labels
+
+
+def test_the_benchmark_tells_each_heads_share_of_the_backbones_time(result: dict[str, Any]) -> None:
+    backbone, heads = result["races"]
+    assert (list(backbone["lines"]), heads["lines"]["coupling"]["times"].keys()) == (
+        ["backbone"],
+        {"independent"},
+    )
+    parameters, ms, percent = result["facts"].values()
+    backbone_ms = 1e3 * backbone["lines"]["backbone"]["seconds"]["median"] / backbone["count"]
+    assert parameters["coupling"] == 14 * 14
+    assert percent == {name: pytest.approx(100 * more / backbone_ms) for name, more in ms.items()}
+    assert heads["what"].endswith("fp32, row by row")
+
+
+def test_small_times_keep_their_digits(result: dict[str, Any]) -> None:
+    text = as_text({"about": {}, "heads": result})
+    line = next(line for line in text.splitlines() if line.startswith("  coupling  "))
+    expected = 1e3 * result["races"][1]["lines"]["coupling"]["seconds"]["median"] / 2
+    assert float(line.split()[1]) == pytest.approx(expected, rel=1e-3)
