@@ -6,11 +6,12 @@ Out   HeadOutput: logits (B, L), and what a head adds to the training loss.
 
 from typing import Any
 
+from cxrscore.heads.agcn import Agcn
 from cxrscore.heads.base import Head, HeadOutput
 from cxrscore.heads.coupling import Coupling
 from cxrscore.heads.independent import Independent
 
-HEADS: dict[str, type[Head]] = {"independent": Independent, "coupling": Coupling}
+HEADS: dict[str, type[Head]] = {"independent": Independent, "coupling": Coupling, "agcn": Agcn}
 
 __all__ = ["HEADS", "Head", "HeadOutput", "build_head"]
 
