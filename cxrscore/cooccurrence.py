@@ -10,6 +10,7 @@ equations 6 to 8.
 
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from cxrscore.errors import UserError
 
 Matrix = NDArray[np.float32]
+COIN = np.log(2)  # the information, -log p, of a finding that half of the images show
 COMPUTED = ("cooccurrence", "learned")  # where label embeddings are not from a user's file
 
 
@@ -57,20 +59,25 @@ def static_graph(y: np.ndarray, mask: np.ndarray, *, threshold: float, reweight:
 
 
 def positive_mutual_information(y: np.ndarray, mask: np.ndarray) -> NDArray[np.float64]:
-    """(L, L): max(0, log p(i, j) / (p(i) p(j))), 0 where a pair never occurs. The diagonal, -log p(i), is
-    kept: it tells findings apart that go with no other.
+    """(L, L): max(0, log p(i, j) / (p(i) p(j))), 0 where a pair never occurs. The diagonal, -log p(i), tells
+    findings apart that go with no other. It is COIN at least: else a finding that all images show, or none,
+    had an embedding of zeros, and a classifier that is made of it could not be learned.
     """
     together, known = pair_counts(y, mask)
     joint = together / np.maximum(known, 1)
     alone = joint.diagonal()
     expected = np.outer(alone, alone)
     ratio = np.divide(joint, expected, out=np.ones_like(joint), where=joint > 0)
-    return np.asarray(np.log(ratio).clip(min=0))
+    information = np.log(ratio).clip(min=0)
+    np.fill_diagonal(information, information.diagonal().clip(min=COIN))
+    return np.asarray(information)
 
 
 def label_embeddings(y: np.ndarray, mask: np.ndarray, *, dim: int) -> Matrix:
-    """(L, min(dim, L)): left singular vectors of the positive mutual information times the root of their
-    values, largest first. A vector's largest entry is positive: the same labels give the same numbers.
+    """(L, min(dim, L)): left singular vectors U of the positive mutual information M times the root of their
+    values S, largest first. With all L columns E E^T = U S U^T: M itself, where M has no negative eigenvalue,
+    else M with those made positive. A vector's largest entry is positive: the same labels, the same numbers.
+    Fewer columns keep what findings have most of in common; one that goes with no other can be lost.
     """
     vectors, values, _ = np.linalg.svd(positive_mutual_information(y, mask))
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(values))])
@@ -89,26 +96,31 @@ def read_embeddings(path: Path, findings: Sequence[str], *, dim: int) -> Matrix:
                 f"{needed}: no such file; label embeddings are {path.name}, a row a finding, and "
                 f"{names_path.name}, the findings' names in that order, one a line."
             )
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path}: no array that numpy.save wrote ({error}).") from error
     _check_names(names_path, findings)
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, TypeError, SyntaxError, TokenError, OSError) as error:  # so are damaged headers told
+        raise UserError(f"{path}: no array of numbers that numpy.save wrote ({error}).") from error
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{path}: holds {array.dtype}; save real numbers, such as float32.")
     if array.ndim != 2 or len(array) != len(findings):
         raise UserError(f"{path}: shape {array.shape}; a row for each of {len(findings)} findings is needed.")
-    if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise UserError(f"{path}: numbers of type {array.dtype}, or not finite; save finite floats.")
     if array.shape[1] != dim:
         raise UserError(
             f"{path}: {array.shape[1]} columns; set train.head.embedding_dim to that (it is {dim})."
         )
-    embeddings: Matrix = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite in float32: refused below
+        embeddings: Matrix = np.array(array, dtype=np.float32)
+    for name, row in zip(findings, embeddings, strict=True):
+        if not (np.isfinite(row).all() and row.any()):
+            raise UserError(f"{path}: the row of {name!r} is all zeros or not finite in float32.")
     return embeddings
 
 
 def _check_names(path: Path, findings: Sequence[str]) -> None:
+    """A BOM, CRLF and blank lines at the end are fine. Raises UserError."""
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
+        names = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8; save the names as UTF-8 text.") from error
     if names == list(findings):
@@ -121,4 +133,7 @@ def _check_names(path: Path, findings: Sequence[str]) -> None:
         )
     missing = [name for name in findings if name not in names]
     unknown = [name for name in names if name not in findings]
-    raise UserError(f"{path}: missing {missing}, unknown {unknown}; one line a finding, in their order.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    raise UserError(
+        f"{path}: missing {missing}, unknown {unknown}, twice {twice}; one line a finding, in their order."
+    )

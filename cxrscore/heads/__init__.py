@@ -6,12 +6,20 @@ Out   HeadOutput: logits (B, L), and what a head adds to the training loss.
 
 from typing import Any
 
+from cxrscore.heads.agcn import Agcn
 from cxrscore.heads.base import Head, HeadOutput
 from cxrscore.heads.coupling import Coupling
 from cxrscore.heads.independent import Independent
 from cxrscore.heads.lamp import Lamp
+from cxrscore.heads.salgl import Salgl
 
-HEADS: dict[str, type[Head]] = {"independent": Independent, "coupling": Coupling, "lamp": Lamp}
+HEADS: dict[str, type[Head]] = {
+    "independent": Independent,
+    "coupling": Coupling,
+    "lamp": Lamp,
+    "agcn": Agcn,
+    "salgl": Salgl,
+}
 
 __all__ = ["HEADS", "Head", "HeadOutput", "build_head"]
 
