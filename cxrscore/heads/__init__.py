@@ -9,8 +9,9 @@ from typing import Any
 from cxrscore.heads.base import Head, HeadOutput
 from cxrscore.heads.coupling import Coupling
 from cxrscore.heads.independent import Independent
+from cxrscore.heads.salgl import Salgl
 
-HEADS: dict[str, type[Head]] = {"independent": Independent, "coupling": Coupling}
+HEADS: dict[str, type[Head]] = {"independent": Independent, "coupling": Coupling, "salgl": Salgl}
 
 __all__ = ["HEADS", "Head", "HeadOutput", "build_head"]
 
