@@ -15,6 +15,7 @@ import pytest
 from conftest import Project
 
 from cxrscore import figures
+from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.errors import UserError
 from cxrscore.evaluate import evaluate
 from cxrscore.learned import Picture, write_learned
@@ -233,6 +234,15 @@ def test_no_name_is_cut_whatever_its_length(length: int) -> None:
     width, height = (float(part) for part in re.findall(r'<svg[^>]* viewBox="0 0 (\S+) (\S+)"', svg)[0])
     assert name in texts(svg)
     assert min(width, height) > 6 * length  # points; a W is 9 wide
+
+
+def test_no_label_is_cut_at_the_lower_edge() -> None:
+    panels = {"one": np.eye(14), "two": np.eye(14)}
+    svg = figures.heat_maps(panels, FINDINGS, row="r", column="below", scale="s", signed=False)
+    height = float(re.findall(r'<svg[^>]* viewBox="0 0 \S+ (\S+)"', svg)[0])
+    nodes = [node for node in ElementTree.fromstring(svg).iter(f"{SVG}text") if node.text == "below"]
+    assert len(nodes) == 2
+    assert all(float(node.attrib["y"]) + 2 < height for node in nodes)  # points; a g hangs under its line
 
 
 def test_a_finding_without_an_image_has_a_map_that_says_so() -> None:
