@@ -211,7 +211,8 @@ def test_only_what_can_be_negative_has_a_scale_on_both_sides_of_zero() -> None:
 
 def test_an_undefined_entry_does_not_set_the_scale() -> None:
     assert drawn(heat_map([[NAN, 0.4], [0.1, NAN]])) == drawn(heat_map([[0.0, 0.4], [0.1, 0.0]]))
-    assert heat_map([[NAN, NAN], [NAN, NAN]])
+    assert drawn(heat_map([[NAN, NAN], [NAN, NAN]])) == drawn(heat_map(np.zeros((2, 2))))
+    assert drawn(heat_map(np.zeros((2, 2))))[-1] == 1
 
 
 def test_a_heat_map_says_what_its_rows_columns_and_colours_are() -> None:
