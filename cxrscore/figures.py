@@ -154,7 +154,7 @@ def _longest(names: Sequence[str]) -> float:
 
 def _colours(values: Sequence[np.ndarray], *, signed: bool) -> dict[str, Any]:
     sizes = np.abs(np.concatenate([np.ravel(part) for part in values]))
-    most = max(float(sizes[np.isfinite(sizes)].max(initial=0)), 1e-6)
+    most = float(sizes[np.isfinite(sizes)].max(initial=0)) or 1.0  # nothing but zeros has a plain scale
     colours = mpl.colormaps["RdBu_r" if signed else "Blues"].with_extremes(bad=NOTHING)
     return {"cmap": colours, "vmin": -most if signed else 0, "vmax": most}
 

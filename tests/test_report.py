@@ -15,6 +15,7 @@ import pytest
 from conftest import Project
 
 from cxrscore import figures
+from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.errors import UserError
 from cxrscore.evaluate import evaluate
 from cxrscore.learned import Picture, write_learned
@@ -210,7 +211,8 @@ def test_only_what_can_be_negative_has_a_scale_on_both_sides_of_zero() -> None:
 
 def test_an_undefined_entry_does_not_set_the_scale() -> None:
     assert drawn(heat_map([[NAN, 0.4], [0.1, NAN]])) == drawn(heat_map([[0.0, 0.4], [0.1, 0.0]]))
-    assert heat_map([[NAN, NAN], [NAN, NAN]])
+    assert drawn(heat_map([[NAN, NAN], [NAN, NAN]])) == drawn(heat_map(np.zeros((2, 2))))
+    assert drawn(heat_map(np.zeros((2, 2))))[-1] == 1
 
 
 def test_a_heat_map_says_what_its_rows_columns_and_colours_are() -> None:
@@ -233,6 +235,15 @@ def test_no_name_is_cut_whatever_its_length(length: int) -> None:
     width, height = (float(part) for part in re.findall(r'<svg[^>]* viewBox="0 0 (\S+) (\S+)"', svg)[0])
     assert name in texts(svg)
     assert min(width, height) > 6 * length  # points; a W is 9 wide
+
+
+def test_no_label_is_cut_at_the_lower_edge() -> None:
+    panels = {"one": np.eye(14), "two": np.eye(14)}
+    svg = figures.heat_maps(panels, FINDINGS, row="r", column="below", scale="s", signed=False)
+    height = float(re.findall(r'<svg[^>]* viewBox="0 0 \S+ (\S+)"', svg)[0])
+    nodes = [node for node in ElementTree.fromstring(svg).iter(f"{SVG}text") if node.text == "below"]
+    assert len(nodes) == 2
+    assert all(float(node.attrib["y"]) + 2 < height for node in nodes)  # points; a g hangs under its line
 
 
 def test_a_finding_without_an_image_has_a_map_that_says_so() -> None:
