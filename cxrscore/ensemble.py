@@ -97,7 +97,8 @@ def _fact(card: Card, name: str) -> Any:
 def _first_difference(name: str, mine: Any, theirs: Any) -> tuple[str, Any, Any]:
     """The setting, by its dotted name, in which two settings first differ, and its two values."""
     if isinstance(mine, dict) and isinstance(theirs, dict):
-        key = min(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        unlike = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
+        key = "kind" if "kind" in unlike else min(unlike)  # the settings of another kind say less
         return _first_difference(f"{name}.{key}", mine.get(key), theirs.get(key))
     return name, mine, theirs
 

@@ -237,7 +237,7 @@ def test_couplings_kept_at_zero_train_to_the_independent_heads_very_numbers(
 @pytest.mark.parametrize(
     ("other", "what"),
     [
-        (SETTINGS["salgl soft"], "head.kind"),
+        (SETTINGS["salgl soft"], "head.kind is salgl, but lamp"),
         (SETTINGS["lamp prior"] | {"graph": "fc"}, "head.graph is fc, but prior"),
         (SETTINGS["lamp prior"] | {"auxiliary_weight": 0.3}, "head.auxiliary_weight is 0.3, but 0.2"),
     ],
@@ -314,7 +314,7 @@ def test_the_pictures_tables_name_findings_and_scenes(mine: Project) -> None:
     evaluate(mine.labels, mine.layout, labels=params.labels, folds=params.folds.train)
     with (mine.layout.plots / "scenes_by_view.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["view"] for row in rows} == {"Frontal", "Lateral"}
+    assert {row["view"] for row in rows} == {"AP", "PA", "Lateral"}
     assert sum(int(row["images"]) for row in rows) == 40
     with (mine.layout.plots / "scene_cooccurrence.csv").open(newline="") as file:
         given = {row["given"] for row in csv.DictReader(file)}
