@@ -38,10 +38,11 @@ def run_experiments(
     kept.
     """
     _refuse_uncommitted(project)
+    there = _experiments(project)
     for name, head in heads.items():
         for seed in seeds:
             experiment = f"ablate-{name}-seed{seed}"
-            if experiment in _experiments(project):
+            if experiment in there:
                 progress.say(f"ablate: {experiment} is there")
                 continue
             progress.say(f"ablate: {experiment}")
