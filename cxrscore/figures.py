@@ -174,7 +174,14 @@ def differences(heads: Mapping[str, Mapping[str, float]], *, reference: str) -> 
         axes.axvline(0, color=SOFT, lw=0.8, ls="--", zorder=0)
         axes.set_yticks(range(len(heads)), _plain(list(heads)))
         axes.set_ylim(len(heads) - 0.4, -0.6)  # the first on top
-        axes.set_xlabel(f"macro-AUC less that of {reference}, with its 95 % interval")
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+        for word, side, gap in (("worse", "right", -4), ("better", "left", 4)):
+            axes.annotate(
+                word, (0, 1), (gap, 3), ("data", "axes fraction"), "offset points", ha=side, color=SOFT
+            )
+        axes.set_xlabel(
+            f"macro-AUC less that of {reference}, and its 95 % interval (filled: it leaves out 0)"
+        )
         return _svg(figure)
 
 

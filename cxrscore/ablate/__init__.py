@@ -6,6 +6,7 @@ Out   out/ablation: a folder a head and seed with what its trainings write; tabl
 """
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cxrscore import figures
+from cxrscore.ablate.experiments import run_experiments
 from cxrscore.ablate.runs import layout_of, plan, train_all
 from cxrscore.ablate.table import cells, compare, notes_of, read_scored, table_text
 from cxrscore.backbone import map_shape
@@ -31,7 +33,7 @@ from cxrscore.variants import REFERENCE, settings_of
 if TYPE_CHECKING:
     from cxrscore.params import Params
 
-__all__ = ["ablate", "table_text"]
+__all__ = ["ablate", "ablate_by_experiments", "table_text"]
 ROUNDS = 5  # that heads are timed
 KEPT = "/*/\n"  # what .gitignore leaves out: the trainings
 
@@ -69,6 +71,23 @@ def ablate(
         machine=machine,
         progress=progress,
     )
+
+
+def ablate_by_experiments(
+    names: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    project: Path,
+    asked: Asked,
+    **shared: Any,
+) -> dict[str, Any]:
+    """The same in a DVC project, each head and seed an experiment. `shared`: what tabulate takes, too."""
+    heads = settings_of(names, shared["params"].train.head.model_dump())
+    with tempfile.TemporaryDirectory() as folder:
+        layouts = run_experiments(
+            heads, seeds, project=project, folder=Path(folder), progress=shared["progress"], asked=asked
+        )
+        return tabulate(layouts, heads, **shared)
 
 
 def tabulate(

@@ -20,14 +20,14 @@ from torch import Tensor
 from cxrscore.bench.models import CALIBRATION, HEAD, random_model
 from cxrscore.bench.race import Race, in_turn
 from cxrscore.datasets.chexpert import FINDINGS
-from cxrscore.heads import HEADS, Head, build_head
+from cxrscore.heads import Head, build_head
 from cxrscore.heap import reused_memory
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import parameter_count
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import FastModel, folded_backbone
 from cxrscore.scoring.recipe import choose_recipe, dtype_word
-from cxrscore.variants import CHANGES, DEFAULT, REFERENCE, settings_of
+from cxrscore.variants import DEFAULT, REFERENCE, settings_of
 
 BACKBONE = "backbone"
 TURNS = 10  # of the heads a round: they take milliseconds, and a median of few is noise
@@ -58,7 +58,7 @@ def bench_heads(
     turns: dict[str, Any] = {"device": machine.device, "progress": progress}
     progress.start("bench heads, backbone", rounds + 1)
     own = in_turn({BACKBONE: forward}, rounds=rounds, **turns)
-    variants = settings_of([name for name in DEFAULT if CHANGES[name][0] in HEADS], HEAD)
+    variants = settings_of(DEFAULT, HEAD)
     heads = build_heads(variants, FINDINGS, channels=features.shape[1], device=machine.device)
     seconds = _head_seconds(heads, features, rounds=rounds, progress=progress)
     format, maps = dtype_word(machine.dtype), " x ".join(map(str, features.shape[1:]))

@@ -4,7 +4,8 @@ In    names of heads, seeds; the project as `cxrscore folds` has left it.
 Out   a table on stdout, the same and its picture in out/ablation.
 """
 
-from typing import Annotated
+import os
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +28,10 @@ def ablate(
     labels: LabelsCsv = LABELS,
     out: Out = OUT,
     params: ParamsFile = PARAMS,
+    experiments: Annotated[
+        bool,
+        typer.Option("--experiments", help="Each head and seed as a DVC experiment of the last commit."),
+    ] = False,
     state_every_s: Annotated[
         float, typer.Option("--state-every-s", min=0, help="Seconds of work that a kill may cost.")
     ] = 300.0,
@@ -47,33 +52,30 @@ def ablate(
     from cxrscore.training.early import refuse_early
     from cxrscore.variants import choose
 
-    names, settings, layout = choose(heads), read_params(params), Layout(out)
-    numbers = seed_list(seeds) or [settings.train.seed]
-    for fold in settings.folds.train:
-        refuse_early(fold, layout=layout, params=settings.train)
+    names, settings = choose(heads), read_params(params)
+    numbers, layout = seed_list(seeds) or [settings.train.seed], Layout(out)
+    if not experiments:
+        for fold in settings.folds.train:
+            refuse_early(fold, layout=layout, params=settings.train)
 
-    from cxrscore.ablate import ablate, table_text
+    from cxrscore.ablate import ablate, ablate_by_experiments, table_text
     from cxrscore.machine import choose_machine
     from cxrscore.signals import asked_to_stop
     from cxrscore.train import Keeping
 
-    machine = choose_machine(device, dtype)
+    shared: dict[str, Any] = {"labels_csv": labels, "layout": layout, "params": settings}
+    shared["machine"] = choose_machine(device, dtype)
     with (
         telling_what_goes_on(),
         asked_to_stop(TRAIN_PATIENCE_S, last_words) as asked,
         on_terminal() as progress,
     ):
-        result = ablate(
-            names,
-            numbers,
-            labels_csv=labels,
-            layout=layout,
-            params=settings,
-            machine=machine,
-            progress=progress,
-            keeping=Keeping(state_every_s),
-            asked=asked,
-        )
+        shared |= {"progress": progress, "asked": asked}
+        if experiments:
+            os.environ.update(CXRSCORE_DEVICE=device, CXRSCORE_DTYPE=dtype)  # for the stages that DVC calls
+            result = ablate_by_experiments(names, numbers, project=params.parent, **shared)
+        else:
+            result = ablate(names, numbers, keeping=Keeping(state_every_s), **shared)
     show(result, table_text, as_json=as_json)
 
 
