@@ -7,7 +7,7 @@ Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, 8.3 (whole c
 patient's images are no independent draws) and 13.3 (percentiles).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,12 +61,14 @@ def macro_areas(
     *,
     generator: np.random.Generator,
     resamples: int = 2000,
+    after: Callable[[int], None] = lambda drawn: None,
 ) -> dict[str, Floats]:
     """Each way's macro-AUC (resamples,): in a fold the mean over the findings defined there, then over folds
     and seeds. `ways`: name -> seed -> fold -> scores (n, L) of that fold's images.
 
     Patients are drawn with replacement from those of all folds, so one whose images lie in several folds
-    carries the same weight into each. NaN in a resample that defines nothing.
+    carries the same weight into each. NaN in a resample that defines nothing. `after` is called with each
+    chunk's number of resamples, when they are done.
     """
     ranked = {
         name: [[_ranked(*fold) for fold in zip(folds, scores, strict=True)] for scores in seeds]
@@ -78,6 +80,7 @@ def macro_areas(
         for name, seeds in ranked.items():
             means = [_macro(fold, mine) for one in seeds for fold, mine in zip(one, weights, strict=True)]
             parts[name].append(_mean(np.stack(means)))
+        after(times.shape[1])
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 

@@ -18,7 +18,7 @@ from cxrscore.errors import UserError
 from cxrscore.files import write_table, write_text
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.layout import Layout
-from cxrscore.learned import Picture, read_learned, sparsity_rows, tidy_rows
+from cxrscore.learned import Learned, Picture, read_learned, sparsity_rows, tidy_rows
 from cxrscore.metrics import auc_by_finding, group_means, macro
 from cxrscore.scenes import aligned, share_rows, view_rows
 from cxrscore.submission import read_scores
@@ -203,9 +203,11 @@ def _learned_tables(
     coupling_sparsity     fold, below, share: of the entries of A off the diagonal with |A| < below; those
                           that are zero exactly stand at below = 0
     """
-    pictures = {fold: _pictures(layout.learned(fold), scored) for fold, scored in folds.items()}
-    _refuse_mixture(pictures, layout)
-    found = aligned(list(pictures.values()))
+    if not any(layout.learned(fold).exists() for fold in folds):
+        return {}
+    learned_by = {fold: _learned(layout.learned(fold), scored) for fold, scored in folds.items()}
+    _refuse_mixture(learned_by, layout)
+    found = aligned([learned.pictures for learned in learned_by.values()])
     tables: dict[str, tuple[list[str], list[list[Any]]]] = {}
     for (fold, scored), learned in zip(folds.items(), found, strict=True):
         for name, picture in learned.items():
@@ -228,18 +230,25 @@ def _tables(
         yield "coupling_sparsity", ("below", "share"), sparsity_rows(picture)
 
 
-def _pictures(path: Path, scored: Scored) -> dict[str, Picture]:
+def _learned(path: Path, scored: Scored) -> Learned:
     """Raises UserError for what a head of other findings, or of other images, has learned."""
-    findings, pictures = read_learned(path)
-    images = {len(picture.values) for picture in pictures.values() if picture.axes[0] == "image"}
-    if findings != list(scored.findings) or images - {len(scored.scores)}:
+    learned = read_learned(path)
+    images = {len(picture.values) for picture in learned.pictures.values() if picture.axes[0] == "image"}
+    if learned.findings != list(scored.findings) or images - {len(scored.scores)}:
         raise UserError(f"{path}: not of the same training as the scores beside it; run `dvc repro train`.")
-    return pictures
+    return learned
 
 
-def _refuse_mixture(folds: Mapping[int, Mapping[str, Picture]], layout: Layout) -> None:
-    told = {fold: _told(pictures) for fold, pictures in folds.items()}
-    first = next(iter(told))
+def _refuse_mixture(folds: Mapping[int, Learned], layout: Layout) -> None:
+    first, *others = folds
+    for fold in others:
+        mine, theirs = folds[first].head, folds[fold].head
+        if mine != theirs:
+            raise UserError(
+                f"{layout.learned(fold)}: of the head {theirs}, but fold {first} is of {mine}: a mixture of "
+                "trainings; run `dvc repro train`."
+            )
+    told = {fold: _told(learned.pictures) for fold, learned in folds.items()}
     for fold, pictures in told.items():
         if pictures != told[first]:
             raise UserError(

@@ -148,8 +148,9 @@ def small_maps(maps: np.ndarray, findings: Sequence[str], *, scale: str) -> str:
 def _longest(names: Sequence[str]) -> float:
     """Inches that the longest of these names takes along an axis."""
     font = FontProperties(family=STYLE["font.family"], size=STYLE["font.size"])
-    widths = [TextPath((0, 0), name, prop=font).get_extents().width for name in _plain(names)]
-    return float(max(widths)) / 72
+    drawn = [name for name in _plain(names) if name.strip()]
+    widths = [TextPath((0, 0), name, prop=font).get_extents().width for name in drawn]
+    return float(max(widths, default=0.0)) / 72
 
 
 def _colours(values: Sequence[np.ndarray], *, signed: bool) -> dict[str, Any]:

@@ -78,13 +78,25 @@ def _after(one: Picture | None, other: Picture) -> Picture:
     return replace(one, values=np.concatenate([one.values, other.values])) if one else other
 
 
-def write_learned(path: Path, findings: Sequence[str], pictures: Mapping[str, Picture]) -> None:
+@dataclass(frozen=True)
+class Learned:
+    """What the file of a fold holds; `head`, the kind and settings of what has learned it."""
+
+    findings: list[str]
+    head: dict[str, Any]
+    pictures: dict[str, Picture]
+
+
+def write_learned(
+    path: Path, findings: Sequence[str], pictures: Mapping[str, Picture], *, head: Mapping[str, Any]
+) -> None:
     """Whole or not at all. What is no finite number, such as a mean over no image, is null."""
     told = {
         name: {"axes": picture.axes, "values": _as_lists(picture.values)}
         for name, picture in pictures.items()
     }
-    write_text(path, json.dumps({"findings": list(findings), "pictures": told}) + "\n")
+    facts = {"findings": list(findings), "head": dict(head), "pictures": told}
+    write_text(path, json.dumps(facts) + "\n")
 
 
 def _as_lists(values: NDArray[Any]) -> Any:
@@ -94,15 +106,18 @@ def _as_lists(values: NDArray[Any]) -> Any:
 
 
 def _number(value: Any) -> str:
-    return f"{value + 0.0:.{DIGITS}g}"  # plus zero: a proximal step leaves -0.0
+    if float(value).is_integer():
+        return str(int(value))  # counts are whole; a proximal step leaves -0.0
+    return f"{value:.{DIGITS}g}"
 
 
-def read_learned(path: Path) -> tuple[list[str], dict[str, Picture]]:
-    """-> findings and pictures, null as NaN. Raises UserError."""
+def read_learned(path: Path) -> Learned:
+    """null is NaN. Raises UserError."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         findings = told["findings"]
-        return findings, {name: _picture(one, findings) for name, one in told["pictures"].items()}
+        pictures = {name: _picture(one, findings) for name, one in told["pictures"].items()}
+        return Learned(findings, dict(told["head"]), pictures)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run `dvc repro train`.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

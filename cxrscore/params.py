@@ -10,9 +10,9 @@ through the `params:` lists of dvc.yaml, so that a new section or a reworded com
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -28,17 +28,6 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Text = Annotated[str, Field(min_length=1)]
 RESERVED = frozenset({"fold", "sha256", "width", "height", "shard", "row", "kind", "message"})  # our columns
-KINDS = (
-    "independent",
-    "coupling",
-    "lamp",
-    "agcn",
-    "salgl",
-    "asl",
-    "bce",
-    "focal",
-    "zlpr",
-)  # of heads and losses
 MAX_BYTES = (
     1_000_000  # a params file of a megabyte is a mistake or an attack, and parsing is not linear in it
 )
@@ -198,6 +187,13 @@ class AugmentParams(Section):
         return self
 
 
+HeadParams = IndependentHead | CouplingHead | LampHead | AgcnHead | SalglHead
+LossParams = AsymmetricLossParams | WeightedBCEParams | FocalLossParams | ZLPRParams
+KINDS: dict[Any, type[Section]] = {  # by what a section's `kind` says
+    kind: section
+    for section in (*get_args(HeadParams), *get_args(LossParams))
+    for kind in get_args(section.model_fields["kind"].annotation)
+}
 View = Literal["plain", "flip", "zoom", "zoom_flip"]
 
 
@@ -207,12 +203,8 @@ class TrainParams(Section):
     init_except: list[Text]
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     freeze_epochs: Annotated[int, Field(ge=0)]
-    head: Annotated[
-        IndependentHead | CouplingHead | LampHead | AgcnHead | SalglHead, Field(discriminator="kind")
-    ]
-    loss: Annotated[
-        AsymmetricLossParams | WeightedBCEParams | FocalLossParams | ZLPRParams, Field(discriminator="kind")
-    ]
+    head: Annotated[HeadParams, Field(discriminator="kind")]
+    loss: Annotated[LossParams, Field(discriminator="kind")]
     augment: AugmentParams
     views: Annotated[list[View], Field(min_length=1)]
     epochs: Count
@@ -298,9 +290,12 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
         key = ".".join(str(part) for part in keys)
         message = problem["msg"].removeprefix("Value error, ")  # our own rules say what they found
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key{_nearest(keys)}"
+            message = f"unknown key{_nearest(problem['loc'])}"
         elif problem["type"] == "missing":
-            message = "missing; every setting is stated, see the presets"
+            message = "missing; every setting is stated, see the presets and the README"
+        elif problem["type"] == "union_tag_invalid":
+            context = problem["ctx"]
+            message = f"kind is one of {context['expected_tags']}, not {context['tag']!r}"
         elif problem["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]} (found {problem['input']!r})"
         lines.append(f"{path}:{_line(node, keys)}: {key}: {message}.")
@@ -319,19 +314,18 @@ def _line(node: Node | None, keys: list[int | str]) -> int:
     return line
 
 
-def _nearest(keys: list[int | str]) -> str:
-    names = _names(Params, [str(key) for key in keys[:-1]])
-    close = difflib.get_close_matches(str(keys[-1]), names, n=1)
+def _nearest(loc: Sequence[int | str]) -> str:
+    names = _names(Params, [str(key) for key in loc[:-1]])
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(names))}"
 
 
 def _names(model: type[BaseModel], keys: list[str]) -> set[str]:
-    """The keys that the section at `keys` knows; of a choice of models, all of theirs."""
+    """The keys that the section at `keys` knows; a kind among these chooses one section of several."""
     models: list[Any] = [model]
     for key in keys:
-        models = [
-            m for one in models if key in one.model_fields for m in _models(one.model_fields[key].annotation)
-        ]
+        fields = [one.model_fields[key].annotation for one in models if key in one.model_fields]
+        models = [KINDS[key]] if key in KINDS else [m for field in fields for m in _models(field)]
     return {name for one in models for name in one.model_fields}
 
 

@@ -108,7 +108,8 @@ def _attention_labels(name: str, tables: Tables, findings: Sequence[str]) -> dic
         signed=False,
     )
     prior = tables.get("prior_graph")
-    pairs = _mean(_off_diagonal(mean_of_rows(prior, findings).values)) if prior else None
+    several = len(findings) > 1  # else there is no pair
+    pairs = _mean(_off_diagonal(mean_of_rows(prior, findings).values)) if prior and several else None
     return {"picture": picture, "pairs": pairs}
 
 

@@ -135,11 +135,19 @@ def _train(
     if views is None:
         keeper.stop(learner, course)
     seen = look_at_rows(
-        loaded.model, data, batch_size=validation_batch(job.params.train), machine=machine, world=world
+        loaded.model,
+        data,
+        batch_size=validation_batch(job.params.train),
+        machine=machine,
+        world=world,
+        asked=keeper.asked,
     )
+    if seen is None:
+        keeper.stop(learner, course)
     if world.first:
         _write_scores(layout, job, loaded.card, views)
-        write_learned(layout.learned(job.fold), data.findings, loaded.model.head.learned() | seen)
+        pictures = loaded.model.head.learned() | seen
+        write_learned(layout.learned(job.fold), data.findings, pictures, head=loaded.card.head)
         _write_history(layout, job.fold, course)
         _write_summary(layout, loaded, learner, fingerprint)  # last: it says that all is there
 

@@ -46,36 +46,37 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "salgl-1": ("salgl", {"scenes": 1}),
     "salgl-2": ("salgl", {"scenes": 2}),
 }
+PROJECT = "project"  # the project's own head as it is
 EXTRAS = ("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional")  # on demand
 DEFAULT = tuple(name for name in CHANGES if name not in EXTRAS)
 
 
 def settings_of(names: Sequence[str], head: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> settings. `head`: the project's own; its dropout is everyone's, and where it is a coupling its
-    settings are the usual ones of that kind.
-    """
-    return {name: _settings(*CHANGES[name], head) for name in names}
+    """Name -> settings. `head`: the project's own, PROJECT; its dropout is everyone's."""
+    return {name: dict(head) if name == PROJECT else _settings(*CHANGES[name], head) for name in names}
 
 
 def _settings(kind: str, changes: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, Any]:
-    own = head if kind == head["kind"] == "coupling" else {}
-    return {"kind": kind, "dropout": head["dropout"], **USUAL[kind], **own, **changes}
+    return {"kind": kind, "dropout": head["dropout"], **USUAL[kind], **changes}
 
 
-def choose(words: str | None) -> list[str]:
+def choose(words: str | None, head: Mapping[str, Any]) -> list[str]:
     """What --heads names, the reference first: variants and, where no variant is called so, kinds, which
-    stand for their default variants. Raises UserError.
+    stand for their default variants. Without a word all of those, and PROJECT where `head` is none of them.
+    Raises UserError.
     """
     if words is None:
-        return list(DEFAULT)
+        known = head in settings_of(DEFAULT, head).values()
+        return [*DEFAULT, *[PROJECT] * (not known)]
     chosen = {REFERENCE}
     for word in words.split(","):
         kind = [name for name in DEFAULT if CHANGES[name][0] == word]
-        found = [word] if word in CHANGES else kind
+        found = [word] if word in (*CHANGES, PROJECT) else kind
         if not found:
-            raise UserError(f"--heads: no head {word!r}; there are {', '.join([*CHANGES, *_kinds()])}.")
+            names = ", ".join([*CHANGES, PROJECT, *_kinds()])
+            raise UserError(f"--heads: no head {word!r}; there are {names}.")
         chosen.update(found)
-    return [name for name in CHANGES if name in chosen]
+    return [name for name in (*CHANGES, PROJECT) if name in chosen]
 
 
 def _kinds() -> list[str]:

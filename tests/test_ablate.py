@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Project, contents
+from conftest import COUPLING, Project, contents
 from trainings import Told, stops_at
 
 from cxrscore.ablate import ablate, table_text
@@ -163,22 +163,28 @@ def test_every_variant_is_a_head_that_params_yaml_could_hold(project: Project, n
     )
 
 
-def test_the_coupling_is_the_projects_own_or_the_papers() -> None:
-    own = {**settings_of(["coupling"], {"kind": "independent", "dropout": 0.2})["coupling"], "alpha": 0.7}
-    found = settings_of(["coupling", "coupling-frozen"], own)
-    assert found["coupling"] == own
-    assert found["coupling-frozen"] == own | {"lr_scale": 0.0}
-    paper = settings_of(["coupling"], {"kind": "lamp", "dropout": 0.4, "steps": 2})["coupling"]
-    assert (paper["alpha"], paper["l1"], paper["steps"], paper["dropout"]) == (0.3, 1e-3, 1, 0.4)
+def test_a_row_is_what_its_name_says_whatever_the_projects_own_head_is() -> None:
+    independent = {"kind": "independent", "dropout": 0.2, "pool": "gap"}
+    paper = settings_of(["coupling"], independent)["coupling"]
+    assert (paper["alpha"], paper["l1"], paper["steps"], paper["dropout"]) == (0.3, 1e-3, 1, 0.2)
+    own = paper | {"lr_scale": 0.0, "prox": True}
+    found = settings_of(["coupling", "coupling-frozen", "coupling-prox", "project"], own)
+    assert found["coupling"] == paper
+    assert found["coupling-frozen"] == paper | {"lr_scale": 0.0}
+    assert found["coupling-prox"] == paper | {"prox": True}
+    assert found["project"] == own
+    assert choose(None, own) == [*DEFAULT, "project"]
+    assert choose(None, paper) == choose(None, independent) == list(DEFAULT)
 
 
 def test_names_and_kinds_are_chosen_and_the_reference_is_always_there() -> None:
-    assert choose(None) == list(DEFAULT) and len(DEFAULT) == 12
-    assert choose("coupling") == ["independent", "coupling"]
-    assert choose("salgl,lamp-el") == ["independent", "lamp-el", "salgl-1", "salgl-2"]
-    assert choose("coupling-prox,independent") == ["independent", "coupling-prox"]
+    assert len(DEFAULT) == 12
+    assert choose("coupling", COUPLING) == ["independent", "coupling"]
+    assert choose("salgl,lamp-el", COUPLING) == ["independent", "lamp-el", "salgl-1", "salgl-2"]
+    assert choose("coupling-prox,independent", COUPLING) == ["independent", "coupling-prox"]
+    assert choose("project", COUPLING) == ["independent", "project"]
     with pytest.raises(UserError, match=r"no head 'lmap'; there are independent, .*, lamp, agcn, salgl"):
-        choose("lamp,lmap")
+        choose("lamp,lmap", COUPLING)
 
 
 def scored_by_hand(

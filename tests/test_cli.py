@@ -62,7 +62,9 @@ def test_stages_by_command_write_what_the_functions_wrote(
     assert door("prepare", *data, "--images", project.data / "images", "--workers", 0).code == 0
     assert door("folds", *data).code == 0
     assert door("train", *data, "--fold", 1).code == 0
-    shutil.copytree(project.layout.oof, tmp_path / "out" / "oof", dirs_exist_ok=True)
+    for other_fold in ("oof", "learned"):
+        made = project.layout.root / other_fold
+        shutil.copytree(made, tmp_path / "out" / other_fold, dirs_exist_ok=True)
     evaluated = door("evaluate", *data)
     assert evaluated.code == 0
     assert evaluated.out.splitlines()[-1].startswith("fold mean")

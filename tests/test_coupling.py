@@ -241,3 +241,12 @@ def test_a_checkpoint_from_before_the_extensions_still_builds_the_same_head() ->
     plain = build_head("independent", findings=L, channels=C, dropout=0.0)
     plain.classifier.load_state_dict(head.classifier.state_dict())
     assert torch.equal(head(features()).logits, plain(features()).logits)
+
+
+def test_every_gate_is_open_for_some_image_at_the_start() -> None:
+    """A shut one has no gradient, and would stay shut."""
+    pooled_alike = torch.rand(64, 512, 2, 2, generator=torch.Generator().manual_seed(0))
+    for seed in range(20):
+        torch.manual_seed(seed)
+        head = build_head(findings=L, channels=512, **COUPLING | {"conditional": True, "rank": 4})
+        assert (head.look(pooled_alike)["gates"].values > 0).any(0).all()

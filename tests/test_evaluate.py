@@ -41,8 +41,14 @@ SCORES = {
 }
 
 
+HEAD = {"kind": "coupling", "alpha": 0.3}
+
+
 def a_project(
-    root: Path, learned: tuple[dict[str, Picture], ...] = ({}, {}), **other: str
+    root: Path,
+    learned: tuple[dict[str, Picture], ...] = ({}, {}),
+    heads: tuple[dict[str, Any], ...] = (HEAD, HEAD),
+    **other: str,
 ) -> tuple[Path, Layout]:
     """labels.csv, out-of-fold tables, what both folds' heads learned; `other` replaces a table."""
     (root / "labels.csv").write_text(TRUTH)
@@ -50,7 +56,8 @@ def a_project(
     for name, text in (SCORES | other).items():
         (root / "out" / "oof" / f"{name}.csv").write_text(text)
         findings = text.splitlines()[0].split(",")[1:]
-        write_learned(Layout(root / "out").learned(int(name[4])), findings, learned[int(name[4])])
+        fold = int(name[4])
+        write_learned(Layout(root / "out").learned(fold), findings, learned[fold], head=heads[fold])
     return root / "labels.csv", Layout(root / "out")
 
 
@@ -423,7 +430,7 @@ def test_heads_of_different_trainings_are_refused_before_anything_is_written(
 
 def test_a_head_of_other_findings_is_refused(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
-    write_learned(layout.learned(1), ["Fracture", "Edema"], {})
+    write_learned(layout.learned(1), ["Fracture", "Edema"], {}, head=HEAD)
     with pytest.raises(UserError, match=r"fold1.json: not of the same training"):
         evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
 
@@ -431,6 +438,24 @@ def test_a_head_of_other_findings_is_refused(tmp_path: Path) -> None:
 def test_tables_of_an_earlier_head_do_not_stay(tmp_path: Path) -> None:
     plots = tables_of(tmp_path, coupling(0, 0), coupling(0, 0))
     for fold in (0, 1):
-        write_learned(Layout(tmp_path / "out").learned(fold), LABELS.findings, {})
+        write_learned(Layout(tmp_path / "out").learned(fold), LABELS.findings, {}, head=HEAD)
     evaluate(tmp_path / "labels.csv", Layout(tmp_path / "out"), labels=LABELS, folds=[0, 1])
     assert sorted(path.name for path in plots.iterdir()) == ["auc.csv", "auc_pooled.csv"]
+
+
+def test_folds_of_heads_with_other_settings_are_refused(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path, heads=(HEAD, HEAD | {"alpha": 0.2}))
+    with pytest.raises(
+        UserError, match=r"fold1.json: of the head .*0.2.*, but fold 0 is of .*0.3.*a mixture"
+    ):
+        evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
+    assert not layout.metrics.exists()
+
+
+def test_scores_of_an_earlier_version_which_told_nothing_of_its_heads_are_measured(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path)
+    for path in (layout.root / "learned").iterdir():
+        path.unlink()
+    metrics, _ = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
+    assert metrics["macro_auc"] > 0
+    assert sorted(path.name for path in layout.plots.iterdir()) == ["auc.csv", "auc_pooled.csv"]

@@ -20,6 +20,7 @@ from cxrscore.learned import (
 )
 
 FINDINGS = ["Edema", "Fracture", "Pneumonia"]
+HEAD = {"kind": "coupling", "alpha": 0.3}
 NAN = float("nan")
 
 
@@ -75,9 +76,12 @@ def test_what_two_processes_saw_is_what_one_would_have(cut: int) -> None:
 
 def test_pictures_come_back_from_disk_and_what_is_no_finite_number_as_nan(tmp_path: Path) -> None:
     values = np.array([[0.1234567, NAN, np.inf], [1e-9, -0.0, 0.0], [-3e-7, 2, 1]], dtype=np.float32)
-    write_learned(tmp_path / "a.json", FINDINGS, {"coupling": Picture(("source", "target"), values)})
-    findings, pictures = read_learned(tmp_path / "a.json")
-    assert findings == FINDINGS
+    write_learned(
+        tmp_path / "a.json", FINDINGS, {"coupling": Picture(("source", "target"), values)}, head=HEAD
+    )
+    found = read_learned(tmp_path / "a.json")
+    pictures = found.pictures
+    assert (found.findings, found.head) == (FINDINGS, HEAD)
     assert pictures["coupling"].axes == ("source", "target")
     expected = [[0.123457, NAN, NAN], [1e-9, 0, 0], [-3e-7, 2, 1]]
     assert np.allclose(pictures["coupling"].values, expected, rtol=1e-5, atol=0, equal_nan=True)
@@ -86,9 +90,16 @@ def test_pictures_come_back_from_disk_and_what_is_no_finite_number_as_nan(tmp_pa
 
 def test_a_small_number_is_not_written_as_zero(tmp_path: Path) -> None:
     small = Picture(("source", "target"), np.full((3, 3), 1e-8))
-    write_learned(tmp_path / "a.json", FINDINGS, {"coupling": small})
-    assert (read_learned(tmp_path / "a.json")[1]["coupling"].values > 0).all()
+    write_learned(tmp_path / "a.json", FINDINGS, {"coupling": small}, head=HEAD)
+    assert (read_learned(tmp_path / "a.json").pictures["coupling"].values > 0).all()
     assert {row[-1] for row in tidy_rows(small, FINDINGS)} == {"1e-08"}
+
+
+def test_a_count_keeps_all_its_digits(tmp_path: Path) -> None:
+    counts = Picture(("scene",), np.array([123_456_789, 1]))
+    write_learned(tmp_path / "a.json", FINDINGS, {"images": counts}, head=HEAD)
+    assert read_learned(tmp_path / "a.json").pictures["images"].values.tolist() == [123_456_789, 1]
+    assert [row[-1] for row in tidy_rows(counts, FINDINGS)] == ["123456789", "1"]
 
 
 def test_zero_has_one_spelling() -> None:
@@ -101,7 +112,7 @@ def test_zero_has_one_spelling() -> None:
         ("{", "not what `cxrscore train` writes"),
         ("[]", "not what `cxrscore train` writes"),
         ({"findings": FINDINGS}, "'pictures'"),
-        ({"findings": FINDINGS, "pictures": []}, "not what `cxrscore train` writes"),
+        ({"findings": FINDINGS, "head": HEAD, "pictures": []}, "not what `cxrscore train` writes"),
         ({"axes": ["source", "target"], "values": [1, 2, 3]}, r"axes \('source', 'target'\), shape \(3,\)"),
         ({"axes": ["source"], "values": [1, 2]}, r"shape \(2,\), 3 findings"),
         ({"axes": ["gate", "row"], "values": [[1], [1, 2]]}, "not what `cxrscore train` writes"),
@@ -111,7 +122,7 @@ def test_zero_has_one_spelling() -> None:
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, told: Any, message: str) -> None:
     if "axes" in told:
-        told = {"findings": FINDINGS, "pictures": {"coupling": told}}
+        told = {"findings": FINDINGS, "head": HEAD, "pictures": {"coupling": told}}
     (tmp_path / "a.json").write_text(told if isinstance(told, str) else json.dumps(told))
     with pytest.raises(UserError, match=message) as refused:
         read_learned(tmp_path / "a.json")

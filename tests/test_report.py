@@ -301,7 +301,7 @@ def learn(project: Project, *folds: dict[str, Picture]) -> None:
     """Tables of heads that learned this."""
     layout, params = project.layout, project.params
     for fold, pictures in enumerate(folds):
-        write_learned(layout.learned(fold), params.labels.findings, pictures)
+        write_learned(layout.learned(fold), params.labels.findings, pictures, head={"kind": "any"})
     evaluate(project.labels, layout, labels=params.labels, folds=[0, 1])
 
 

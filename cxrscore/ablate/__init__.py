@@ -17,9 +17,10 @@ import torch
 from cxrscore import figures
 from cxrscore.ablate.experiments import run_experiments
 from cxrscore.ablate.runs import layout_of, plan, train_all
-from cxrscore.ablate.table import cells, compare, notes_of, read_scored, table_text
+from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored, table_text
 from cxrscore.backbone import map_shape
 from cxrscore.bench.heads import head_costs, rows
+from cxrscore.errors import Stopped
 from cxrscore.files import write_table, write_text
 from cxrscore.labels import read_labels
 from cxrscore.layout import Layout
@@ -70,6 +71,7 @@ def ablate(
         params=params,
         machine=machine,
         progress=progress,
+        asked=asked,
     )
 
 
@@ -87,7 +89,7 @@ def ablate_by_experiments(
         layouts = run_experiments(
             heads, seeds, project=project, folder=Path(folder), progress=shared["progress"], asked=asked
         )
-        return tabulate(layouts, heads, **shared)
+        return tabulate(layouts, heads, asked=asked, **shared)
 
 
 def tabulate(
@@ -99,8 +101,9 @@ def tabulate(
     params: "Params",
     machine: Machine,
     progress: Progress,
+    asked: Asked,
 ) -> dict[str, Any]:
-    """Name -> seed -> where its score tables are -> the result, which is also written."""
+    """Name -> seed -> where its score tables are -> the result, which is also written. Raises Stopped."""
     table = read_labels(labels_csv, **params.labels.model_dump())
     scored = read_scored(layouts, params.folds.train, table)
     size = params.prepare.size
@@ -110,8 +113,14 @@ def tabulate(
         features = features.to(memory_format=torch.channels_last)  # as backbones give them
     costs = head_costs(heads, features, findings=table.findings, rounds=ROUNDS, progress=progress)
     timed = f"{device_name(machine.device)}, fp32, {rows(images, machine)}"
-    progress.say("ablate: comparing")
-    found = compare(scored)
+
+    def after(resamples: int) -> None:
+        if asked.number:
+            raise Stopped("ablate: stopped while comparing; the trainings are kept", 128 + asked.number)
+        progress.advance(resamples)
+
+    progress.start("comparing", RESAMPLES)
+    found = compare(scored, after=after)
     result = {
         "heads": {
             name: found[name] | asdict(costs[name]) | {"settings": dict(heads[name])} for name in heads

@@ -4,7 +4,7 @@ In    score tables by head, seed and fold; the label table.
 Out   rows and notes for JSON; the same as cells of text, for a table on a terminal and table.csv.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,15 @@ def _read(path: Path, ids: Sequence[str], labels: LabelTable) -> np.ndarray:
     return scores
 
 
-def compare(scored: Scored) -> dict[str, dict[str, Any]]:
+def compare(
+    scored: Scored, *, after: Callable[[int], None] = lambda drawn: None
+) -> dict[str, dict[str, Any]]:
     """Name -> `macro_auc`, the mean over folds and seeds; of `folds` and of `seeds` each, the mean over the
     others; `seed_sd`, the seeds' standard deviation; `difference` from the reference, its 95 % interval.
+    `after`: as of bootstrap.macro_areas.
     """
     generator = np.random.default_rng(SEED)
-    resampled = macro_areas(scored.truth, scored.ways, resamples=RESAMPLES, generator=generator)
+    resampled = macro_areas(scored.truth, scored.ways, resamples=RESAMPLES, generator=generator, after=after)
     areas = {name: _areas(scored.truth, seeds) for name, seeds in scored.ways.items()}
     rows = {}
     for name, area in areas.items():
@@ -127,6 +130,10 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
         "holds for this data alone",
         f"ms: what the head adds an image, {timed}",
     ]
+    notes.append(
+        "each score is of a training's best epoch by macro-AUC on these very images, as the train stage "
+        "picks it: that flatters heads whose epochs scatter more, and no interval here covers it"
+    )
     if others > 1:
         notes.append(f"each interval stands for itself: of {others}, some may leave out 0 by chance")
     if not patients:

@@ -19,7 +19,7 @@ def ablate(
         typer.Option(
             "--heads",
             help="Names with commas between, such as lamp-prior,agcn-static; lamp, agcn, salgl: all of that "
-            "kind. The independent head is always there.",
+            "kind; project: the head of params.yaml. The independent one is always there.",
         ),
     ] = None,
     seeds: Annotated[
@@ -52,7 +52,8 @@ def ablate(
     from cxrscore.training.early import refuse_early
     from cxrscore.variants import choose
 
-    names, settings = choose(heads), read_params(params)
+    settings = read_params(params)
+    names = choose(heads, settings.train.head.model_dump())
     numbers, layout = seed_list(seeds) or [settings.train.seed], Layout(out)
     if not experiments:
         for fold in settings.folds.train:

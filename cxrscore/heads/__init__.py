@@ -1,4 +1,5 @@
-"""Label heads: a backbone's last feature map -> logits. One file and one line here adds a head.
+"""Label heads: a backbone's last feature map -> logits. One file and one line here adds a head; one section
+in params.py lets params.yaml name it.
 
 In    features (B, C, h, w); in training y and mask (B, L), too.
 Out   HeadOutput: logits (B, L), and what a head adds to the training loss.

@@ -6,7 +6,8 @@
 Source: Li et al., "Learning category correlations for multi-label image recognition with graph networks"
 (A-GCN), equations 1 to 9. The convolutions have no bias, and no activation after the last, as in Chen et al.,
 "Multi-label image recognition with graph convolutional networks" (ML-GCN), CVPR 2019.
-The paper's |A_hat - I| (6) is a mean over entries here, so that its weight means the same for any L.
+The paper's |A_hat - I| (6) is a mean over entries here, so that its weight means the same for any L; beside
+a supervised loss that is summed over findings (loss.py) it is L times lighter than beside the paper's mean.
 """
 
 from collections.abc import Callable, Sequence

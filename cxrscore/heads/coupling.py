@@ -66,6 +66,7 @@ class Coupling(Head):
             self.register_buffer("prevalence", torch.zeros(findings))
         if conditional:
             self.gate = nn.Linear(channels, rank)
+            nn.init.ones_(self.gate.bias)  # open at first: one that is shut for all images learns nothing
             self.u = nn.Parameter(torch.randn(rank, findings) / rank**0.5)
             self.v = nn.Parameter(torch.zeros(rank, findings))
         for matrix in self._sparse():

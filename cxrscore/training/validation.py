@@ -48,23 +48,28 @@ def predict_rows(
 
 @torch.inference_mode()
 def look_at_rows(
-    model: CXRModel, data: FoldData, *, batch_size: int, machine: Machine, world: World
-) -> dict[str, Picture]:
+    model: CXRModel, data: FoldData, *, batch_size: int, machine: Machine, world: World, asked: Asked
+) -> dict[str, Picture] | None:
     """The head's `look` at the validated images as they are: of what belongs to a finding the mean over the
-    images that show it. A head that has nothing to show is asked once.
+    images that show it. A head that has nothing to show is asked once. None where one was asked to stop.
     """
     rows = np.array_split(data.val, world.size)[world.rank]
     seen = Seen(len(data.findings))
     for chunk, gray in batches(
         data.store, rows, batch_size=batch_size, device=machine.device, whole_only=False
     ):
+        if asked.number:
+            break
         with machine.autocast():
             pictures = model.head.look(model.features(gray))
         if not pictures:
             break
         y, mask = data.truth(chunk)
         seen.add(pictures, (y == 1) & mask)
-    first, *others = world.gather(seen)
+    found = [part for part in world.gather(None if asked.number else seen) if part is not None]
+    if len(found) < world.size:
+        return None
+    first, *others = found
     for other in others:
         first.join(other)
     return first.pictures()
