@@ -298,7 +298,7 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
             message = f"kind is one of {context['expected_tags']}, not {context['tag']!r}"
         elif problem["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]} (found {problem['input']!r})"
-        lines.append(f"{path}:{_line(node, keys)}: {key}: {message}.")
+        lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
     return "\n".join(lines)
 
 

@@ -1,5 +1,7 @@
 """Settings: everything stated, nothing unknown, errors with line and remedy."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 import cxrscore.params
 from cxrscore.errors import UserError
 from cxrscore.params import read_params
+from cxrscore.variants import CHANGES, settings_of
 
 PRESETS = Path(cxrscore.params.__file__).parent / "presets"
 DEMO = (PRESETS / "demo.yaml").read_text()
@@ -70,7 +73,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("train: [0, 1, 2]", "train: [0, 3]", r"folds: train lists distinct folds from 0 to 2"),
         ("scale: [0.84, 1.0]", "scale: [1.0, 0.84]", r"scale is \[smallest, largest\]"),
         ("kind: coupling", "kind: cupling", r"train.head: kind is one of 'independent', 'coupling', 'lamp'"),
-        ("kind: coupling", "kind: lamp", r"train.head.alpha: unknown key; known here: auxiliary_weight, dim"),
+        ("kind: coupling", "kind: lamp", r"train.head.l1: unknown key; known here: auxiliary_weight, dim"),
         ("kind: coupling", "kind: lamp", r"train.head.graph: missing; .* see the presets and the README"),
         ("id: Image_name", "id: fold", r"labels: fold: named twice, or reserved"),
         ("patient: Patient_ID", "patient: Image_name", r"labels: Image_name: named twice, or reserved"),
@@ -108,3 +111,20 @@ def test_a_file_that_is_not_settings_is_refused(tmp_path: Path, text: str, messa
 def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cxrscore init"):
         read_params(tmp_path / "params.yaml")
+
+
+def test_every_head_of_the_readme_is_read_and_is_the_ablations(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (block,) = re.findall(r"```yaml\n(head: .*?)```", readme, re.DOTALL)
+    heads = re.split(r"^(?=head:)", block, flags=re.MULTILINE)[1:]
+    demo = (PRESETS / "demo.yaml").read_text()
+    section = re.search(r"  head:\n(?:    .*\n)+", demo)
+    assert section
+    kinds = []
+    for head in heads:
+        text = demo.replace(section[0], textwrap.indent(head.strip(), "  ") + "\n")
+        (tmp_path / "params.yaml").write_text(text)
+        found = read_params(tmp_path / "params.yaml").train.head.model_dump()
+        assert found in settings_of([*CHANGES], found).values()
+        kinds.append(found["kind"])
+    assert kinds == ["independent", "lamp", "agcn", "salgl"]
