@@ -51,8 +51,8 @@ def draw_features(
     y: Labels, edges: Edges, rng: np.random.Generator, *, channels: int, gap: float, varies: float = 0.0
 ) -> Tensor:
     """(n, L) -> (n, C, 2, 2): each finding that depends on none moves the image by gap along a direction of
-    its own, forth or back, times a log-normal factor that varies from image to image. Noise has deviation 1 an
-    image, 0.3 a place.
+    its own, forth or back, times a log-normal factor that varies from image to image. Noise has deviation 1
+    an image, 0.3 a place.
     """
     turned = np.linalg.qr(np.random.default_rng(99).normal(size=(channels, channels)))[0]
     directions = turned[: y.shape[1]]
@@ -74,8 +74,8 @@ def trained(
     batch: int,
     weight_decay: float,
 ) -> Head:
-    """AdamW, with warm-up and cosine, on cross-entropy. Biases bear no weight decay, and start at the logit of
-    the prevalence also where a head leaves them to chance.
+    """AdamW, with warm-up and cosine, on cross-entropy. Biases bear no weight decay, and start at the logit
+    of the prevalence also where a head leaves them to chance.
     """
     torch.manual_seed(seed)
     head = build_head(findings=y.shape[1], channels=features.shape[1], **settings)
@@ -149,7 +149,7 @@ def task(seed: int) -> Task:
 
 @cache
 def independent() -> tuple[float, list[NDArray[np.float64]]]:
-    """The rate at which the independent head does best on the test images, and its wins there, a seed each."""
+    """The rate at which the independent head does best on the test images; its wins there, a seed each."""
     settings = {"kind": "independent", "dropout": 0.0, "pool": "gap"}
     found = {lr: [task(seed).wins(settings, lr=lr) for seed in SEEDS] for lr in RATES}
     best = max(found, key=lambda lr: np.mean([wins.mean() for wins in found[lr]]))
@@ -194,7 +194,7 @@ def recovered(edges: Edges, seed: int) -> NDArray[np.float32]:
 
     Sparsity needs gradients with little noise: whole passes. And A is told from rows of weights only where a
     finding is seen more plainly in some images than in others: its logit then goes on growing where its
-    probability, and all that depends on it, has stopped. Without that, the edges were [0, 0.2] of 8.7 in size.
+    probability, and all that depends on it, has stopped. Without that, the edges were [0, 0.2] of 8.7.
     """
     rng = np.random.default_rng(seed)
     y = draw_labels(4000, 6, edges, rng)
