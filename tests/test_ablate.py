@@ -132,8 +132,8 @@ def test_a_run_that_fails_is_named_and_the_finished_ones_are_kept(mine: Project,
     run(mine, "independent", cpu=cpu, epochs=1, max_bad_steps=1)
     wild = mine.params.train.head.model_copy(update={"alpha": 1e38})
     before = contents(mine.layout.ablation / "independent")
-    with pytest.raises(UserError, match=r"ablate: coupling, seed 0, fold 0: train: .* lower train\.lr"):
-        run(mine, "independent", "coupling", cpu=cpu, epochs=1, head=wild, max_bad_steps=1)
+    with pytest.raises(UserError, match=r"ablate: project, seed 0, fold 0: train: .* lower train\.lr"):
+        run(mine, "independent", "project", cpu=cpu, epochs=1, head=wild, max_bad_steps=1)
     assert contents(mine.layout.ablation / "independent") == before
 
 
