@@ -1,9 +1,9 @@
 """Where the truth is known: label graphs beat independent rows of weights, and couplings are those planted.
 
 A finding that depends on another one is not in the image otherwise: its best score is that of the other one.
-Rows of weights reach that score with enough images, and so no head beats them by much then; here, finding 1
-has a dozen images for 128 channels, the one it depends on has 300. Optimizer, rate, steps, batches and images
-are the same for all heads; the independent one may also choose its rate, on the test images.
+Rows of weights reach that score with enough images, so that no head could beat them by much; here, finding 1
+has about ten images for 128 channels, the one it depends on has 300. Images, steps, batches, optimizer and
+its rate are the same for all heads, but that the independent one chooses its rate, and on the test images.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,12 @@ from cxrscore.heads.base import Head
 from cxrscore.training.learner import lr_at
 
 SHARE = 0.3  # of images show a finding that depends on none
-SEEDS = (0, 1, 2)  # each its own training and test images
-COMMON = {"steps": 100, "batch": 32, "weight_decay": 10.0}  # at rates below 0.01, 10 is a tenth a step
+SEEDS = (20, 21, 22)  # each its own images, none of which settings were chosen by: that was with 0, 1, 2
+COMMON = {
+    "steps": 100,
+    "batch": 32,
+    "weight_decay": 10.0,
+}  # independent: 10 gives AUC 0.63, 0.01 gives 0.62
 RATE, RATES = 5e-3, (2e-3, 5e-3, 1e-2)  # of all heads; to choose from, for the independent one
 SOURCE, RARE = 0, 1
 
@@ -50,8 +54,8 @@ def draw_labels(n: int, findings: int, edges: Edges, rng: np.random.Generator) -
 def draw_features(
     y: Labels, edges: Edges, rng: np.random.Generator, *, channels: int, gap: float, varies: float = 0.0
 ) -> Tensor:
-    """(n, L) -> (n, C, 2, 2): each finding that depends on none moves the image by gap along a direction of
-    its own, forth or back, times a log-normal factor that varies from image to image. Noise has deviation 1
+    """(n, L) -> (n, C, 2, 2): each finding that depends on none moves the image by `gap` along a direction of
+    its own, forth or back, times a log-normal factor that `varies` from image to image. Noise has deviation 1
     an image, 0.3 a place.
     """
     turned = np.linalg.qr(np.random.default_rng(99).normal(size=(channels, channels)))[0]
@@ -74,8 +78,8 @@ def trained(
     batch: int,
     weight_decay: float,
 ) -> Head:
-    """AdamW, with warm-up and cosine, on cross-entropy. Biases bear no weight decay, and start at the logit
-    of the prevalence also where a head leaves them to chance.
+    """AdamW, with warm-up and cosine, on cross-entropy. Biases bear no weight decay, and those of classifiers
+    start at the logit of the prevalence.
     """
     torch.manual_seed(seed)
     head = build_head(findings=y.shape[1], channels=features.shape[1], **settings)
@@ -149,7 +153,7 @@ def task(seed: int) -> Task:
 
 @cache
 def independent() -> tuple[float, list[NDArray[np.float64]]]:
-    """The rate at which the independent head does best on the test images; its wins there, a seed each."""
+    """The rate that is best on the test images, and the wins there, a seed each."""
     settings = {"kind": "independent", "dropout": 0.0, "pool": "gap"}
     found = {lr: [task(seed).wins(settings, lr=lr) for seed in SEEDS] for lr in RATES}
     best = max(found, key=lambda lr: np.mean([wins.mean() for wins in found[lr]]))
@@ -172,18 +176,38 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_head_with_a_label_graph_beats_independent_rows_on_a_rare_finding(kind: str) -> None:
-    """The interval is of the mean over three trainings, over the images that they are tested on."""
-    rate, before = independent()
-    after = [task(seed).wins({"kind": kind, "dropout": 0.0} | HEADS[kind], lr=RATE) for seed in SEEDS]
+def wins_of(kind: str, **changes: object) -> list[NDArray[np.float64]]:
+    """A seed each."""
+    settings = {"kind": kind, "dropout": 0.0} | HEADS[kind] | changes
+    return [task(seed).wins(settings, lr=RATE) for seed in SEEDS]
+
+
+def lowest_gain(name: str, after: list[NDArray[np.float64]], before: list[NDArray[np.float64]]) -> float:
+    """The lower end of the 95 % interval of the gain in AUC: its mean over the trainings as they are, over
+    images that they could be tested on.
+    """
     rng = np.random.default_rng(0)
-    pairs = list(zip(after, before, strict=True))
-    draws = np.mean([resampled(mine - theirs, rng) for mine, theirs in pairs], axis=0)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    each = ", ".join(f"{theirs.mean():.3f} -> {mine.mean():.3f}" for mine, theirs in pairs)
-    print(f"\nindependent (rate {rate}) -> {kind}: {each}; gain [{low:.3f}, {high:.3f}]")  # noqa: T201
-    assert low > 0
+    pairs = list(zip(before, after, strict=True))
+    gains = np.mean([resampled(new - old, rng) for old, new in pairs], axis=0)
+    low, high = np.percentile(gains, [2.5, 97.5])
+    each = ", ".join(f"{old.mean():.3f} -> {new.mean():.3f}" for old, new in pairs)
+    print(f"\n{name}: {each}; gain [{low:.3f}, {high:.3f}]")  # noqa: T201
+    return float(low)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_beats_independent_rows_on_a_rare_finding_that_depends_on_another(kind: str) -> None:
+    """Of coupling it is A's gain: at lr_scale 0 it is the independent head, and nearly so with the paper's
+    settings, under which A stays small in 100 steps. Of lamp and salgl it is not the graph's: el, and salgl
+    without messages, score at least as high, by what findings share otherwise.
+    """
+    rate, before = independent()
+    assert lowest_gain(f"independent at {rate} -> {kind}", wins_of(kind), before) > 0
+
+
+def test_the_gain_of_graph_convolutions_is_their_graphs_too() -> None:
+    """That of `cos`. A graph learned from ten images of the finding does not beat the independent head."""
+    assert lowest_gain("agcn, identity -> cos", wins_of("agcn"), wins_of("agcn", graph="identity")) > 0
 
 
 PLANTED = {1: Edge(0, there=0.6, absent=0.1), 3: Edge(2, there=0.1, absent=0.6)}
@@ -192,9 +216,11 @@ PLANTED = {1: Edge(0, there=0.6, absent=0.1), 3: Edge(2, there=0.1, absent=0.6)}
 def recovered(edges: Edges, seed: int) -> NDArray[np.float32]:
     """A of 6 findings, all parameters learned together.
 
-    Sparsity needs gradients with little noise: whole passes. And A is told from rows of weights only where a
-    finding is seen more plainly in some images than in others: its logit then goes on growing where its
-    probability, and all that depends on it, has stopped. Without that, the edges were [0, 0.2] of 8.7.
+    A is told from rows of weights only where a finding is plainer in some images than in others: its logit
+    then goes on growing where its probability, and with it what depends on it, cannot. With evidence that
+    does not vary, edges came out at 0.5 to 4 of 8.7, in one of three trainings beside a false one of 0.1. And
+    exact zeros need gradients of little noise, so that a batch is all images here: with 256, two entries of
+    28 were left at 3e-6.
     """
     rng = np.random.default_rng(seed)
     y = draw_labels(4000, 6, edges, rng)
