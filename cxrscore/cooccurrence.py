@@ -77,7 +77,7 @@ def label_embeddings(y: np.ndarray, mask: np.ndarray, *, dim: int) -> Matrix:
     """(L, min(dim, L)): left singular vectors U of the positive mutual information M times the root of their
     values S, largest first. With all L columns E E^T = U S U^T: M itself, where M has no negative eigenvalue,
     else M with those made positive. A vector's largest entry is positive: the same labels, the same numbers.
-    Fewer columns keep what findings have most of in common; one that goes with no other can be lost.
+    Fewer columns keep the largest values, which are those of rare findings: common ones can be lost.
     """
     vectors, values, _ = np.linalg.svd(positive_mutual_information(y, mask))
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(values))])
@@ -99,7 +99,14 @@ def read_embeddings(path: Path, findings: Sequence[str], *, dim: int) -> Matrix:
     _check_names(names_path, findings)
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, TypeError, SyntaxError, TokenError, OSError) as error:  # so are damaged headers told
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        TokenError,
+        OSError,
+        OverflowError,
+    ) as error:  # so are damaged headers told
         raise UserError(f"{path}: no array of numbers that numpy.save wrote ({error}).") from error
     if array.dtype.kind not in "fiu":
         raise UserError(f"{path}: holds {array.dtype}; save real numbers, such as float32.")

@@ -148,8 +148,8 @@ def small_maps(maps: np.ndarray, findings: Sequence[str], *, scale: str) -> str:
 def _longest(names: Sequence[str]) -> float:
     """Inches that the longest of these names takes along an axis."""
     font = FontProperties(family=STYLE["font.family"], size=STYLE["font.size"])
-    drawn = [name for name in _plain(names) if name.strip()]
-    widths = [TextPath((0, 0), name, prop=font).get_extents().width for name in drawn]
+    drawn = [TextPath((0, 0), name, prop=font) for name in _plain(names)]
+    widths = [path.get_extents().width for path in drawn if len(path.vertices)]  # blanks have none
     return float(max(widths, default=0.0)) / 72
 
 

@@ -111,7 +111,7 @@ class LampHead(Section):
     @model_validator(mode="after")
     def _heads_share_the_dimensions(self) -> Self:
         if self.dim % self.heads:
-            raise ValueError(f"dim ({self.dim}) is a multiple of heads ({self.heads})")
+            raise ValueError(f"dim ({self.dim}) has to be a multiple of heads ({self.heads})")
         return self
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cxrscore.checkpoint import Card, Fold, load_fold, save_checkpoint
 from cxrscore.errors import Stopped
-from cxrscore.files import write_table, write_text
+from cxrscore.files import sha256_file, write_table, write_text
 from cxrscore.heap import reused_memory
 from cxrscore.layout import Layout
 from cxrscore.learned import write_learned
@@ -128,6 +128,7 @@ def _train(
         _give_up(job, fault, keeper)
     keeper.keep(learner, course)
     if world.first:
+        layout.summary(job.fold).unlink(missing_ok=True)  # of an earlier training, whose outputs now go
         save_checkpoint(layout.checkpoint(job.fold), course.weights, card_of(job, course.best))
     world.gather(None)  # all processes predict with the file
     loaded = load_fold(layout.checkpoint(job.fold), machine)
@@ -240,5 +241,6 @@ def _write_summary(layout: Layout, loaded: Fold, learner: Learner, fingerprint: 
         "parameters": parameter_count(loaded.model),
         "findings": card.findings,
         "fingerprint": fingerprint,
+        "scores_sha256": sha256_file(layout.scores(card.fold, views=False)),
     }
     write_text(layout.summary(card.fold), json.dumps(summary, indent=1) + "\n")

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from cxrscore.params import TrainParams
 
-NAMED = {"dropout": 0.1, "embeddings": "cooccurrence", "embedding_dim": 8}
+NAMED = {"dropout": 0.1, "embeddings": "cooccurrence", "embedding_dim": 16}
 LAMP = {"kind": "lamp", "dropout": 0.1, "steps": 2, "dim": 8, "heads": 2, "auxiliary_weight": 0.2}
 AGCN = {"kind": "agcn", "threshold": 0.4, "reweight": 0.25, "hidden": 8, "identity_weight": 1.0, **NAMED}
 SALGL = {"kind": "salgl", "steps": 2, "mixture": "soft", "joint_dim": 8, "entropy_weight": 1.0, **NAMED}

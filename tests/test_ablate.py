@@ -1,6 +1,7 @@
 """Every head is trained as the project trains its own, once, and the table says what those trainings give."""
 
 import csv
+import errno
 import json
 import os
 import shlex
@@ -18,6 +19,7 @@ import pytest
 from conftest import COUPLING, Project, contents
 from trainings import Told, stops_at
 
+import cxrscore.train
 from cxrscore.ablate import ablate, table_text
 from cxrscore.ablate.runs import with_head
 from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored
@@ -310,3 +312,35 @@ def test_sigterm_names_the_command_that_goes_on(
     assert (process.returncode, out) == (143, "")
     assert told.startswith("train: SIGTERM after ") and told.endswith("kept. This goes on with it:")
     assert shlex.split(command)[:4] == ["cxrscore", "ablate", "--heads", "independent"]
+
+
+def test_a_run_whose_scores_are_not_what_it_wrote_is_trained_again(mine: Project, cpu: Machine) -> None:
+    result = run(mine, "independent", cpu=cpu, epochs=1)
+    layout = mine.layout.experiment("independent/seed0")
+    whole, summary = (path.read_bytes() for path in (layout.scores(0, views=False), layout.summary(0)))
+    for path, spoilt in (
+        (layout.scores(0, views=False), b"".join(whole.splitlines(keepends=True)[:-3])),
+        (layout.summary(0), b"null"),
+        (layout.summary(0), summary.replace(b"scores_sha256", b"other")),
+    ):
+        path.write_bytes(spoilt)
+        told = Told()
+        assert (
+            run(mine, "independent", cpu=cpu, epochs=1, told=told)["heads"].keys() == result["heads"].keys()
+        )
+        assert trained(told) == ["independent, seed 0, fold 0"]
+        assert layout.scores(0, views=False).read_bytes() == whole
+
+
+def test_a_training_that_fails_while_it_writes_is_not_taken_for_the_one_before(
+    mine: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "learned")
+
+    before = run(mine, "independent", cpu=cpu, epochs=1)["heads"]["independent"]["folds"]
+    with monkeypatch.context() as patch:
+        patch.setattr(cxrscore.train, "write_learned", full)
+        with pytest.raises(Stopped, match="no room left"):
+            run(mine, "independent", cpu=cpu, epochs=1, lr=0.02)
+    assert run(mine, "independent", cpu=cpu, epochs=1)["heads"]["independent"]["folds"] == before

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import make_tiny
 from ruamel.yaml import YAML
 from test_pipeline import IDENTITY, dvc, run
 from trainings import Told
 
 from cxrscore.ablate import ablate_by_experiments
-from cxrscore.ablate.experiments import _dvc, overrides
+from cxrscore.ablate.experiments import _dvc, facts_of, overrides
 from cxrscore.errors import Stopped, UserError
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
@@ -66,9 +67,12 @@ def by_experiments(project: Path, told: Told, machine: Machine) -> dict[str, Any
 def test_heads_are_experiments_that_run_once_and_give_the_table(chest: Path, cpu: Machine) -> None:
     told, again = Told(), Told()
     result = by_experiments(chest, told, cpu)
-    names = ["ablate-coupling-seed0", "ablate-independent-seed0"]
-    assert sorted(dvc(chest, "exp", "list", "--name-only").split()) == names
-    shown = run(chest, "git", "for-each-ref", "--format=%(refname)", "refs/exps/**/ablate-independent-seed0")
+    names = sorted(dvc(chest, "exp", "list", "--name-only").split())
+    assert [name.rpartition("-")[0] for name in names] == [
+        "ablate-coupling-seed0",
+        "ablate-independent-seed0",
+    ]
+    shown = run(chest, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/**/{names[1]}")
     settings = YAML(typ="safe").load(StringIO(run(chest, "git", "show", f"{shown.strip()}:params.yaml")))
     own = read_params(chest / "params.yaml").train.head.model_dump()
     assert settings["train"]["head"] == settings_of(["independent"], own)["independent"]
@@ -78,6 +82,27 @@ def test_heads_are_experiments_that_run_once_and_give_the_table(chest: Path, cpu
         == result["heads"]["coupling"]["folds"]
     )
     assert again.lines[:2] == [f"ablate: {name} is there" for name in sorted(names, reverse=True)]
+
+
+def test_labels_that_dvc_does_not_have_are_refused(chest: Path, cpu: Machine) -> None:
+    labels = chest / "data" / "labels.csv"
+    text = labels.read_text()
+    labels.unlink()  # it is a link to the cache
+    labels.write_text(text.replace(",1,", ",0,"))
+    with pytest.raises(UserError, match=r"data is not what DVC has; give `cxrscore data use`"):
+        by_experiments(chest, Told(), cpu)
+
+
+def test_what_decides_a_training_is_in_the_name_of_its_experiment(chest: Path, cpu: Machine) -> None:
+    params = read_params(chest / "params.yaml")
+    labels = chest / "data" / "labels.csv"
+    facts = facts_of(labels, params, cpu)
+    other = params.model_copy(update={"train": params.train.model_copy(update={"lr": 0.5})})
+    half = Machine(cpu.device, torch.bfloat16)
+    assert facts == facts_of(labels, params, cpu)
+    assert facts != facts_of(labels, other, cpu)
+    assert facts != facts_of(labels, params, half)
+    assert facts != facts_of(chest / "params.yaml", params, cpu)
 
 
 def test_a_project_that_differs_from_its_last_commit_is_refused(chest: Path, cpu: Machine) -> None:

@@ -170,7 +170,6 @@ def labels() -> tuple[np.ndarray, np.ndarray]:
 def test_embeddings_are_those_of_their_source(path: Path) -> None:
     for source, dim, expected in (
         ("cooccurrence", 300, label_embeddings(*labels(), dim=300)),
-        ("cooccurrence", 2, label_embeddings(*labels(), dim=2)),
         (str(path), D, ROWS),
     ):
         embeddings = LabelEmbeddings(source, findings=L, dim=dim)
@@ -203,3 +202,12 @@ def test_the_state_alone_brings_embeddings_back(source: str, path: Path) -> None
     path.unlink()
     again.load_state_dict(embeddings.state_dict())
     assert torch.equal(again(), embeddings())
+
+
+def test_too_few_columns_to_tell_findings_apart_are_refused() -> None:
+    y = np.zeros((100, 4))
+    y[:30, :2] = 1  # always together
+    y[60:65, 2] = y[70:72, 3] = 1
+    embeddings = LabelEmbeddings("cooccurrence", findings=4, dim=2)
+    with pytest.raises(UserError, match=r"embedding_dim: 2 columns leave no embedding for a, b; set it to 4"):
+        embeddings.begin(y, np.ones_like(y, dtype=bool), findings=["a", "b", "c", "d"])

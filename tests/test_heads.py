@@ -298,9 +298,9 @@ def test_embeddings_from_co_occurrence_are_those_of_the_training_rows(project: P
     data = fold_0(project, cpu)
     params = project.with_settings(head=head_params(SETTINGS["agcn learned"])).train
     learner = build_learner(0, data, params, machine=cpu)
-    expected = label_embeddings(*data.truth(data.train), dim=8)
+    expected = label_embeddings(*data.truth(data.train), dim=16)
     assert np.array_equal(learner.model.head.embeddings.E.numpy(), expected)
-    everyone = label_embeddings(*data.truth(np.arange(len(data.store))), dim=8)
+    everyone = label_embeddings(*data.truth(np.arange(len(data.store))), dim=16)
     assert not np.array_equal(expected, everyone)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cxrscore import figures
-from cxrscore.ablate.experiments import run_experiments
+from cxrscore.ablate.experiments import facts_of, run_experiments
 from cxrscore.ablate.runs import layout_of, plan, train_all
 from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored, table_text
 from cxrscore.backbone import map_shape
@@ -87,7 +87,13 @@ def ablate_by_experiments(
     heads = settings_of(names, shared["params"].train.head.model_dump())
     with tempfile.TemporaryDirectory() as folder:
         layouts = run_experiments(
-            heads, seeds, project=project, folder=Path(folder), progress=shared["progress"], asked=asked
+            heads,
+            seeds,
+            project=project,
+            folder=Path(folder),
+            facts=facts_of(shared["labels_csv"], shared["params"], shared["machine"]),
+            progress=shared["progress"],
+            asked=asked,
         )
         return tabulate(layouts, heads, asked=asked, **shared)
 

@@ -1,8 +1,8 @@
 """The same trainings as DVC experiments, one a head and seed: `dvc exp show` lists them beside the others.
 
 In    a committed project; heads by name, seeds.
-Out   experiments named ablate-<head>-seed<k>, and their out-of-fold tables in a folder. What the current
-      commit has already is not run again; a training that was stopped goes on from its state.
+Out   experiments named ablate-<head>-seed<k>-<fingerprint>, and their out-of-fold tables in a folder. What
+      the current commit has already is not run again; a training that was stopped goes on from its state.
 """
 
 import json
@@ -12,14 +12,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxrscore.ablate.runs import layout_of
+from cxrscore.closure import fingerprint as fingerprint_of_code
 from cxrscore.errors import Stopped, UserError
+from cxrscore.files import sha256_file
 from cxrscore.layout import Layout
+from cxrscore.machine import Machine
 from cxrscore.progress import Progress
 from cxrscore.signals import Asked
+from cxrscore.training.job import versions
+from cxrscore.training.state import fingerprint
+
+if TYPE_CHECKING:
+    from cxrscore.params import Params
 
 LISTED = re.compile(r"^\s+([0-9a-f]{7,40}) \[(\S+)\]$", re.MULTILINE)  # by `dvc exp list`
 LOOK_S = 0.2  # between two looks whether someone asked to stop
@@ -31,31 +40,47 @@ def run_experiments(
     *,
     project: Path,
     folder: Path,
+    facts: Mapping[str, Any],
     progress: Progress,
     asked: Asked,
 ) -> dict[str, dict[int, Layout]]:
-    """Name -> seed -> where in `folder` the score tables are. Raises UserError; Stopped, and what is done is
-    kept.
+    """Name -> seed -> where in `folder` the score tables are. `facts`: what decides all trainings alike,
+    so that none with others passes for them. Raises UserError; Stopped, and what is done is kept.
     """
     _refuse_uncommitted(project)
+    _refuse_changed_data(project)
+    called = {
+        (name, seed): f"ablate-{name}-seed{seed}-{fingerprint({**facts, 'head': head, 'seed': seed})[:8]}"
+        for name, head in heads.items()
+        for seed in seeds
+    }
     there = _experiments(project)
-    for name, head in heads.items():
-        for seed in seeds:
-            experiment = f"ablate-{name}-seed{seed}"
-            if experiment in there:
-                progress.say(f"ablate: {experiment} is there")
-                continue
-            progress.say(f"ablate: {experiment}")
-            words = ["exp", "run", "--temp", "--name", experiment, *overrides(head, seed)]
-            _dvc(project, words, asked)
+    for (name, seed), experiment in called.items():
+        if experiment in there:
+            progress.say(f"ablate: {experiment} is there")
+            continue
+        progress.say(f"ablate: {experiment}")
+        words = ["exp", "run", "--temp", "--name", experiment, *overrides(heads[name], seed)]
+        _dvc(project, words, asked)
     commits = _experiments(project)
     layouts = {name: {seed: layout_of(Layout(folder), name, seed) for seed in seeds} for name in heads}
-    for name, of_name in layouts.items():
-        for seed, layout in of_name.items():
-            layout.trained.mkdir(parents=True)
-            commit = commits[f"ablate-{name}-seed{seed}"]
-            _dvc(project, ["get", ".", "out/oof", "--rev", commit, "-o", str(layout.oof)], asked)
+    for (name, seed), experiment in called.items():
+        layout = layouts[name][seed]
+        layout.trained.mkdir(parents=True)
+        words = ["get", ".", "out/oof", "--rev", commits[experiment], "-o", str(layout.oof)]
+        _dvc(project, words, asked)
     return layouts
+
+
+def facts_of(labels_csv: Path, params: "Params", machine: Machine) -> dict[str, Any]:
+    """What decides every training of an ablation, beside its head and seed."""
+    return {
+        "labels": sha256_file(labels_csv),
+        "params": params.model_dump(),
+        "code": fingerprint_of_code("cxrscore.train"),
+        "versions": versions(),
+        "numbers": [machine.device.type, str(machine.dtype)],
+    }
 
 
 def overrides(head: Mapping[str, Any], seed: int) -> list[str]:
@@ -79,6 +104,20 @@ def _refuse_uncommitted(project: Path) -> None:
         )
 
 
+def _refuse_changed_data(project: Path) -> None:
+    """Experiments start from the data that DVC has: their scores would be compared with other labels."""
+    command = [sys.executable, "-m", "dvc", "data", "status", "--json"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{project.resolve()}: `dvc data status` failed: {done.stderr.strip()}")
+    found = json.loads(done.stdout or "{}").get("uncommitted", {})
+    if any(str(path).startswith("data") for paths in found.values() for path in paths):
+        raise UserError(
+            f"{project.resolve()}: data is not what DVC has; give `cxrscore data use`, or `dvc add data`, "
+            "and commit."
+        )
+
+
 def _experiments(project: Path) -> dict[str, str]:
     """Of the current commit: name -> commit."""
     command = [sys.executable, "-m", "dvc", "exp", "list"]
@@ -91,7 +130,9 @@ def _experiments(project: Path) -> dict[str, str]:
 def _dvc(project: Path, words: Sequence[str], asked: Asked) -> None:
     """What it says goes to stderr as it comes. Raises UserError; Stopped where someone asks meanwhile."""
     command = [sys.executable, "-m", "dvc", *words]
-    with subprocess.Popen(command, cwd=project, stdout=2, process_group=0) as process:
+    # a shell that put us in the background has SIGINT ignored, and DVC would inherit that
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=project, stdout=2, process_group=0, preexec_fn=heed) as process:
         told = False
         while process.poll() is None:
             if asked.number and not told:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrscore.errors import UserError
+from cxrscore.files import sha256_file
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.progress import Progress
@@ -85,10 +86,11 @@ def train_all(
 
 
 def is_done(run: Run, fingerprint: str) -> bool:
-    """Whether exactly this training has left all its outputs: it writes the summary last."""
-    summary = run.layout.summary(run.fold)
+    """Whether exactly this training has left all its outputs, and its scores are still what it wrote."""
+    scores = run.layout.scores(run.fold, views=False)
     try:
-        found: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: Any = json.loads(run.layout.summary(run.fold).read_text(encoding="utf-8"))
+        told = (found["fingerprint"], found["scores_sha256"])
+        return bool(told == (fingerprint, sha256_file(scores)))
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return found.get("fingerprint") == fingerprint and run.layout.scores(run.fold, views=False).is_file()

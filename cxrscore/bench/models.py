@@ -24,7 +24,7 @@ from cxrscore.model import CXRModel, build_model
 
 BRANCH = 0.2
 CALIBRATION = 8  # images are enough for the statistics of a batch norm
-HEAD = {"kind": "independent", "dropout": 0.0}  # pooling and a linear layer: what a notebook has
+HEAD = {"kind": "independent", "dropout": 0.0, "pool": "gap"}  # pooling, a linear layer: as in a notebook
 
 
 def random_model(backbone: str, gray: Tensor, *, seed: int) -> CXRModel:

@@ -54,6 +54,12 @@ def ablate(
 
     settings = read_params(params)
     names = choose(heads, settings.train.head.model_dump())
+    if experiments and (labels, out, params) != (LABELS, OUT, PARAMS):
+        raise typer.BadParameter(
+            "experiments have the project's own labels, outputs and settings; leave --labels, --out and "
+            "--params out",
+            param_hint="--experiments",
+        )
     numbers, layout = seed_list(seeds) or [settings.train.seed], Layout(out)
     if not experiments:
         for fold in settings.folds.train:

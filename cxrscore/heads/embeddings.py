@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from cxrscore.cooccurrence import COMPUTED, label_embeddings, read_embeddings
+from cxrscore.errors import UserError
+
+SMALLEST = 1e-3  # of a row's entries: under it a finding could not be told from nothing
 
 
 class LabelEmbeddings(nn.Module):
@@ -32,7 +35,14 @@ class LabelEmbeddings(nn.Module):
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
         """As Head.begin. Raises UserError for a file that is not of these findings."""
         if self.source == "cooccurrence":
-            self.E.copy_(torch.from_numpy(label_embeddings(y, mask, dim=self.dim)))
+            E = label_embeddings(y, mask, dim=self.dim)
+            lost = [name for name, size in zip(findings, np.abs(E).max(1), strict=True) if size < SMALLEST]
+            if lost:
+                raise UserError(
+                    f"train.head.embedding_dim: {self.dim} columns leave no embedding for {', '.join(lost)}; "
+                    f"set it to {len(findings)} or more."
+                )
+            self.E.copy_(torch.from_numpy(E))
         elif self.source not in COMPUTED:
             self.E.copy_(torch.from_numpy(read_embeddings(Path(self.source), findings, dim=self.dim)))
 
