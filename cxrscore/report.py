@@ -5,7 +5,6 @@ In    out/metrics.json, out/plots (auc.csv, and the tables of what was learned),
 Out   out/report.html.
 """
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from cxrscore import figures
 from cxrscore.errors import UserError
-from cxrscore.files import write_text
+from cxrscore.files import read_table, write_text
 from cxrscore.layout import Layout
 from cxrscore.learned import mean_of_rows
 
@@ -177,15 +176,18 @@ def _history(path: Path) -> dict[str, list[float]]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(_text(path))
+    _there(path)
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(_text(path).splitlines(keepends=True)))
+    _there(path)
+    table = read_table(path)
+    cells = zip(*table.columns.values(), strict=True)
+    return [dict(zip(table.columns, row, strict=True)) for row in cells]
 
 
-def _text(path: Path) -> str:
+def _there(path: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run `dvc repro` first.")
-    return path.read_text(encoding="utf-8")

@@ -144,6 +144,19 @@ def test_missing_metrics_name_the_remedy_and_leave_the_old_page(mine: Project) -
     assert mine.layout.report.read_bytes() == before
 
 
+def test_a_table_cut_in_a_row_is_refused_and_leaves_the_old_page(mine: Project) -> None:
+    before, table = mine.layout.report.read_bytes(), mine.layout.history(0)
+    table.write_text(table.read_text().rpartition(",")[0])
+    with pytest.raises(UserError, match=r"history/fold0.csv:\d+: \d+ cells under a header of \d+"):
+        write_report(mine.layout, folds=[0, 1])
+    assert mine.layout.report.read_bytes() == before
+
+
+def test_a_line_break_of_unicode_in_a_name_is_part_of_the_name(mine: Project) -> None:
+    rename(mine, "Edema", "Ede\u2028ma")
+    assert "Ede\u2028ma" in [row[0] for row in page_of(mine).rows]
+
+
 def texts(svg: str) -> list[str]:
     return ["".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
