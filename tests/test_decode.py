@@ -25,9 +25,7 @@ LISTEN = {"on": False}
 
 
 def note_opening(event: str, arguments: tuple[object, ...]) -> None:
-    if (
-        LISTEN["on"] and event == "open" and not isinstance(arguments[0], int)
-    ):  # a number is a file already open
+    if LISTEN["on"] and event == "open" and isinstance(arguments[0], str | os.PathLike):  # else it is open
         opened.append(os.fspath(arguments[0]))
 
 
