@@ -4,8 +4,8 @@ The map. A module imports only from rows below its own, never sideways; tests/te
 
     __main__                                                             the console script
     cli/                                                                 the door: one command, one call
-    terminal params project                                              progress; settings; data use
-    ablate                                                               label heads, compared
+    terminal project params_file                                         progress; data use; params.yaml
+    ablate params                                                        label heads, compared; settings
     bench                                                                this machine, measured
     prepare folds train evaluate report | score check verify phantom     the stages | the other stories
     ensemble training/ scoring/                                          folds; epochs; scorer's engine

@@ -1,25 +1,16 @@
-"""params.yaml -> frozen, checked settings, one section a stage.
+"""The settings: frozen, one section a stage, each with the values that it may have.
 
-In    a YAML 1.2 file (1e-4 is a number), every key stated: a default hidden in code would change results
-      behind DVC's back.
-Out   Params; anything unknown, missing, out of range or of the wrong type is a UserError with line and
-      remedy.
+In    what params_file.py has read, every key stated: a default hidden in code would change results behind
+      DVC's back.
+Out   Params; anything unknown, missing, out of range or of the wrong type is pydantic's ValidationError.
 
 Stages see these types for checking only (`if TYPE_CHECKING`): what a setting means reaches their cache key
 through the `params:` lists of dvc.yaml, so that a new section or a reworded comment here re-runs nothing.
 """
 
-import difflib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node
-
-from cxrscore.errors import UserError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -28,9 +19,6 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Text = Annotated[str, Field(min_length=1)]
 RESERVED = frozenset({"fold", "sha256", "width", "height", "shard", "row", "kind", "message"})  # our columns
-MAX_BYTES = (
-    1_000_000  # a params file of a megabyte is a mistake or an attack, and parsing is not linear in it
-)
 
 
 class Section(BaseModel):
@@ -247,88 +235,3 @@ class Params(Section):
     prepare: PrepareParams
     folds: FoldParams
     train: TrainParams
-
-
-def read_params(path: Path) -> Params:
-    """Raises UserError with file, line and remedy. Source of the number rules: YAML 1.2.2, section 10.3.2."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run in a project folder, or make one with `cxrscore init`.")
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: {path.stat().st_size} bytes; settings fit in {MAX_BYTES}.")
-    text = path.read_text(encoding="utf-8", errors="replace")
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        node = yaml.compose(text)
-        _refuse_aliases(path, yaml, text)
-        values = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: {error.problem or 'not YAML'}.") from error
-    except YAMLError as error:
-        raise UserError(f"{path}: {error}") from error
-    if not isinstance(values, Mapping):
-        raise UserError(f"{path}: sections with settings were expected, such as `prepare:`.")
-    try:
-        return Params.model_validate(dict(values))
-    except ValidationError as error:
-        raise UserError(_explain(path, node, error)) from error
-
-
-def _refuse_aliases(path: Path, yaml: YAML, text: str) -> None:
-    for event in yaml.parse(text):  # an anchor can expand to gigabytes, and no settings file needs one
-        if type(event).__name__ == "AliasEvent":
-            raise UserError(
-                f"{path}:{event.start_mark.line + 1}: aliases (*name) are not read; write the value."
-            )
-
-
-def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
-    """One line an error: file:line, key, what was found, what would be right."""
-    lines = []
-    for problem in error.errors():
-        keys = [part for part in problem["loc"] if part not in KINDS]
-        key = ".".join(str(part) for part in keys)
-        message = problem["msg"].removeprefix("Value error, ")  # our own rules say what they found
-        if problem["type"] == "extra_forbidden":
-            message = f"unknown key{_nearest(problem['loc'])}"
-        elif problem["type"] == "missing":
-            message = "missing; every setting is stated, see the presets and the README"
-        elif problem["type"] == "union_tag_invalid":
-            context = problem["ctx"]
-            message = f"kind is one of {context['expected_tags']}, not {context['tag']!r}"
-        elif problem["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]} (found {problem['input']!r})"
-        lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
-    return "\n".join(lines)
-
-
-def _line(node: Node | None, keys: list[int | str]) -> int:
-    line = 1
-    for key in keys:
-        if not isinstance(node, MappingNode):
-            break
-        found = [(name, value) for name, value in node.value if name.value == str(key)]
-        if not found:
-            break
-        line, node = found[0][0].start_mark.line + 1, found[0][1]
-    return line
-
-
-def _nearest(loc: Sequence[int | str]) -> str:
-    names = _names(Params, [str(key) for key in loc[:-1]])
-    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(names))}"
-
-
-def _names(model: type[BaseModel], keys: list[str]) -> set[str]:
-    """The keys that the section at `keys` knows; a kind among these chooses one section of several."""
-    models: list[Any] = [model]
-    for key in keys:
-        fields = [one.model_fields[key].annotation for one in models if key in one.model_fields]
-        models = [KINDS[key]] if key in KINDS else [m for field in fields for m in _models(field)]
-    return {name for one in models for name in one.model_fields}
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    choices = getattr(annotation, "__args__", (annotation,))
-    return [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]

@@ -16,7 +16,8 @@ from cxrscore.folds import make_folds
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import CXRModel, build_model
-from cxrscore.params import Params, read_params
+from cxrscore.params import Params
+from cxrscore.params_file import read_params
 from cxrscore.phantom import make_phantoms
 from cxrscore.prepare import prepare
 from cxrscore.progress import Silent

@@ -31,7 +31,8 @@ import cxrscore.training.epochs
 from cxrscore.files import write_table, write_text
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
-from cxrscore.params import Params, read_params
+from cxrscore.params import Params
+from cxrscore.params_file import read_params
 from cxrscore.progress import Silent
 from cxrscore.split import Folds, write_folds
 from cxrscore.store import INDEX_COLUMNS, SHARD_ROWS

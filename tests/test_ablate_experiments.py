@@ -18,7 +18,7 @@ from cxrscore.ablate.experiments import _dvc, facts_of, overrides
 from cxrscore.errors import Stopped, UserError
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
-from cxrscore.params import read_params
+from cxrscore.params_file import read_params
 from cxrscore.project import init_project
 from cxrscore.signals import Asked
 from cxrscore.variants import settings_of

@@ -16,7 +16,7 @@ from cxrscore.errors import UserError
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import CXRModel, build_model, check_backbone, parameter_count
-from cxrscore.params import read_params
+from cxrscore.params_file import read_params
 from cxrscore.training.learner import Learner
 
 

@@ -9,16 +9,17 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import cxrscore.params
+import cxrscore
 from cxrscore.augment import draw_warps, warp
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import build_model, parameter_count
-from cxrscore.params import TrainParams, read_params
+from cxrscore.params import TrainParams
+from cxrscore.params_file import read_params
 from cxrscore.predict import mean, predict_views
 from cxrscore.training.learner import Learner
 
-PARAMS = read_params(Path(cxrscore.params.__file__).parent / "presets" / "paper.yaml")
+PARAMS = read_params(Path(cxrscore.__file__).parent / "presets" / "paper.yaml")
 L, S = len(PARAMS.labels.findings), PARAMS.prepare.size
 BATCH = 2  # of the preset's 24: what fits any machine; the shapes are otherwise the paper's
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import cxrscore.params
+import cxrscore
 from cxrscore.errors import UserError
-from cxrscore.params import read_params
+from cxrscore.params_file import read_params
 from cxrscore.variants import CHANGES, settings_of
 
-PRESETS = Path(cxrscore.params.__file__).parent / "presets"
+PRESETS = Path(cxrscore.__file__).parent / "presets"
 DEMO = (PRESETS / "demo.yaml").read_text()
 
 

@@ -14,7 +14,7 @@ from cxrscore.datasets.chexpert import FINDINGS as CHEXPERT
 from cxrscore.datasets.describe import describe
 from cxrscore.errors import UserError
 from cxrscore.files import read_table
-from cxrscore.params import read_params
+from cxrscore.params_file import read_params
 from cxrscore.project import init_project, use_data
 
 NIH_TABLE = """Image Index,Finding Labels,Follow-up #,Patient ID

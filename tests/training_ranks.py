@@ -23,7 +23,7 @@ import cxrscore.training.epochs
 from cxrscore.errors import UserError
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
-from cxrscore.params import read_params
+from cxrscore.params_file import read_params
 from cxrscore.progress import Silent
 from cxrscore.sealed import _digest
 from cxrscore.train import train_fold

@@ -48,7 +48,7 @@ def prepare(
     Example: cxrscore prepare
     """
     from cxrscore.layout import Layout
-    from cxrscore.params import read_params
+    from cxrscore.params_file import read_params
     from cxrscore.prepare import prepare
 
     settings = read_params(params)
@@ -72,7 +72,7 @@ def folds(labels: LabelsCsv = LABELS, out: Out = OUT, params: ParamsFile = PARAM
     """
     from cxrscore.folds import make_folds
     from cxrscore.layout import Layout
-    from cxrscore.params import read_params
+    from cxrscore.params_file import read_params
 
     settings, layout = read_params(params), Layout(out)
     tell(
@@ -116,7 +116,7 @@ def train(
     Example: cxrscore train --fold 0
     """
     from cxrscore.layout import Layout
-    from cxrscore.params import read_params
+    from cxrscore.params_file import read_params
 
     settings = read_params(params)
 
@@ -186,7 +186,7 @@ def evaluate(
     """
     from cxrscore.evaluate import evaluate, evaluate_table
     from cxrscore.layout import Layout
-    from cxrscore.params import read_params
+    from cxrscore.params_file import read_params
 
     if scores is None:
         settings = read_params(params)
@@ -204,7 +204,7 @@ def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:
     Example: cxrscore report
     """
     from cxrscore.layout import Layout
-    from cxrscore.params import read_params
+    from cxrscore.params_file import read_params
     from cxrscore.report import write_report
 
     layout = Layout(out)

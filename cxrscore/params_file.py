@@ -1,0 +1,105 @@
+"""params.yaml -> Params, or what is wrong, in which line, and what would be right.
+
+In    a YAML 1.2 file (1e-4 is a number).
+Out   Params; else a UserError, a line a fault.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node
+
+from cxrscore.errors import UserError
+from cxrscore.params import KINDS, Params
+
+MAX_BYTES = 1_000_000  # settings of a megabyte are a mistake or an attack, and parsing is not linear in it
+
+
+def read_params(path: Path) -> Params:
+    """Raises UserError with file, line and remedy. Source of the number rules: YAML 1.2.2, section 10.3.2."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run in a project folder, or make one with `cxrscore init`.")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: {path.stat().st_size} bytes; settings fit in {MAX_BYTES}.")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        node = yaml.compose(text)
+        _refuse_aliases(path, yaml, text)
+        values = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}:{line}: {error.problem or 'not YAML'}.") from error
+    except YAMLError as error:
+        raise UserError(f"{path}: {error}") from error
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path}: sections with settings were expected, such as `prepare:`.")
+    try:
+        return Params.model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError(_explain(path, node, error)) from error
+
+
+def _refuse_aliases(path: Path, yaml: YAML, text: str) -> None:
+    for event in yaml.parse(text):  # an anchor can expand to gigabytes, and no settings file needs one
+        if type(event).__name__ == "AliasEvent":
+            raise UserError(
+                f"{path}:{event.start_mark.line + 1}: aliases (*name) are not read; write the value."
+            )
+
+
+def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
+    """One line an error: file:line, key, what was found, what would be right."""
+    lines = []
+    for problem in error.errors():
+        keys = [part for part in problem["loc"] if part not in KINDS]
+        key = ".".join(str(part) for part in keys)
+        message = problem["msg"].removeprefix("Value error, ")  # our own rules say what they found
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key{_nearest(problem['loc'])}"
+        elif problem["type"] == "missing":
+            message = "missing; every setting is stated, see the presets and the README"
+        elif problem["type"] == "union_tag_invalid":
+            context = problem["ctx"]
+            message = f"kind is one of {context['expected_tags']}, not {context['tag']!r}"
+        elif problem["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]} (found {problem['input']!r})"
+        lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
+    return "\n".join(lines)
+
+
+def _line(node: Node | None, keys: list[int | str]) -> int:
+    line = 1
+    for key in keys:
+        if not isinstance(node, MappingNode):
+            break
+        found = [(name, value) for name, value in node.value if name.value == str(key)]
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line
+
+
+def _nearest(loc: Sequence[int | str]) -> str:
+    names = _names(Params, [str(key) for key in loc[:-1]])
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(names))}"
+
+
+def _names(model: type[BaseModel], keys: list[str]) -> set[str]:
+    """The keys that the section at `keys` knows; a kind among these chooses one section of several."""
+    models: list[Any] = [model]
+    for key in keys:
+        fields = [one.model_fields[key].annotation for one in models if key in one.model_fields]
+        models = [KINDS[key]] if key in KINDS else [m for field in fields for m in _models(field)]
+    return {name for one in models for name in one.model_fields}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    choices = getattr(annotation, "__args__", (annotation,))
+    return [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
