@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from cxrscore.progress import Progress
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CALMER = "lower train.lr, or use --dtype fp32"
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _train(
     try:
         course = fit(learner, data, job.params.train, keeper=keeper, progress=progress)
     except Diverged as fault:
-        _give_up(job, fault, keeper)
+        _give_up(job, fault, keeper, machine)
     keeper.keep(learner, course)
     if world.first:
         layout.summary(job.fold).unlink(missing_ok=True)  # of an earlier training, whose outputs now go
@@ -182,7 +181,7 @@ def build_learner(
     )
 
 
-def _give_up(job: Job, fault: Diverged, keeper: Keeper) -> NoReturn:
+def _give_up(job: Job, fault: Diverged, keeper: Keeper, machine: Machine) -> NoReturn:
     """The best weights until then are kept as a checkpoint, where the state was. Raises UserError."""
     best, kept = fault.course.best, ""
     if best and keeper.world.first:
@@ -193,7 +192,8 @@ def _give_up(job: Job, fault: Diverged, keeper: Keeper) -> NoReturn:
     if best:
         epoch, area = best["epoch"], best["macro_auc"]
         kept = f" The best until then, epoch {epoch} (macro-AUC {area:.4f}), is kept: {keeper.folder.good}."
-    keeper.world.refuse(f"train: {fault}; {CALMER}.{kept}")
+    calmer = "lower train.lr" + (", or use --dtype fp32" if machine.dtype is not torch.float32 else "")
+    keeper.world.refuse(f"train: {fault}; {calmer}.{kept}")
 
 
 def _predict_again(job: Job, loaded: Fold, *, machine: Machine, keeper: Keeper) -> Tensor | None:

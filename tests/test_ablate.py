@@ -296,6 +296,14 @@ def test_a_wrong_word_is_refused_before_torch_is_imported(
     assert "pydantic" in imported and "torch" not in imported
 
 
+def test_an_ablation_folder_that_is_a_file_is_refused(mine: Project) -> None:
+    mine.layout.ablation.write_text("")
+    process = call(mine, mine.layout.root.with_name("params.yaml"))
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("error: ") and "out/ablation: outputs cannot be written there" in err
+
+
 def test_sigterm_names_the_command_that_goes_on(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

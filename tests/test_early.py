@@ -61,3 +61,8 @@ def test_an_output_that_is_a_file_is_refused(project: Project, tmp_path: Path) -
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match=r"outputs cannot be written there; name another --out"):
         refuse_early(0, layout=Layout(tmp_path / "out"), params=project.params.train)
+
+
+def test_before_there_are_folds_the_command_is_named(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"out/folds.csv: no such file; `cxrscore folds` makes it"):
+        refuse_early(0, layout=Layout(tmp_path / "out"), params=project.params.train)

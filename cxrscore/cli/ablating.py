@@ -48,7 +48,7 @@ def ablate(
     Example: cxrscore ablate
     """
     from cxrscore.layout import Layout
-    from cxrscore.params import read_params
+    from cxrscore.params_file import read_params
     from cxrscore.training.early import refuse_early
     from cxrscore.variants import choose
 
@@ -63,7 +63,7 @@ def ablate(
     numbers, layout = seed_list(seeds) or [settings.train.seed], Layout(out)
     if not experiments:
         for fold in settings.folds.train:
-            refuse_early(fold, layout=layout, params=settings.train)
+            refuse_early(fold, layout=layout.experiment("head"), params=settings.train)
 
     from cxrscore.ablate import ablate, ablate_by_experiments, table_text
     from cxrscore.machine import choose_machine

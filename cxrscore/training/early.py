@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes: int = 1) -> None:
-    """Raises UserError for a fold that is not there, a batch larger than the data, a missing start."""
+    """Raises UserError: no folds, no such fold, a batch larger than the data, no start; nowhere to write."""
     pieces = params.accumulate * processes
     if params.batch_size % pieces:
         raise UserError(
@@ -32,7 +32,9 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
             f"train.augment.mixup: it pairs images, and {params.accumulate} passes of {processes} processes "
             f"cut a batch of {params.batch_size} in odd pieces; take a multiple of {2 * pieces}."
         )
-    _refuse_unwritable(layout.root)
+    _refuse_unwritable(layout.trained)
+    if not layout.folds.is_file():
+        raise UserError(f"{layout.folds}: no such file; `cxrscore folds` makes it, or `dvc repro folds`.")
     folds = read_folds(layout.folds).fold
     validated = int(np.count_nonzero(folds == fold))
     if not validated:
