@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxrscore.cooccurrence import prevalence
@@ -31,11 +32,13 @@ class Coupling(Head):
 
     `lr_scale`: A's learning rate over the common one; 0 keeps A at zero, the control of an ablation. Weight
     decay never touches A. `steps`: the message is sent so often, z <- z + alpha * sigmoid(z) @ A.
-    `centred`: p minus the training fold's prevalence, so that A carries no bias.
+    `centred`: p minus the training fold's prevalence, so that A carries no bias where p is calibrated (with
+    ASL it lies above the prevalence, and the rest stays in the biases' reach).
 
     `conditional`: A(x) = A + sum over r of g_r(x) u_r v_r^T with `rank` terms, off the diagonal; the gate
     g = relu(W x + b) of the pooled features closes exactly where it is not needed; v starts at zero, so that
-    this, too, starts as the independent head; u and v bear the penalty as A does.
+    this, too, starts as the independent head. v bears the penalty as A does; u has length 1. (While v is
+    zero u has no gradient, and a penalty on u, divided by its second moment, would end the term at once.)
     """
 
     def __init__(  # noqa: PLR0913 - its settings
@@ -67,9 +70,9 @@ class Coupling(Head):
         if conditional:
             self.gate = nn.Linear(channels, rank)
             nn.init.ones_(self.gate.bias)  # open at first: one that is shut for all images learns nothing
-            self.u = nn.Parameter(torch.randn(rank, findings) / rank**0.5)
+            self.u = nn.Parameter(torch.randn(rank, findings))
             self.v = nn.Parameter(torch.zeros(rank, findings))
-        for matrix in self._sparse():
+        for matrix in self._messages():
             matrix.requires_grad_(lr_scale > 0)
 
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
@@ -97,20 +100,23 @@ class Coupling(Head):
         message = p @ self.coupling().float()
         if gates is None:
             return message
-        u, v = self.u.float(), self.v.float()
+        u, v = F.normalize(self.u.float()), self.v.float()
         return message + (gates * (p @ u.T)) @ v - p * (gates @ (u * v))  # the last term: off the diagonal
 
     def _size(self) -> Tensor:
         """The sum of absolute values that l1 weighs."""
-        low_rank = sum((part.float().abs().sum() for part in self._sparse()[1:]), start=self.A.new_zeros(()))
-        return self.coupling().float().abs().sum() + low_rank
+        size = self.coupling().float().abs().sum()
+        return size + self.v.float().abs().sum() if self.conditional else size
 
     def _sparse(self) -> list[nn.Parameter]:
-        return [self.A, self.u, self.v] if self.conditional else [self.A]
+        return [self.A, self.v] if self.conditional else [self.A]
+
+    def _messages(self) -> list[nn.Parameter]:
+        return [*self._sparse(), self.u] if self.conditional else self._sparse()
 
     def own_groups(self, lr: float) -> list[dict[str, Any]]:
         own = {"lr": lr * self.lr_scale, "weight_decay": 0.0, "lr_scale": self.lr_scale}
-        return [{"params": self._sparse(), **own}]
+        return [{"params": self._messages(), **own}]
 
     @torch.no_grad()
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -138,7 +144,7 @@ class Coupling(Head):
     def learned(self) -> dict[str, Picture]:
         found = {"coupling": Picture(("source", "target"), self.coupling().detach().cpu().numpy())}
         if self.conditional:
-            terms = torch.einsum("ri,rj->rij", self.u, self.v) * self.off_diagonal
+            terms = torch.einsum("ri,rj->rij", F.normalize(self.u), self.v) * self.off_diagonal
             found["coupling_of_gate"] = Picture(("gate", "source", "target"), terms.detach().cpu().numpy())
         return found
 
