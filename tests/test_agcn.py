@@ -92,7 +92,7 @@ def adjacency_by_hand(head: Agcn) -> np.ndarray:
     if head.graph == "static":
         return static_by_hand(*labels())
     if head.graph == "fc":
-        return product(E, array(head.W_l))
+        return product(array(head.W_l).T, E.T)
     for i in range(L):
         for j in range(L):
             if head.graph == "cos":

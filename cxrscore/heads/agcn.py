@@ -39,7 +39,7 @@ def normalised(A: Tensor) -> Tensor:
 GRAPHS: dict[str, Callable[["Agcn", Tensor], Tensor]] = {  # the head and E (L, d) -> A (L, L)
     "learned": lambda head, E: (E @ head.W_phi) @ (E @ head.W_theta).T / len(E),  # equation 5
     "cos": lambda head, E: F.normalize(E) @ F.normalize(E).T,  # 7; a row of zeros: 0 with all, itself too
-    "fc": lambda head, E: E @ head.W_l,  # 8
+    "fc": lambda head, E: (E @ head.W_l).T,  # 8, with E (d, L) there
     "dot": lambda head, E: (E @ head.W_phi) @ (E @ head.W_phi).T / len(E),  # 9
     "static": lambda head, E: head.static,  # ML-GCN's, of the training fold
     "identity": lambda head, E: E.new_zeros(len(E), len(E)),  # the control: no finding takes from another
