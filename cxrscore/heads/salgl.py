@@ -147,9 +147,11 @@ class Salgl(Head):
         return {"largest_scene_share": int(self.images.max()) / max(1, int(self.images.sum()))}
 
     def learned(self) -> dict[str, Picture]:
+        """Co-occurrence is NaN, not 0, where no image shows the given one."""
+        seen = self.cooccurrence().masked_fill(self.given == 0, torch.nan)
         return {
             "scene_counts": Picture(COUNT_AXES, self.together.cpu().numpy()),
-            "scene_cooccurrence": Picture(COUNT_AXES, self.cooccurrence().cpu().numpy()),
+            "scene_cooccurrence": Picture(COUNT_AXES, seen.cpu().numpy()),
         }
 
     def look(self, features: Tensor) -> dict[str, Picture]:
