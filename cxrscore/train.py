@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -147,7 +147,7 @@ def _train(
     if world.first:
         _write_scores(layout, job, loaded.card, views)
         pictures = loaded.model.head.learned() | seen
-        write_learned(layout.learned(job.fold), data.findings, pictures, head=loaded.card.head)
+        write_learned(layout.learned(job.fold), data.findings, pictures, head=_head_of(loaded.card))
         _write_history(layout, job.fold, course)
         _write_summary(layout, loaded, learner, fingerprint)  # last: it says that all is there
 
@@ -222,6 +222,12 @@ def _write_scores(layout: Layout, job: Job, card: Card, views: Tensor) -> None:
     for averaged, probs in ((False, views[0]), (True, mean(views))):
         path = layout.scores(job.fold, views=averaged)
         write_scores(path, card.id_column, ids, card.findings, probs.numpy())
+
+
+def _head_of(card: Card) -> dict[str, Any]:
+    """Its settings, and which bytes were at the path that one of them is."""
+    own = {f"{name}_sha256": card.sha256[name] for name in ("embeddings",) if name in card.sha256}
+    return dict(card.head) | own
 
 
 def _write_history(layout: Layout, fold: int, course: Course) -> None:
