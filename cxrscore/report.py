@@ -122,7 +122,9 @@ def _attention_maps(name: str, tables: Tables, findings: Sequence[str]) -> dict[
 
 
 def _scenes(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
-    """(K, L, L): a panel a scene; beside it how images fall into scenes, and images of each view."""
+    """(K, L, L), NaN where no fold has an image with the given finding: a panel a scene; beside it how images
+    fall into scenes, and images of each view.
+    """
     of_scene: dict[int, list[Mapping[str, str]]] = {}
     for row in tables["scenes_shares"]:
         of_scene.setdefault(int(row["scene"]), []).append(row)
@@ -134,8 +136,9 @@ def _scenes(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any
     for row in tables.get("scenes_by_view", []):
         of_view = views.setdefault(row["view"], dict.fromkeys(means, 0))
         of_view[int(row["scene"])] += int(row["images"])
-    known = mean_of_rows(tables["scene_counts"], findings).values.diagonal(axis1=1, axis2=2) > 0  # (K, L)
-    together = np.where(known[..., None], mean_of_rows(tables[name], findings).values, np.nan)
+    together = np.full((len(means), len(findings), len(findings)), np.nan)
+    found = mean_of_rows(tables[name], findings).values
+    together[: len(found)] = found  # the last scenes have no row where nothing was counted in them
     picture = figures.heat_maps(
         {
             f"scene {k}: {100 * means[k]['share']:.0f} % of images": _off_diagonal(matrix)

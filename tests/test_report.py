@@ -422,6 +422,18 @@ def test_attention_is_of_the_last_step_and_a_multiple_of_an_even_one(mine: Proje
     assert drawn(picture)[-1] == 5
 
 
+def test_a_scene_in_which_nothing_was_counted_is_all_grey(mine: Project) -> None:
+    def of_one_scene(images: int) -> dict[str, Picture]:
+        found = scenes(images)
+        together = found["scene_cooccurrence"].values.copy()
+        together[1] = NAN
+        return found | {"scene_cooccurrence": Picture(("scene", "given", "finding"), together)}
+
+    text = page_of_learned(mine, *map(of_one_scene, images_of(mine)))
+    picture = next(svg for svg in re.findall(r"<svg.*?</svg>", text, re.S) if "scene 1: " in svg)
+    assert sum(name.startswith("scene ") for name in texts(picture)) == 2
+
+
 def test_scenes_are_tabulated_by_view_with_the_share_of_each_view(mine: Project) -> None:
     def all_in_the_first(images: int) -> dict[str, Picture]:
         found = scenes(images)
