@@ -284,6 +284,18 @@ def test_label_embeddings_of_the_user_train_and_are_needed_no_more(
     assert "embeddings" in loaded.card.sha256
 
 
+def test_folds_of_other_bytes_at_the_same_path_are_no_one_model(mine: Project, tmp_path: Path) -> None:
+    path = embeddings_of(mine, tmp_path)
+    head = head_params(AGCN | {"graph": "cos", "embeddings": str(path), "embedding_dim": 4})
+    for fold in (0, 1):
+        mine.train(fold, head=head, epochs=1, warmup_epochs=0.0)
+        np.save(path, np.load(path) + 1)
+    with pytest.raises(
+        UserError, match=r"fold1.json: of the head .*embeddings_sha256.* a mixture of trainings"
+    ):
+        evaluate(mine.labels, mine.layout, labels=mine.params.labels, folds=[0, 1])
+
+
 def test_label_embeddings_in_another_order_are_refused_before_any_work(mine: Project, tmp_path: Path) -> None:
     path = embeddings_of(mine, tmp_path)
     names = path.with_suffix(".txt")
@@ -328,6 +340,11 @@ def test_the_pictures_tables_name_findings_and_scenes(mine: Project) -> None:
         rows = list(csv.DictReader(file))
     assert {row["view"] for row in rows} == {"AP", "PA", "Lateral"}
     assert sum(int(row["images"]) for row in rows) == 40
-    with (mine.layout.plots / "scene_cooccurrence.csv").open(newline="") as file:
-        given = {row["given"] for row in csv.DictReader(file)}
-    assert given == set(params.labels.findings)
+    tables = {}
+    for name in ("scene_counts", "scene_cooccurrence"):
+        with (mine.layout.plots / f"{name}.csv").open(newline="") as file:
+            tables[name] = list(csv.DictReader(file))
+    counts = tables["scene_counts"]
+    assert {row["given"] for row in counts} == set(params.labels.findings)
+    shown = {row["given"] for row in counts if row["given"] == row["finding"] and row["value"] != "0"}
+    assert {row["given"] for row in tables["scene_cooccurrence"]} == shown < set(params.labels.findings)
