@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+FEWEST = 5  # patients of either class; of one alone, 95 % intervals held the truth 85 times of 100, of two 92
 CELLS = 1_000_000  # of a matrix of weights, 8 MB: a few of them are all the memory this takes
 
 Floats = NDArray[np.float64]
@@ -27,6 +28,20 @@ class Truth:
     y: np.ndarray
     mask: np.ndarray
     patient: np.ndarray
+
+
+def well_shown(fold: Truth) -> NDArray[np.bool_]:
+    """(L,) whether at least FEWEST patients have the finding and as many have it not, masked labels apart.
+
+    An area that rests on fewer is missing from many resamples (from 37 % where one patient has the finding),
+    and in the others it varies too little: with it, an interval is of another mean than its estimate.
+    """
+    return np.array(
+        [
+            all(len(np.unique(fold.patient[known & (y == value)])) >= FEWEST for value in (0, 1))
+            for y, known in zip(fold.y.T, fold.mask.T, strict=True)
+        ]
+    )
 
 
 @dataclass(frozen=True)

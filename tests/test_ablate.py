@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import COUPLING, Project, contents
+from sklearn.metrics import roc_auc_score
 from trainings import Told, stops_at
 
 import cxrscore.train
+from cxrscore import bootstrap
 from cxrscore.ablate import ablate, table_text
 from cxrscore.ablate.runs import with_head
 from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored
+from cxrscore.bootstrap import FEWEST
 from cxrscore.errors import Stopped, UserError
 from cxrscore.labels import LabelTable
 from cxrscore.layout import Layout
@@ -69,6 +72,13 @@ def trained(told: Told) -> list[str]:
     return [line.partition(" (")[0] for line in lines if "(" in line and "is done" not in line]
 
 
+@pytest.fixture
+def every_area_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few patients make it: of a small project's others too few are left."""
+    monkeypatch.setattr(bootstrap, "FEWEST", 1)
+
+
+@pytest.mark.usefixtures("every_area_counts")
 def test_a_head_is_trained_as_the_project_trains_its_own(mine: Project, cpu: Machine) -> None:
     """The project's head is the coupling: its ablation gives the very bytes of the train stage."""
     before = contents(mine.layout.root)
@@ -139,6 +149,7 @@ def test_a_run_that_fails_is_named_and_the_finished_ones_are_kept(mine: Project,
     assert contents(mine.layout.ablation / "independent") == before
 
 
+@pytest.mark.usefixtures("every_area_counts")
 def test_seeds_are_averaged_and_their_spread_is_told(mine: Project, cpu: Machine) -> None:
     row = run(mine, "independent", seeds=(0, 5), cpu=cpu, epochs=1)["heads"]["independent"]
     summaries = {
@@ -233,6 +244,35 @@ def test_a_note_says_what_was_resampled(tmp_path: Path) -> None:
         assert any("labels.patient is null" in note for note in notes) == (patient is None)
 
 
+def test_what_too_few_patients_show_is_left_out_and_named(tmp_path: Path) -> None:
+    """In fold 0 four images show the first; in fold 1 none shows the second: that is no area to leave out."""
+    layouts, table = scored_by_hand(tmp_path, {"independent": 1, "other": 2}, patient=None)
+    table.y[:] = np.arange(40)[:, None] % 4 < 2
+    table.y[0::2, 0] = np.arange(20) < FEWEST - 1
+    table.y[1::2, 1] = 0
+    scored = read_scored(layouts, [0, 1], table)
+    assert scored.left_out == {FINDINGS[0]: [0]}
+    (first, second) = scored.truth
+    for name, row in compare(scored).items():
+        (of_first, of_second) = scored.ways[name][0]
+        areas = [
+            roc_auc_score(first.y[:, 1], of_first[:, 1]),
+            roc_auc_score(second.y[:, 0], of_second[:, 0]),
+        ]
+        assert list(row["folds"].values()) == pytest.approx(areas, abs=1e-5)
+    (told,) = [note for note in notes_of(scored, patients=False, timed="") if "left out" in note]
+    assert told == f"left out, as fewer than 5 images show it, or do not: {FINDINGS[0]} in fold 0"
+
+
+def test_a_fold_with_nothing_well_shown_counts_all_and_says_so(tmp_path: Path) -> None:
+    layouts, table = scored_by_hand(tmp_path, {"independent": 1, "other": 2}, patient=None)
+    table.y[0::2] = np.arange(20)[:, None] < FEWEST - 1
+    scored = read_scored(layouts, [0, 1], table)
+    assert not scored.left_out and scored.truth[0].mask.all()
+    notes = notes_of(scored, patients=False, timed="")
+    assert any(note.startswith("fold 0: no finding is shown by 5 images") for note in notes)
+
+
 def test_tables_of_other_images_are_not_compared(tmp_path: Path) -> None:
     layouts, table = scored_by_hand(tmp_path, {"independent": 1, "other": 2}, patient=None)
     shutil.copy(layouts["other"][0].scores(0, views=False), layouts["other"][0].scores(1, views=False))
@@ -296,9 +336,9 @@ def test_a_wrong_word_is_refused_before_torch_is_imported(
     assert "pydantic" in imported and "torch" not in imported
 
 
-def test_an_ablation_folder_that_is_a_file_is_refused(mine: Project) -> None:
+def test_an_ablation_folder_that_is_a_file_is_refused(project: Project, mine: Project) -> None:
     mine.layout.ablation.write_text("")
-    process = call(mine, mine.layout.root.with_name("params.yaml"))
+    process = call(mine, project.layout.root.with_name("params.yaml"))
     out, err = process.communicate()
     assert (process.returncode, out) == (2, "")
     assert err.startswith("error: ") and "out/ablation: outputs cannot be written there" in err

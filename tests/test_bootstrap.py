@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxrscore import bootstrap
-from cxrscore.bootstrap import Truth, interval, macro_areas
+from cxrscore.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
 from cxrscore.metrics import auc_by_finding, macro
 
 Scores = list[np.ndarray]
@@ -184,3 +184,17 @@ def test_the_interval_holds_the_true_difference_about_as_often_as_it_says() -> N
         low, high = interval(found["one"] - found["other"])
         hits.append(low <= truth <= high)
     assert 0.9 <= np.mean(hits) <= 0.99
+
+
+def test_well_shown_counts_patients_of_either_class_and_no_masked_label() -> None:
+    n = 4 * FEWEST
+    y, mask = np.zeros((n, 5), dtype=np.int8), np.ones((n, 5), dtype=bool)
+    patient = np.arange(n)
+    patient[FEWEST:] //= 2
+    patient[FEWEST:] += FEWEST  # from there on two images each
+    y[:FEWEST, 0] = 1  # enough patients
+    y[-FEWEST:, 1] = 1  # as many images, of fewer patients
+    y[: n - 1, 2] = 1  # hardly anybody without it
+    y[:FEWEST, 3] = 1
+    mask[0, 3] = False  # one of them is not known
+    assert well_shown(Truth(y, mask, patient)).tolist() == [True, False, False, False, False]

@@ -131,6 +131,7 @@ def tabulate(
         "heads": {
             name: found[name] | asdict(costs[name]) | {"settings": dict(heads[name])} for name in heads
         },
+        "left_out": dict(scored.left_out),
         "notes": notes_of(scored, patients=table.patient is not None, timed=timed),
     }
     _write(layout.ablation, result)

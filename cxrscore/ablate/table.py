@@ -5,13 +5,13 @@ Out   rows and notes for JSON; the same as cells of text, for a table on a termi
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cxrscore.bootstrap import Truth, interval, macro_areas
+from cxrscore.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
 from cxrscore.errors import UserError
 from cxrscore.labels import LabelTable
 from cxrscore.layout import Layout
@@ -26,12 +26,16 @@ SEED = 0  # of the resamples
 
 @dataclass(frozen=True)
 class Scored:
-    """The truth of each fold, and `ways`: name -> seed -> fold -> scores (n, L) of the same images."""
+    """The truth of each fold, and `ways`: name -> seed -> fold -> scores (n, L) of the same images.
+
+    What too few patients show in a fold (bootstrap.well_shown) is masked there: `left_out`, finding -> folds.
+    """
 
     folds: Sequence[int]
     seeds: Sequence[int]
     truth: Sequence[Truth]
     ways: Mapping[str, Sequence[Sequence[np.ndarray]]]
+    left_out: Mapping[str, Sequence[int]]
 
     @property
     def clusters(self) -> int:
@@ -67,8 +71,29 @@ def read_scored(
     numbers = np.split(
         np.unique(patients, return_inverse=True)[1], np.cumsum([len(part) for part in parts[:-1]])
     )
-    truth = [Truth(part.y, part.mask, mine) for part, mine in zip(parts, numbers, strict=True)]
-    return Scored(folds, seeds, truth, ways)
+    truth: list[Truth] = []
+    left_out: dict[str, list[int]] = {}
+    for fold, part, mine in zip(folds, parts, numbers, strict=True):
+        whole = Truth(part.y, part.mask, mine)
+        counted = _counted(whole)
+        truth.append(replace(whole, mask=whole.mask & counted))
+        for name, defined in zip(labels.findings, ~counted & _defined(whole), strict=True):
+            if defined:
+                left_out.setdefault(name, []).append(fold)
+    return Scored(folds, seeds, truth, ways, left_out)
+
+
+def _counted(fold: Truth) -> np.ndarray:
+    """(L,) the findings to compare by: those that enough patients show or, where there is none, all."""
+    enough = well_shown(fold)
+    return enough if enough.any() else np.ones_like(enough)
+
+
+def _defined(fold: Truth) -> np.ndarray:
+    """(L,) whether there is an area: an image of either class."""
+    zero, one = ((fold.mask & (fold.y == value)).any(0) for value in (0, 1))
+    both: np.ndarray = zero & one
+    return both
 
 
 def _read(path: Path, ids: Sequence[str], labels: LabelTable) -> np.ndarray:
@@ -84,8 +109,9 @@ def _read(path: Path, ids: Sequence[str], labels: LabelTable) -> np.ndarray:
 def compare(
     scored: Scored, *, after: Callable[[int], None] = lambda drawn: None
 ) -> dict[str, dict[str, Any]]:
-    """Name -> `macro_auc`, the mean over folds and seeds; of `folds` and of `seeds` each, the mean over the
-    others; `seed_sd`, the seeds' standard deviation; `difference` from the reference, its 95 % interval.
+    """Name -> `macro_auc`, the mean over findings, then folds and seeds; of `folds` and of `seeds` each, the
+    mean over the others; `seed_sd`, the seeds' standard deviation; `difference` from the reference, its 95 %
+    interval.
     `after`: as of bootstrap.macro_areas.
     """
     generator = np.random.default_rng(SEED)
@@ -130,6 +156,15 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
         "holds for this data alone",
         f"ms: what the head adds an image, {timed}",
     ]
+    if scored.left_out:
+        told = "; ".join(f"{name} in {_folds(k)}" for name, k in scored.left_out.items())
+        notes.append(f"left out, as fewer than {FEWEST} {unit} show it, or do not: {told}")
+    few = [k for k, fold in zip(scored.folds, scored.truth, strict=True) if not well_shown(fold).any()]
+    if few:
+        notes.append(
+            f"{_folds(few)}: no finding is shown by {FEWEST} {unit} and not shown by {FEWEST}, so all are "
+            "counted; intervals say too little there"
+        )
     notes.append(
         "each score is of a training's best epoch by macro-AUC on these very images, as the train stage "
         "picks it: that flatters heads whose epochs scatter more, and no interval here covers it"
@@ -139,6 +174,10 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
     if not patients:
         notes.append("labels.patient is null: where patients have several images, intervals are too narrow")
     return notes
+
+
+def _folds(numbers: Sequence[int]) -> str:
+    return f"fold{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def cells(result: Mapping[str, Any]) -> list[list[str]]:
