@@ -1,6 +1,7 @@
 """Shared makings of tests: a tiny model, a machine, a project of phantoms that every stage has run on."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ COUPLING = {
 }
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a shell that put us in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # many tests send one
 torch.set_num_threads(
     1
 )  # tensors are tiny here: test_train.py takes 6 s, with two threads on two busy cores 45 s

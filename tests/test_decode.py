@@ -25,7 +25,8 @@ LISTEN = {"on": False}
 
 
 def note_opening(event: str, arguments: tuple[object, ...]) -> None:
-    if LISTEN["on"] and event == "open" and isinstance(arguments[0], str | os.PathLike):  # else it is open
+    listening = LISTEN and LISTEN["on"]  # while Python shuts down, globals are None
+    if listening and event == "open" and isinstance(arguments[0], str | os.PathLike):  # a number is open
         opened.append(os.fspath(arguments[0]))
 
 
