@@ -2,8 +2,8 @@
 
 In    y (n, L) 0/1 and mask (n, L) of a training fold's rows: nothing here may see a validated one.
 Out   arrays (L,), (L, L), (L, d); a user's own embeddings from a file, checked against the findings' order.
-A pair counts where both labels are known. Sources: positive pointwise mutual information and its singular
-vectors, Levy & Goldberg, "Neural word embedding as implicit matrix factorization", NeurIPS 2014; the static
+A pair counts where both labels are known. Sources: positive pointwise mutual information as a factorized
+matrix, Levy & Goldberg, "Neural word embedding as implicit matrix factorization", NeurIPS 2014; the static
 graph, Chen et al., "Multi-label image recognition with graph convolutional networks" (ML-GCN), CVPR 2019,
 equations 6 to 8.
 """
@@ -19,6 +19,8 @@ from cxrscore.errors import UserError
 
 Matrix = NDArray[np.float32]
 COIN = np.log(2)  # the information, -log p, of a finding that half of the images show
+DECIMALS = 6  # of embeddings: ten digits coarser than what a library's last bit decides
+SMALLEST_PIVOT = 1e-9  # below it columns are rounding errors
 COMPUTED = ("cooccurrence", "learned")  # where label embeddings are not from a user's file
 
 
@@ -74,14 +76,29 @@ def positive_mutual_information(y: np.ndarray, mask: np.ndarray) -> NDArray[np.f
 
 
 def label_embeddings(y: np.ndarray, mask: np.ndarray, *, dim: int) -> Matrix:
-    """(L, min(dim, L)): left singular vectors U of the positive mutual information M times the root of their
-    values S, largest first. With all L columns E E^T = U S U^T: M itself, where M has no negative eigenvalue,
-    else M with those made positive. A vector's largest entry is positive: the same labels, the same numbers.
-    Fewer columns keep the largest values, which are those of rare findings: common ones can be lost.
+    """(L, min(dim, L)): E with E E^T = |M|, which is the positive mutual information M with its negative
+    eigenvalues made positive. Each column is for the finding that the columns before it explain least. With
+    fewer than L columns the common findings, which have the least information, can be lost.
+
+    Singular vectors would do as well, but their signs, and where singular values are equal their directions,
+    are the BLAS kernel's choice. |M| has none, nor has its Cholesky factor: the same labels give the same
+    numbers on every processor. Source: pivoted Cholesky, Higham, "Analysis of the Cholesky decomposition of a
+    semi-definite matrix", 1990.
     """
-    vectors, values, _ = np.linalg.svd(positive_mutual_information(y, mask))
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(values))])
-    embeddings: Matrix = (vectors * np.sqrt(values))[:, :dim].astype(np.float32)
+    values, vectors = np.linalg.eigh(positive_mutual_information(y, mask))
+    rest = (vectors * np.abs(values)) @ vectors.T  # |M|, whatever the vectors
+    columns = np.zeros((len(rest), min(dim, len(rest))))
+    for k in range(columns.shape[1]):
+        pivot = int(
+            rest.diagonal().round(DECIMALS).argmax()
+        )  # of equal ones the first, not a rounding's choice
+        if rest[pivot, pivot] < SMALLEST_PIVOT:
+            break
+        columns[:, k] = rest[:, pivot] / np.sqrt(rest[pivot, pivot])
+        rest = rest - np.outer(columns[:, k], columns[:, k])
+    embeddings: Matrix = (columns.round(DECIMALS) + 0.0).astype(
+        np.float32
+    )  # -0.0 is a rounding's choice, too
     return embeddings
 
 

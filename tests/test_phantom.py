@@ -13,15 +13,7 @@ from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.errors import UserError
 from cxrscore.phantom import COLUMNS, contact_sheet, make_phantoms
 from cxrscore.phantom.anatomy import Build, draw_build, draw_pose
-from cxrscore.phantom.cohort import (
-    CORRELATION,
-    LATERAL,
-    PREVALENCE,
-    Study,
-    draw_cohort,
-    draw_labels,
-    tetrachoric,
-)
+from cxrscore.phantom.cohort import Study, draw_cohort
 from cxrscore.phantom.findings import Sign
 from cxrscore.phantom.picture import build_of, encode, expose, picture
 
@@ -46,28 +38,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def labels() -> NDArray[np.int8]:
-    return draw_labels(3, studies=20_000)
-
-
-def test_findings_are_as_common_as_in_the_table(labels: NDArray[np.int8]) -> None:
-    assert np.abs(labels.mean(axis=0) - PREVALENCE[:LATERAL]).max() < 0.012
-
-
-def test_findings_occur_together_as_in_the_table(labels: NDArray[np.int8]) -> None:
-    lower = np.tril_indices(LATERAL, -1)
-    table = [phi for row in CORRELATION[: LATERAL - 1] for phi in row]
-    drawn = np.corrcoef(labels.T.astype(np.float64))[lower]
-    assert np.abs(drawn - table).max() < 0.06
-
-
-def test_the_correlation_behind_two_even_coins_is_the_known_sine() -> None:
-    """For shares of one half, phi = 2/pi arcsin(rho): Sheppard 1899."""
-    phi, half = np.array([-0.5, 0.0, 0.2, 0.6]), np.full(4, 0.5)
-    np.testing.assert_allclose(tetrachoric(phi, half, half), np.sin(np.pi / 2 * phi), atol=1e-6)
-
-
 def test_a_body_tells_nothing_of_the_labels() -> None:
     studies = draw_cohort(0, images=9000, test_share=0.2)
     patients = {study.patient: study for study in studies}.values()
@@ -81,15 +51,6 @@ def test_a_body_tells_nothing_of_the_labels() -> None:
 
 def numbers(build: Build) -> list[float]:
     return [value for value in dataclasses.astuple(build) if isinstance(value, float)]
-
-
-def test_no_finding_means_no_pathology(labels: NDArray[np.int8]) -> None:
-    pathologies = [
-        i for i, finding in enumerate(FINDINGS) if finding not in ("No Finding", "Support Devices")
-    ]
-    clean = labels[:, FINDINGS.index("No Finding")] == 1
-    assert clean.any()
-    assert not labels[clean][:, pathologies].any()
 
 
 def test_every_view_of_a_study_has_its_labels_and_every_patient_one_sex_and_age() -> None:

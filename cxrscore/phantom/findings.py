@@ -13,7 +13,7 @@ import numpy as np
 
 from cxrscore.phantom.anatomy import Build, Chest
 from cxrscore.phantom.devices import draw_devices
-from cxrscore.phantom.film import Film, Floats, Points, ring, spline
+from cxrscore.phantom.film import Film, Floats, Points, exp, ring, spline
 
 BOTH_SIDES = {
     "Pleural Effusion": 0.45,
@@ -144,7 +144,7 @@ def effusion(film: Film, chest: Chest, sign: Sign) -> None:
         foot = float(chest.walls[lung][:, 1].max())
         level = foot - (0.04 + sign.where.beta(1.5, 2.0) * 0.3) * (0.4 + 0.6 * sign.strength)
         wall = np.float32(chest.spot(lung, 1.0, 0.85)[0])
-        climb = np.float32(0.075) * np.exp(-np.abs(film.x - wall) / np.float32(0.045))
+        climb = np.float32(0.075) * exp(-np.abs(film.x - wall) / np.float32(0.045))
         whole = np.minimum(1, 20 * chest.masks[lung])  # no seam of lung at its soft edge
         fluid = whole * _step(film.y, level - climb, 0.008)
         film.raise_to(fluid * np.float32(min(1.0, 1.2 * sign.strength)), 1.1)
@@ -246,6 +246,4 @@ def _lungs(chest: Chest, sign: Sign, finding: str) -> list[int]:
 
 def _step(y: Floats, level: float | Floats, softness: float) -> Floats:
     """0 above `level`, 1 below it, (H, W)."""
-    return np.asarray(
-        1 / (1 + np.exp(np.clip((level - y) / np.float32(softness), -30, 30))), dtype=np.float32
-    )
+    return np.asarray(1 / (1 + exp(np.clip((level - y) / np.float32(softness), -30, 30))), dtype=np.float32)

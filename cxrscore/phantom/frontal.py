@@ -8,7 +8,7 @@ Image left is the patient's right, as on a viewing box: lung 0 is the right one.
 import numpy as np
 
 from cxrscore.phantom.anatomy import Build, Chest, Pose, branch
-from cxrscore.phantom.film import Film, Points, points, ring, spline
+from cxrscore.phantom.film import Film, Points, exp, points, ring, spline
 
 SIDES = (-1, 1)
 
@@ -98,7 +98,7 @@ def _trunk(film: Film, build: Build, pose: Pose) -> None:
     thick = film.mask(outline, blur=0.05)
     film.density += trunk * np.float32(0.42) + thick * np.float32(0.35 + 0.3 * build.habitus)
     film.density += (
-        trunk * np.float32(0.5) / (1 + np.exp((np.float32(0.16 - pose.crouch) - film.y) / np.float32(0.05)))
+        trunk * np.float32(0.5) / (1 + exp((np.float32(0.16 - pose.crouch) - film.y) / np.float32(0.05)))
     )
     for s in SIDES:
         arm = points(

@@ -7,7 +7,7 @@ Out   shapes on the film, and the Chest: the same landmarks as the frontal view 
 import numpy as np
 
 from cxrscore.phantom.anatomy import Build, Chest, Pose, branch
-from cxrscore.phantom.film import Film, Points, points, ring, spline
+from cxrscore.phantom.film import Film, Points, exp, points, ring, spline
 
 
 def draw_soft(film: Film, build: Build, pose: Pose, rng: np.random.Generator) -> Chest:
@@ -83,7 +83,7 @@ def _trunk(film: Film, build: Build) -> None:
     )
     trunk, thick = film.mask(outline, blur=0.008), film.mask(outline, blur=0.06)
     film.density += trunk * np.float32(0.35) + thick * np.float32(0.5 + 0.3 * build.habitus)
-    film.density += trunk * np.float32(0.35) / (1 + np.exp((np.float32(0.14) - film.y) / np.float32(0.04)))
+    film.density += trunk * np.float32(0.35) / (1 + exp((np.float32(0.14) - film.y) / np.float32(0.04)))
     arms = points((-0.12, -0.75), (-0.13, -0.4), (0.02, -0.28), (0.16, -0.26), (0.3, -0.38), (0.34, -0.75))
     film.fill(spline(arms), 0.38, blur=0.03)
 

@@ -1,0 +1,211 @@
+"""What a seed decides is the same on every processor: cohorts, pictures, folds, prepared pixels, embeddings.
+
+The hashes are what every machine must give. `another_machine` is a second one in this process: each library
+function whose last bits, signs or directions are its processor's choice gives another valid answer.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrscore.cooccurrence import label_embeddings
+from cxrscore.images import read_image
+from cxrscore.phantom import make_phantoms
+from cxrscore.phantom.cohort import draw_cohort
+from cxrscore.phantom.copula import LATERAL
+from cxrscore.phantom.picture import encode, picture
+from cxrscore.stratify import stratify, stratify_images
+
+DEMO = Path(__file__).parents[1] / "cxrscore" / "demo"
+DEMO_IMAGES, DEMO_SIZE, TEST_SHARE = 1700, 96, 0.2
+STUDIES = (0, 7, 13, 40, 71)  # of the demo: frontal and lateral, with and without findings
+COHORT = "76b7355c49bb0068"
+PICTURES = "23b66068b9409bb9"
+PREPARED = "6ef5214107c6c843"
+FOLDS = "313fad6dfdf19c02"
+EMBEDDINGS = "637073c0330d298f"
+
+
+def digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def cohort_of(seed: int) -> str:
+    return digest(repr(draw_cohort(seed, images=3000, test_share=TEST_SHARE)).encode())
+
+
+def pictures() -> list[bytes]:
+    studies = draw_cohort(0, images=DEMO_IMAGES, test_share=TEST_SHARE)
+    return [encode(picture(studies[i], 1, size=DEMO_SIZE, seed=0)) for i in STUDIES]
+
+
+def prepared() -> bytes:
+    """Of pictures that are enlarged, reduced, and decoded at a smaller DCT scale."""
+    studies = draw_cohort(0, images=20, test_share=TEST_SHARE)
+    files = [encode(picture(studies[i], 1, size=size, seed=0)) for i, size in enumerate((64, 150, 700))]
+    return b"".join(read_image(file, size=96).tobytes() for file in files)
+
+
+def labels() -> tuple[np.ndarray, np.ndarray]:
+    studies = draw_cohort(1, images=3000, test_share=0.0)
+    return np.array([study.y for study in studies]), np.array([study.patient for study in studies])
+
+
+def folds() -> bytes:
+    y, patient = labels()
+    return stratify(y, patient, k=5, seed=0).tobytes() + stratify_images(y[:500], k=3, seed=0).tobytes()
+
+
+def embeddings() -> bytes:
+    """With two findings that nobody has: their singular values are equal, so their vectors are any two."""
+    y, _ = labels()
+    y = np.concatenate([y, np.zeros((len(y), 2), dtype=y.dtype)], axis=1)
+    mask = np.ones(y.shape, dtype=bool)
+    return label_embeddings(y, mask, dim=300).tobytes() + label_embeddings(y, mask, dim=5).tobytes()
+
+
+GOLDEN: dict[str, tuple[Callable[[], str], str]] = {
+    "cohort": (lambda: cohort_of(0), COHORT),
+    "pictures": (lambda: digest(*pictures()), PICTURES),
+    "prepared pixels": (lambda: digest(prepared()), PREPARED),
+    "folds": (lambda: digest(folds()), FOLDS),
+    "embeddings": (lambda: digest(embeddings()), EMBEDDINGS),
+}
+
+
+def moved(values: Any, rng: np.random.Generator) -> Any:
+    """Each by an ulp up, down, or not at all; 0 stays, as sin(0) is 0 in every library."""
+    array = np.asarray(values)
+    towards = rng.choice([-np.inf, 0.0, np.inf], size=array.shape).astype(array.dtype)
+    other = np.where((towards == 0) | (array == 0), array, np.nextafter(array, towards))
+    return other if array.ndim else array.dtype.type(other)
+
+
+def turned(vectors: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Columns with other signs, and those of equal values in other directions of the same plane."""
+    vectors = vectors * rng.choice([-1.0, 1.0], size=vectors.shape[-1])
+    rotation = np.array([[0.6, -0.8], [0.8, 0.6]])
+    for i in np.flatnonzero(np.abs(np.diff(values)) < 1e-12):
+        vectors[:, [i, i + 1]] = vectors[:, [i, i + 1]] @ rotation
+    return vectors
+
+
+@pytest.fixture
+def another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of vectors flipped, those of equal values rotated, last bits moved."""
+    rng = np.random.default_rng(0)
+    usual_eigh, usual_svd, usual_qr = np.linalg.eigh, np.linalg.svd, np.linalg.qr
+
+    def eigh(matrix: Any) -> Any:
+        values, vectors = usual_eigh(matrix)
+        return moved(values, rng), moved(turned(vectors, values, rng), rng)
+
+    def svd(matrix: Any) -> Any:
+        left, values, right = usual_svd(matrix)
+        signs = rng.choice([-1.0, 1.0], size=len(values))
+        return moved(left * signs, rng), moved(values, rng), moved(right * signs[:, None], rng)
+
+    def qr(matrix: Any) -> Any:
+        q, r = usual_qr(matrix)
+        signs = rng.choice([-1.0, 1.0], size=q.shape[1])
+        return moved(q * signs, rng), moved(r * signs[:, None], rng)
+
+    def off_by_an_ulp(usual: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **named: moved(usual(*args, **named), rng)
+
+    for name, function in (("eigh", eigh), ("svd", svd), ("qr", qr)):
+        monkeypatch.setattr(np.linalg, name, function)
+    for name in ("exp", "log", "sin", "cos", "power"):
+        monkeypatch.setattr(np, name, off_by_an_ulp(getattr(np, name)))
+
+
+@pytest.mark.parametrize("what", GOLDEN)
+def test_a_seed_gives_the_same_on_every_machine(what: str) -> None:
+    make, expected = GOLDEN[what]
+    assert make() == expected
+
+
+@pytest.mark.parametrize("what", GOLDEN)
+def test_a_machine_whose_libraries_choose_otherwise_gives_the_same(what: str, another_machine: None) -> None:
+    make, expected = GOLDEN[what]
+    assert make() == expected
+
+
+def test_the_other_machine_is_another(another_machine: None) -> None:
+    """An eigenvector decides nothing any more; the one that once did has another sign here."""
+    matrix = np.diag([1.0, 1.0, 2.0, 3.0, 5.0]) + 0.1
+    roots = [
+        vectors * np.sqrt(values) for values, vectors in (np.linalg.eigh(matrix), np.linalg.eigh(matrix))
+    ]
+    assert np.abs(roots[0] - roots[1]).max() > 0.1
+    assert (np.exp(np.linspace(0, 1, 100)) != np.exp(np.linspace(0, 1, 100))).any()
+
+
+def test_the_demo_is_the_cohort_of_seed_0() -> None:
+    """Every row of its tables, in their order; `cxrscore phantom` with 1,700 images of 96 px made it."""
+    rows = {name: (DEMO / name).read_text(encoding="utf-8") for name in ("labels.csv", "test_labels.csv")}
+    drawn = draw_cohort(0, images=DEMO_IMAGES, test_share=TEST_SHARE)
+    for name, test in (("labels.csv", False), ("test_labels.csv", True)):
+        found = [
+            (
+                row["Patient_ID"],
+                row["Study"],
+                row["Sex"],
+                row["Age"],
+                row["ViewPosition"],
+                *list(row.values())[7:],
+            )
+            for row in csv.DictReader(io.StringIO(rows[name]))
+        ]
+        expected = [
+            (f"{one.patient:08d}", f"{one.number:03d}", one.sex, str(one.age), position, *map(str, one.y))
+            for one in drawn
+            if one.test == test
+            for position in one.positions
+        ]
+        assert found == expected
+        assert len(found) == {False: 1365, True: 335}[test]
+    assert all(len(one.y) == LATERAL for one in drawn)
+
+
+def test_the_demos_images_are_drawn_again_to_the_byte() -> None:
+    studies = draw_cohort(0, images=DEMO_IMAGES, test_share=TEST_SHARE)
+    for i in range(0, len(studies), 60):
+        study = studies[i]
+        name = f"{study.patient:08d}_{study.number:03d}_001.jpg"
+        committed = DEMO / ("test" if study.test else "images") / name
+        assert encode(picture(study, 1, size=DEMO_SIZE, seed=0)) == committed.read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "Asia/Kathmandu"},
+        {"PYTHONHASHSEED": "2", "JSIMD_FORCENONE": "1", "OMP_NUM_THREADS": "1", "TZ": "America/St_Johns"},
+    ],
+    ids=["hash seed, locale, time zone", "hash seed, libjpeg without SIMD, one thread"],
+)
+def test_a_process_in_other_surroundings_gives_the_same(surroundings: dict[str, str]) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_portable as t\n"
+        "print(*(make() for make, _ in t.GOLDEN.values()))"
+    )
+    words = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    done = subprocess.run(words, env=os.environ | surroundings, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [expected for _, expected in GOLDEN.values()]
+
+
+def test_the_phantom_command_writes_the_same_tables_and_pictures(tmp_path: Path) -> None:
+    make_phantoms(tmp_path / "out", images=12, size=DEMO_SIZE, seed=0)
+    for path in (tmp_path / "out").rglob("*.jpg"):
+        folder = "test" if (DEMO / "test" / path.name).is_file() else "images"
+        assert path.read_bytes() == (DEMO / folder / path.name).read_bytes()
