@@ -13,8 +13,8 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     model store labels split submission inputs/                          pixels -> logits; tables; files
     backbone weights                                                     timm by name; where it starts
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
-    scenes cooccurrence processes metrics machine heap layout progress closure formats/  statistics; device
-    learned bootstrap variants                                           what heads learned; comparisons
+    scenes cooccurrence processes metrics curves machine heap layout progress closure formats/  statistics
+    learned bootstrap variants text_table                                what heads learned; comparisons
     sealed lock signals                                                  tensors with a sha256; stopping
     files                                                                whole-or-nothing writes
     errors                                                               what a person can mend

@@ -1,8 +1,9 @@
 """Score tables and truth -> metrics. No model, no GPU: out-of-fold and competition tables have one shape.
 
 In    out/oof/fold{k}.csv and .views.csv, out/learned, data/labels.csv; or any score table and any labels.
-Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots: auc.csv, and what
-      the heads learned, a table a picture with one number a row (see `_learned_tables`).
+Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots: auc.csv, curves
+      (roc.csv, pr.csv), and what the heads learned, one table per picture with one number per row (see
+      `_learned_tables`).
 A finding with a single class has no area: it is absent, counted, and left out of the mean.
 """
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxrscore.curves import pr_rows, roc_rows
 from cxrscore.errors import UserError
 from cxrscore.files import write_table, write_text
 from cxrscore.labels import LabelTable, read_labels
@@ -70,6 +72,7 @@ def evaluate(
         left.unlink()
     _write_areas(layout.plots / "auc.csv", parts)
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
+    _write_curves(layout.plots, pooled)
     for name, (columns, rows) in learned.items():
         write_table(layout.plots / f"{name}.csv", columns, rows)
     return metrics, _undefined(pooled)
@@ -189,6 +192,13 @@ def _write_pooled(path: Path, pooled: Scored) -> None:
     """For a plot: the defined areas over all folds, finding by finding."""
     areas = zip(pooled.findings, pooled.areas(), strict=True)
     write_table(path, ["finding", "auc"], [[name, f"{a:.{DIGITS}f}"] for name, a in areas if not np.isnan(a)])
+
+
+def _write_curves(plots: Path, pooled: Scored) -> None:
+    """For plots of lines: the points of each finding's ROC and precision-recall curve over all folds."""
+    truth = pooled.findings, pooled.table.y, pooled.table.mask, pooled.scores
+    write_table(plots / "roc.csv", ["finding", "fpr", "tpr"], roc_rows(*truth))
+    write_table(plots / "pr.csv", ["finding", "recall", "precision"], pr_rows(*truth))
 
 
 def _learned_tables(

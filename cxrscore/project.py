@@ -197,6 +197,10 @@ def _start_dvc(folder: Path) -> None:
         ("cache.type", "hardlink,copy"),
     ):
         _dvc(folder, "config", setting, value)
+    (folder / ".dvc" / "plots").mkdir()
+    shutil.copy(
+        PRESETS / "curves.json", folder / ".dvc" / "plots"
+    )  # one line per finding, which no template of DVC draws
 
 
 def _changed(project: Path) -> bool:

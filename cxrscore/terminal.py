@@ -1,14 +1,44 @@
-"""Progress for a person: a live bar on a terminal, plain lines every few seconds elsewhere, on stderr."""
+"""For a person at a terminal: progress as a live bar (elsewhere plain lines every few seconds) on stderr, and
+results as tables on stdout.
+"""
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cxrscore.text_table import Block, TextTable
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 QUIET_S = 10.0  # between plain progress lines
+
+
+def draw(blocks: Sequence[Block], console: "Console | None" = None) -> None:
+    """On stdout, unless `console` is another place. What is too wide is folded, not cut."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = console or Console(highlight=False)
+    for block in blocks:  # a Text: brackets in a name are no markup
+        console.print(Text(block, overflow="fold") if isinstance(block, str) else _table(block))
+
+
+def _table(table: TextTable) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    head, *body = table.rows if table.headed else ([""] * max(map(len, table.rows), default=0), *table.rows)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=table.headed, pad_edge=False)
+    for i, name in enumerate(head):
+        drawn.add_column(Text(name), justify="right" if i else "left", overflow="fold")
+    for row in body:
+        drawn.add_row(*map(Text, row))
+    return drawn
 
 
 class Terminal:

@@ -22,7 +22,7 @@ from trainings import Told, stops_at
 
 import cxrscore.train
 from cxrscore import bootstrap
-from cxrscore.ablate import ablate, table_text
+from cxrscore.ablate import ablate, table_blocks
 from cxrscore.ablate.runs import with_head
 from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored
 from cxrscore.bootstrap import FEWEST
@@ -33,6 +33,7 @@ from cxrscore.machine import Machine
 from cxrscore.metrics import auc_by_finding, macro
 from cxrscore.signals import Asked
 from cxrscore.submission import write_scores
+from cxrscore.text_table import plain_text
 from cxrscore.train import Keeping
 from cxrscore.variants import CHANGES, DEFAULT, choose, settings_of
 
@@ -292,7 +293,7 @@ def test_a_table_for_a_person_is_aligned_and_has_the_notes_below() -> None:
         },
         "notes": ["a note"],
     }
-    assert table_text(result).splitlines() == [
+    assert plain_text(table_blocks(result)).splitlines() == [
         "head         macro_auc    fold0  difference       low      high  parameters    ms",
         "independent    0.50000  0.50000                                           0     0",
         "lamp-fc        0.50000  0.50000    +0.01000  -0.02000  +0.04000       12345  1.23",

@@ -117,3 +117,8 @@ def test_params_and_the_demo_preset_are_the_same_file() -> None:
 
 def test_an_unknown_command_exits_with_two() -> None:
     assert CliRunner().invoke(app, ["scroe"]).exit_code == 2
+
+
+def test_dvcs_template_of_curves_is_the_one_that_new_projects_get() -> None:
+    ours, theirs = ROOT / ".dvc" / "plots" / "curves.json", PACKAGE / "presets" / "curves.json"
+    assert ours.read_bytes() == theirs.read_bytes()

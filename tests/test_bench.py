@@ -19,13 +19,14 @@ from cxrscore.__main__ import main
 from cxrscore.bench import bench, by_hand, decode, forward
 from cxrscore.bench.end_to_end import count_opens
 from cxrscore.bench.race import Race, in_turn
-from cxrscore.bench.text import as_text
+from cxrscore.bench.text import text_blocks
 from cxrscore.closure import closure
 from cxrscore.errors import UserError
 from cxrscore.images import read_image
 from cxrscore.machine import Machine
 from cxrscore.progress import Silent
 from cxrscore.scoring.recipe import choose_recipe
+from cxrscore.text_table import plain_text
 
 ROOT = Path(__file__).parents[1]
 Result = dict[str, Any]
@@ -156,7 +157,7 @@ def test_compile_auto_recalls_what_the_forwards_have_measured(
 
 
 def test_a_table_for_a_person_names_every_way_and_every_fact(result: Result) -> None:
-    text = as_text(result)
+    text = plain_text(text_blocks(result))
     for part in PARTS:
         for name in [*lines(result[part]), *result[part]["facts"]]:
             assert name.replace("_", " ") in text.replace("_", " ")

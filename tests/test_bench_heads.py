@@ -8,8 +8,9 @@ from conftest import COUPLING, TINY
 
 from cxrscore.bench import bench
 from cxrscore.bench.heads import Cost, build_heads, costs, head_costs
-from cxrscore.bench.text import as_text
+from cxrscore.bench.text import text_blocks
 from cxrscore.progress import Silent
+from cxrscore.text_table import plain_text
 from cxrscore.variants import settings_of
 
 FINDINGS = ("Edema", "Fracture", "Pneumonia")
@@ -73,7 +74,7 @@ def test_the_benchmark_tells_each_heads_share_of_the_backbones_time(result: dict
 
 
 def test_small_times_keep_their_digits(result: dict[str, Any]) -> None:
-    text = as_text({"about": {}, "heads": result})
+    text = plain_text(text_blocks({"about": {}, "heads": result}))
     line = next(line for line in text.splitlines() if line.startswith("  coupling  "))
     expected = 1e3 * result["races"][1]["lines"]["coupling"]["seconds"]["median"] / 2
     assert float(line.split()[1]) == pytest.approx(expected, rel=1e-3)

@@ -41,6 +41,7 @@ SCORES = {
 }
 
 
+OF_SCORES = ("auc.csv", "auc_pooled.csv", "pr.csv", "roc.csv")
 HEAD = {"kind": "coupling", "alpha": 0.3}
 
 
@@ -440,7 +441,7 @@ def test_tables_of_an_earlier_head_do_not_stay(tmp_path: Path) -> None:
     for fold in (0, 1):
         write_learned(Layout(tmp_path / "out").learned(fold), LABELS.findings, {}, head=HEAD)
     evaluate(tmp_path / "labels.csv", Layout(tmp_path / "out"), labels=LABELS, folds=[0, 1])
-    assert sorted(path.name for path in plots.iterdir()) == ["auc.csv", "auc_pooled.csv"]
+    assert sorted(path.name for path in plots.iterdir()) == list(OF_SCORES)
 
 
 def test_folds_of_heads_with_other_settings_are_refused(tmp_path: Path) -> None:
@@ -456,4 +457,4 @@ def test_scores_of_an_earlier_version_which_told_nothing_of_its_heads_are_measur
         path.unlink()
     metrics, _ = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
     assert metrics["macro_auc"] > 0
-    assert sorted(path.name for path in layout.plots.iterdir()) == ["auc.csv", "auc_pooled.csv"]
+    assert sorted(path.name for path in layout.plots.iterdir()) == list(OF_SCORES)

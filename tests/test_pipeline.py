@@ -1,5 +1,6 @@
 """The pipeline of a new project, run by DVC: everything once, nothing twice, experiments compared."""
 
+import csv
 import json
 import os
 import shutil
@@ -94,3 +95,18 @@ def test_an_experiment_trains_again_and_is_compared_with_the_last_commit(project
     changes = json.loads(dvc(project, "metrics", "diff", "--json"))["out/metrics.json"]
     assert (changes["macro_auc"]["old"], changes["macro_auc"]["new"]) == (before, after)
     assert "0.02" in (project / "params.yaml").read_text()
+
+
+def test_dvc_draws_a_line_for_each_finding(made: tuple[Path, str], tmp_path: Path) -> None:
+    dvc(made[0], "plots", "show", "--out", str(tmp_path / "plots"))
+    page = (tmp_path / "plots" / "index.html").read_text()
+    for title, name, axes in (
+        ("ROC", "roc", ("fpr", "tpr")),
+        ("precision-recall", "pr", ("recall", "precision")),
+    ):
+        assert f"Out-of-fold {title} curves" in page
+        with (made[0] / "out" / "plots" / f"{name}.csv").open(newline="") as file:
+            first = next(csv.DictReader(file))
+        point = {"finding": first["finding"]} | {axis: first[axis] for axis in axes}
+        assert json.dumps(point)[1:-1] in page, "the rows of the table"
+    assert page.count('"color": {"field": "finding"') == 2

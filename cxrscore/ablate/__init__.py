@@ -17,7 +17,7 @@ import torch
 from cxrscore import figures
 from cxrscore.ablate.experiments import facts_of, run_experiments
 from cxrscore.ablate.runs import layout_of, plan, train_all
-from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored, table_text
+from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored, table_blocks
 from cxrscore.backbone import map_shape
 from cxrscore.bench.heads import head_costs, rows
 from cxrscore.errors import Stopped
@@ -34,7 +34,7 @@ from cxrscore.variants import REFERENCE, settings_of
 if TYPE_CHECKING:
     from cxrscore.params import Params
 
-__all__ = ["ablate", "ablate_by_experiments", "table_text"]
+__all__ = ["ablate", "ablate_by_experiments", "table_blocks"]
 ROUNDS = 5  # that heads are timed
 KEPT = "/*/\n"  # what .gitignore leaves out: the trainings
 

@@ -1,7 +1,7 @@
 """Out-of-fold tables of several heads -> a row a head: its macro-AUC, and how far from the reference's.
 
 In    score tables by head, seed and fold; the label table.
-Out   rows and notes for JSON; the same as cells of text, for a table on a terminal and table.csv.
+Out   rows and notes for JSON; the same as cells of text, for printing and table.csv.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ from cxrscore.labels import LabelTable
 from cxrscore.layout import Layout
 from cxrscore.metrics import auc_by_finding, macro
 from cxrscore.submission import read_scores
+from cxrscore.text_table import Block, TextTable, column_widths
 from cxrscore.variants import REFERENCE
 
 DIGITS = 5
@@ -199,17 +200,10 @@ def cells(result: Mapping[str, Any]) -> list[list[str]]:
     return table
 
 
-def table_text(result: Mapping[str, Any]) -> str:
-    """For a person: aligned columns, then the notes."""
-    table = cells(result)
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in table
-    ]
-    return "\n".join([*lines, "", *result["notes"]])
+def table_blocks(result: Mapping[str, Any]) -> list[Block]:
+    """For a person: the table, then the notes."""
+    rows = cells(result)
+    return [TextTable(rows, headed=True, widths=column_widths(rows)), "", *result["notes"]]
 
 
 def _round(value: float) -> float:

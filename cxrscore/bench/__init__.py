@@ -22,7 +22,7 @@ from cxrscore.bench.heads import bench_heads
 from cxrscore.bench.lesson import Lesson
 from cxrscore.bench.models import CALIBRATION
 from cxrscore.bench.step_memory import bench_step_memory
-from cxrscore.bench.text import as_text
+from cxrscore.bench.text import text_blocks
 from cxrscore.bench.training import bench_train
 from cxrscore.machine import Machine, choose_machine
 from cxrscore.phantom import make_phantoms
@@ -30,7 +30,7 @@ from cxrscore.progress import Progress
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.recipe import choose_batch_size, choose_scoring_machine, device_name
 
-__all__ = ["Settings", "as_text", "bench"]
+__all__ = ["Settings", "bench", "text_blocks"]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def ablate(
         for fold in settings.folds.train:
             refuse_early(fold, layout=layout.experiment("head"), params=settings.train)
 
-    from cxrscore.ablate import ablate, ablate_by_experiments, table_text
+    from cxrscore.ablate import ablate, ablate_by_experiments, table_blocks
     from cxrscore.machine import choose_machine
     from cxrscore.signals import asked_to_stop
     from cxrscore.train import Keeping
@@ -83,7 +83,7 @@ def ablate(
             result = ablate_by_experiments(names, numbers, project=params.parent, **shared)
         else:
             result = ablate(names, numbers, keeping=Keeping(state_every_s), **shared)
-    show(result, table_text, as_json=as_json)
+    show(result, table_blocks, as_json=as_json)
 
 
 def seed_list(text: str | None) -> list[int]:

@@ -59,11 +59,11 @@ def bench(
 
     Example: cxrscore bench forward --json
     """
-    from cxrscore.bench import as_text, bench
+    from cxrscore.bench import bench, text_blocks
 
     words = {"images": images, "files": files, "size": size, "backbone": backbone, "batch_size": batch_size}
     asked = {name: value for name, value in words.items() if value is not None}
     asked |= {"compile": compile_models, "workers": workers, "rounds": rounds}
     with on_terminal() as progress:
         result = bench(what, asked, device=device, dtype=dtype, progress=progress)
-    show(result, as_text, as_json=as_json)
+    show(result, text_blocks, as_json=as_json)

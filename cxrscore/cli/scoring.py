@@ -26,7 +26,7 @@ from cxrscore.cli.options import (
     format_of,
     view_list,
 )
-from cxrscore.cli.words import facts_text, on_terminal, resuming_command, say, say_what_goes_on, show, tell
+from cxrscore.cli.words import facts_blocks, on_terminal, resuming_command, say, say_what_goes_on, show, tell
 
 
 def score(
@@ -187,7 +187,7 @@ def check(
     if output is not None:
         write_findings(output, found)
     tell(found.notes)
-    show(found.as_json(), facts_text, as_json=as_json)
+    show(found.as_json(), facts_blocks, as_json=as_json)
     if found.faults:
         say("first: " + "; ".join(f"{path} ({kind}: {why})" for path, _, kind, why in found.faults[:5]))
         raise typer.Exit(3)

@@ -28,7 +28,7 @@ from cxrscore.cli.options import (
 from cxrscore.cli.words import (
     TRAIN_PATIENCE_S,
     last_words,
-    metrics_text,
+    metrics_blocks,
     on_terminal,
     show,
     tell,
@@ -195,7 +195,7 @@ def evaluate(
         declared = read_params(params).labels if params.exists() else None
         metrics, notes = evaluate_table(scores, labels, labels=declared)
     tell(notes)
-    show(metrics, metrics_text, as_json=as_json)
+    show(metrics, metrics_blocks, as_json=as_json)
 
 
 def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:

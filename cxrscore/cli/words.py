@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cxrscore.text_table import Block, TextTable, plain_text
+
 if TYPE_CHECKING:
     from cxrscore.terminal import Terminal
 
@@ -43,9 +45,16 @@ def say_what_goes_on(why: object, command: str) -> None:
     say(command)
 
 
-def show(facts: dict[str, Any], as_text: Callable[[dict[str, Any]], str], *, as_json: bool) -> None:
-    """For a person, or for a program."""
-    typer.echo(json.dumps(facts, indent=1) if as_json else as_text(facts))
+def show(facts: dict[str, Any], blocks_of: Callable[[dict[str, Any]], list[Block]], *, as_json: bool) -> None:
+    """For a program, for a pipe or file as plain text, or for a person at a terminal."""
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    elif sys.stdout.isatty():
+        from cxrscore.terminal import draw
+
+        draw(blocks_of(facts))
+    else:
+        typer.echo(plain_text(blocks_of(facts)))
 
 
 def resuming_command(more: Iterable[str]) -> str:
@@ -90,31 +99,29 @@ def _say_stopped(why: object) -> None:
         say_what_goes_on(why, training_command())
 
 
-def facts_text(facts: dict[str, Any]) -> str:
-    """A fact a line; of a dictionary, an entry a line."""
-    lines = []
+def facts_blocks(facts: dict[str, Any]) -> list[Block]:
+    """One row per fact; of a dictionary, one row per entry."""
+    rows = []
     for name, fact in facts.items():
         if isinstance(fact, dict):
-            lines += [f"  {kind} {count:,}" for kind, count in fact.items()]
+            rows += [[f"  {kind}", f"{count:,}"] for kind, count in fact.items()]
         elif fact is not None:
-            lines.append(f"{name.replace('_', ' ')} {fact:,}")
-    return "\n".join(lines)
+            rows.append([name.replace("_", " "), f"{fact:,}"])
+    return [TextTable(rows, gap=" ")]
 
 
-def metrics_text(metrics: dict[str, Any]) -> str:
-    """A table for a person: a finding a line, then the mean and what it rests on."""
+def metrics_blocks(metrics: dict[str, Any]) -> list[Block]:
+    """One row per finding, then the mean and what it rests on."""
     width = max((len(name) for name in metrics["auc"]), default=10)
-    lines = [f"{name:<{width}}  {area:.4f}" for name, area in metrics["auc"].items()]
+    rows = [[name, f"{area:.4f}"] for name, area in metrics["auc"].items()]
     counts = [f"{metrics[name]:,} {name}" for name in ("images", "patients") if name in metrics]
-    macro = _number(metrics)
-    lines.append(
-        f"{'macro-AUC':<{width}}  {macro}  ({metrics['findings_defined']} findings, {', '.join(counts)})"
-    )
+    rests_on = f"({metrics['findings_defined']} findings, {', '.join(counts)})"
+    rows.append(["macro-AUC", _number(metrics), rests_on])
     means = {"with all views": "views", "study means": "study"}
     parts = {words: metrics[name] for words, name in means.items() if name in metrics}
     parts |= {f"fold {name}": fold for name, fold in metrics.get("folds", {}).items()}
-    lines += [f"{words:<{width}}  {_number(part)}" for words, part in parts.items()]
-    return "\n".join(lines)
+    rows += [[words, _number(part)] for words, part in parts.items()]
+    return [TextTable(rows, widths=[width])]
 
 
 def _number(metrics: dict[str, Any]) -> str:

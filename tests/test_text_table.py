@@ -1,0 +1,162 @@
+"""What a command prints: plain lines for pipes, and on a terminal tables that lose no character."""
+
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cxrscore.ablate.table import table_blocks
+from cxrscore.bench.text import text_blocks
+from cxrscore.cli.words import facts_blocks, metrics_blocks
+from cxrscore.terminal import draw
+from cxrscore.text_table import Block, TextTable, plain_text
+
+LONG = "a finding whose name is as long as names can be [red] in a table of somebody else"
+METRICS = {
+    "macro_auc": 0.75,
+    "images": 1365,
+    "findings_defined": 2,
+    "patients": 447,
+    "auc": {"Edema": 0.5, "Lung Opacity": 1.0},
+    "views": {"macro_auc": 0.76},
+    "folds": {"0": {"macro_auc": 0.7}, "1": {}},
+}
+CHECKED = {"listed": 1200, "kinds": {"TRUNCATED": 3}, "turned_upright": 0, "shortest_side": None}
+TIMES = {"median": 2.0, "low": 1.5, "high": 2.5}
+BENCHED = {
+    "about": {"device": "a CPU", "dtype": "bf16"},
+    "decode": {
+        "races": [
+            {
+                "what": "decoding",
+                "unit": "image",
+                "count": 4,
+                "rounds": 5,
+                "lines": {"ours": {"seconds": {"median": 0.01}, "per_second": 400.0, "times": {LONG: TIMES}}},
+            }
+        ],
+        "facts": {"peak_mib": 3.0, "files": {"jpeg": 4}},
+    },
+}
+ROW = {"macro_auc": 0.5, "folds": {"0": 0.5, "1": 0.51}, "seed_sd": 0.01, "parameters": 0, "ms": 0.0}
+ENDS = {"macro_auc": 0.01, "low": -0.02, "high": 0.04}
+ABLATED = {"heads": {"independent": ROW, LONG: ROW | {"difference": ENDS}}, "notes": [f"left out: {LONG}"]}
+PRINTED: dict[str, list[Block]] = {
+    "evaluate": metrics_blocks(METRICS | {"auc": {LONG: 0.5}}),
+    "check": facts_blocks(CHECKED),
+    "ablate": table_blocks(ABLATED),
+    "bench": text_blocks(BENCHED),
+}
+
+
+def drawn(blocks: list[Block], **console: Any) -> str:
+    """What a terminal shows, without colours unless `console` asks for them."""
+    file = io.StringIO()
+    draw(blocks, Console(file=file, force_terminal=True, highlight=False, _environ={}, **console))
+    return file.getvalue()
+
+
+def letters(text: str) -> list[str]:
+    """Every character but spaces and lines drawn: what has to be there, wherever rows are folded."""
+    return sorted(re.sub(r"[\s─━]", "", re.sub(r"\x1b\[[0-9;]*m", "", text)))
+
+
+def test_metrics_in_a_pipe_are_a_line_each() -> None:
+    assert plain_text(metrics_blocks(METRICS)).splitlines() == [
+        "Edema         0.5000",
+        "Lung Opacity  1.0000",
+        "macro-AUC     0.7500  (2 findings, 1,365 images, 447 patients)",
+        "with all views  0.7600",
+        "fold 0        0.7000",
+        "fold 1        undefined",
+    ]
+
+
+def test_facts_in_a_pipe_are_a_line_each() -> None:
+    assert plain_text(facts_blocks(CHECKED)) == "listed 1,200\n  TRUNCATED 3\nturned upright 0"
+
+
+def test_a_race_in_a_pipe_has_columns_of_one_width() -> None:
+    assert plain_text(text_blocks(BENCHED)).splitlines() == [
+        "a CPU, bf16",
+        "",
+        "decoding; median of 5 rounds (lowest to highest)",
+        "          ms/image    images/s  times a finding whose name",
+        "  ours         2.5      400.00         2.00 (1.50 to 2.50)",
+        "",
+        "  peak mib: 3",
+        "  files",
+        "    jpeg: 4",
+    ]
+
+
+@pytest.mark.parametrize("command", PRINTED)
+@pytest.mark.parametrize("width", [60, 120])
+def test_a_terminal_shows_every_character_within_its_width(command: str, width: int) -> None:
+    blocks = PRINTED[command]
+    text = drawn(blocks, width=width, no_color=True)
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= width
+    cells = [block if isinstance(block, str) else "".join(map("".join, block.rows)) for block in blocks]
+    assert letters(text) == letters("".join(cells))
+
+
+def test_a_header_is_told_apart_by_more_than_colour() -> None:
+    table = TextTable([["head", "auc"], ["independent", "0.5"]], headed=True)
+    lines = drawn([table], width=60, no_color=True).splitlines()
+    assert set(lines[1].strip()) == {"─"} and "independent" in lines[2]
+    assert not re.search(r"\x1b\[[0-9;]*3\dm", drawn([table], width=60, no_color=True)), "no colour"
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> list[str]:
+    """A call that measures two scores."""
+    (tmp_path / "scores.csv").write_text("Image_name,Edema\na,0.9\nb,0.1\n")
+    (tmp_path / "labels.csv").write_text("Image_name,Edema\na,1\nb,0\n")
+    return [sys.executable, "-m", "cxrscore", "evaluate", "--scores", "scores.csv", "--labels", "labels.csv"]
+
+
+def on_a_terminal(words: list[str], folder: Path, **environment: str) -> str:
+    """What the program writes to a terminal of 40 columns."""
+    ours, theirs = pty.openpty()
+    env = os.environ | {"TERM": "xterm", "COLUMNS": "40", "LANG": "C.UTF-8"} | environment
+    with subprocess.Popen(words, cwd=folder, env=env, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+        os.close(theirs)
+        text = b""
+        try:
+            while some := os.read(ours, 65536):
+                text += some
+        except OSError:  # how Linux tells that the other side is closed
+            pass
+    os.close(ours)
+    assert process.returncode == 0
+    return text.decode()
+
+
+def test_the_same_command_writes_lines_to_a_pipe_and_a_table_to_a_terminal(
+    scored: list[str], tmp_path: Path
+) -> None:
+    forced = os.environ | {"FORCE_COLOR": "1"}
+    piped = subprocess.run(
+        scored,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"FORCE_COLOR": "1"},
+    ).stdout
+    assert piped == "Edema  1.0000\nmacro-AUC  1.0000  (1 findings, 2 images)\n"
+    shown = on_a_terminal(scored, tmp_path, NO_COLOR="1")
+    assert shown != piped.replace("\n", "\r\n")
+    assert letters(shown) == letters(piped)
+    assert all(len(line) <= 40 for line in shown.splitlines())
+
+
+def test_json_on_a_terminal_is_json(scored: list[str], tmp_path: Path) -> None:
+    assert on_a_terminal([*scored, "--json"], tmp_path).startswith('{\r\n "macro_auc": 1.0,')
