@@ -1,4 +1,5 @@
-"""Random changes of training images: crop, flip and rotation as one batched warp on the device, and mixup.
+"""Random changes of training images: crop, flip and rotation as one batched warp on the device, then colour
+jitter, then mixup.
 
 In    pixels (B, 1, S, S) uint8 on the device, theta (B, 2, 3) float32: where each output point lies in the
       input.
@@ -57,6 +58,29 @@ def warp(pixels: Tensor, theta: Tensor) -> Tensor:
     """(B, 1, S, S) uint8 and (B, 2, 3) -> (B, 1, S, S) float32, bilinear, black outside the image."""
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def draw_jitters(n: int, *, seed: int, epoch: int, jitter: float) -> np.ndarray:
+    """-> (n, 3) float32, row i for sample i: a factor of brightness, a factor of contrast, both uniform in
+    1 - jitter to 1 + jitter, and 1 where brightness comes first, 0 where contrast does. All of it is
+    torchvision's ColorJitter(brightness=jitter, contrast=jitter).
+    """
+    u = np.random.default_rng([seed, epoch, 3]).random((n, 3))
+    factors = 1 + jitter * (2 * u[:, :2] - 1)
+    return np.column_stack([factors, u[:, 2] < 0.5]).astype(np.float32)
+
+
+def jitter(pixels: Tensor, drawn: np.ndarray) -> Tensor:
+    """(B, 1, S, S) float32 in 0..255 and rows (B, 3) of `draw_jitters` -> the same shape and range."""
+    from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast
+
+    jittered = []
+    for image, (brightness, contrast, brightness_first) in zip(pixels / 255, drawn.tolist(), strict=True):
+        steps = [(adjust_brightness, brightness), (adjust_contrast, contrast)]
+        for adjust, factor in steps if brightness_first else reversed(steps):
+            image = adjust(image, factor)
+        jittered.append(image)
+    return 255 * torch.stack(jittered)
 
 
 def draw_mixes(n: int, *, seed: int, epoch: int, mixup: float) -> np.ndarray:

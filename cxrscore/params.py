@@ -166,6 +166,7 @@ class AugmentParams(Section):
     scale: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)]
     flip: Share
     degrees: Annotated[float, Field(ge=0, le=180)]
+    jitter: Share  # of brightness and of contrast; 0: none
     mixup: NotNegative  # both parameters of the beta distribution; 0: none
 
     @model_validator(mode="after")

@@ -8,34 +8,59 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cxrscore.text_table import Block, TextTable
+from cxrscore.text_table import Block, TextTable, column_widths
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+GAP = 1  # between the columns of a table
 QUIET_S = 10.0  # between plain progress lines
 
 
 def draw(blocks: Sequence[Block], console: "Console | None" = None) -> None:
-    """On stdout, unless `console` is another place. What is too wide is folded, not cut."""
+    """On stdout, unless `console` is another place. Nothing is cut: a long cell is folded, and a table of
+    more columns than fit is drawn in parts that all begin with its first column.
+    """
     from rich.console import Console
     from rich.text import Text
 
     console = console or Console(highlight=False)
-    for block in blocks:  # a Text: brackets in a name are no markup
-        console.print(Text(block, overflow="fold") if isinstance(block, str) else _table(block))
+    for block in blocks:
+        if isinstance(block, str):
+            console.print(Text(block, overflow="fold"))  # a Text: brackets in a name are no markup
+        else:
+            for columns in _parts(block, console.width):
+                console.print(_drawn(block, columns))
 
 
-def _table(table: TextTable) -> "Table":
+def _parts(table: TextTable, width: int) -> list[list[int]]:
+    """The columns after the first, divided so that no number of a headed table is folded."""
+    if not table.headed:  # beside a name and a number there is at most a remark, which may be folded
+        return [list(range(1, max(map(len, table.rows), default=1)))]
+    first, *others = column_widths(table.rows[1:])
+    left = width - min(first, width // 2)
+    parts, used = [[1]], others[0]
+    for column, needed in enumerate(others[1:], start=2):
+        used += needed + GAP
+        if used + GAP > left:
+            parts, used = [*parts, []], needed
+        parts[-1].append(column)
+    return parts
+
+
+def _drawn(table: TextTable, columns: Sequence[int]) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    head, *body = table.rows if table.headed else ([""] * max(map(len, table.rows), default=0), *table.rows)
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=table.headed, pad_edge=False)
-    for i, name in enumerate(head):
-        drawn.add_column(Text(name), justify="right" if i else "left", overflow="fold")
+    rows = [[row[j] if j < len(row) else "" for j in (0, *columns)] for row in table.rows]
+    head, *body = rows if table.headed else [[""] * (1 + len(columns)), *rows]
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=table.headed, padding=0)
+    drawn.add_column(Text(head[0]), overflow="fold")
+    for name, cells in zip(head[1:], zip(*(row[1:] for row in body), strict=True), strict=True):
+        least = max(map(len, cells)) if table.headed else None
+        drawn.add_column(Text(name), justify="right", overflow="fold", min_width=least)
     for row in body:
         drawn.add_row(*map(Text, row))
     return drawn

@@ -110,7 +110,7 @@ class Gauge(Silent):
 
 def memory() -> dict[str, float]:
     """MB, by the kernel's names."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    lines = (line.split() for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return {line[0].rstrip(":"): int(line[1]) / 1e3 for line in lines if line[-1] == "kB"}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from cxrscore.augment import draw_mixes, draw_warps, epoch_order, mix, warp
+from cxrscore.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
 
 LAW = {"scale": (0.84, 1.0), "flip": 0.5, "degrees": 10.0}
 STILL = {"scale": (1.0, 1.0), "flip": 0.0, "degrees": 0.0}
@@ -55,6 +55,50 @@ def test_crops_follow_random_resized_crops_law() -> None:
         assert np.abs(np.quantile(ours, [0.1, 0.5, 0.9]) - np.quantile(other, [0.1, 0.5, 0.9])).max() < 0.01
     assert (np.abs(theta[:, 0, 2]) <= 1 - width + 1e-6).all()
     assert abs((theta[:, 0, 0] < 0).mean() - 0.5) < 0.02
+
+
+def test_a_samples_jitter_depends_on_seed_epoch_and_sample_alone() -> None:
+    few, many = (draw_jitters(n, seed=3, epoch=2, jitter=0.2) for n in (10, 1000))
+    assert np.array_equal(few, many[:10])
+    assert not np.array_equal(few, draw_jitters(10, seed=3, epoch=1, jitter=0.2))
+    assert not np.array_equal(few, draw_jitters(10, seed=4, epoch=2, jitter=0.2))
+
+
+def test_jitters_follow_color_jitters_law() -> None:
+    ours = draw_jitters(20_000, seed=0, epoch=0, jitter=0.2)
+    law = v2.ColorJitter(brightness=0.2, contrast=0.2)
+    reference = [law.make_params([]) for _ in range(5000)]
+    first = [next(int(i) for i in p["fn_idx"] if i < 2) == 0 for p in reference]
+    theirs = np.array([(p["brightness_factor"], p["contrast_factor"]) for p in reference])
+    for column in (0, 1):
+        quantiles = (np.quantile(side[:, column], [0, 0.25, 0.5, 0.75, 1]) for side in (ours, theirs))
+        assert np.abs(np.subtract(*quantiles)).max() < 0.01
+    assert abs(ours[:, 2].mean() - np.mean(first)) < 0.03
+    assert abs(np.corrcoef(ours[:, 0], ours[:, 1])[0, 1]) < 0.03
+
+
+def test_a_jittered_image_is_what_torchvision_makes_of_it_in_rgb() -> None:
+    """The paper's images have three equal channels. torchvision weighs them by 0.9999 for its mean."""
+    gray = torch.cat([image(), 255 - image()]).float()
+    drawn = np.float32([[1.2, 0.8, 1], [1.2, 0.8, 0], [0.7, 1.3, 1], [0.7, 1.3, 0]])
+    ours = jitter(gray, drawn)
+    for one, each, (brightness, contrast, brightness_first) in zip(ours, gray, drawn.tolist(), strict=True):
+        theirs = v2.functional.to_pil_image(each.expand(3, -1, -1).to(torch.uint8))
+        steps = [(v2.functional.adjust_brightness, brightness), (v2.functional.adjust_contrast, contrast)]
+        for adjust, factor in steps if brightness_first else steps[::-1]:
+            theirs = adjust(theirs, factor)
+        expected = v2.functional.pil_to_tensor(theirs)[:1].float()
+        assert (one - expected).abs().max() <= 2  # Pillow rounds to whole greys, twice
+    assert ours.min() >= 0 and ours.max() <= 255
+    assert not torch.equal(ours[0], ours[1])
+
+
+def test_an_image_is_jittered_alike_in_any_batch_and_not_at_all_by_factors_of_one() -> None:
+    gray = image().float()
+    drawn = draw_jitters(2, seed=0, epoch=0, jitter=0.3)
+    assert torch.equal(jitter(gray, drawn)[1:], jitter(gray[1:], drawn[1:]))
+    still = draw_jitters(2, seed=0, epoch=0, jitter=0.0)
+    assert torch.allclose(jitter(gray, still), gray, atol=1e-4)
 
 
 def test_an_epochs_order_is_a_permutation_that_epochs_do_not_share() -> None:

@@ -57,7 +57,7 @@ def test_a_check_names_what_a_run_quarantines(
     assert (found.listed, found.readable, len(found.faults)) == (12, 8, 4)
 
     def rows(path: Path) -> set[tuple[str, ...]]:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             return {tuple(row) for row in csv.reader(file)}
 
     assert rows(tmp_path / "checked.csv") == rows(tmp_path / "sub.csv.errors.csv")

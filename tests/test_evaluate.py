@@ -68,7 +68,7 @@ def measure(root: Path, **other: str) -> dict[str, Any]:
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -289,7 +289,7 @@ def tables_of(root: Path, *learned: dict[str, Picture], truth: str = TRUTH) -> P
 
 
 def lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def coupling(*entries: float) -> dict[str, Picture]:

@@ -48,12 +48,12 @@ def run(
 
 def table(path: Path) -> dict[str, list[float]]:
     """Id -> the row's numbers, NaN for an empty cell."""
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return {row[0]: [float(cell or "nan") for cell in row[1:]] for row in list(csv.reader(file))[1:]}
 
 
 def lines(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -203,7 +203,7 @@ def test_the_same_files_give_the_same_bytes_however_they_are_given(
         source = f"{folder}/*.jpg"
     elif kind == "table":
         source = folder / "list.csv"
-        Path(source).write_text("\n".join(["Image_name", *names]) + "\n")
+        Path(source).write_text("\n".join(["Image_name", *names]) + "\n", encoding="utf-8")
     elif kind == "tar":
         with tarfile.open(source, "w") as tar:
             for name in names:

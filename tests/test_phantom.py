@@ -21,7 +21,7 @@ SIGNS = [finding for finding in FINDINGS if finding != "No Finding"]
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

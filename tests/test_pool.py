@@ -99,7 +99,7 @@ def a_folder(root: Path, names: Sequence[str]) -> list[str]:
 
 
 def program(path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path.write_text(textwrap.dedent(text))
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
     monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(path),))
 
 
@@ -174,7 +174,7 @@ def children(parent: int | None = None) -> set[int]:
 
 def _listed(path: Path) -> list[int]:
     try:
-        return [int(word) for word in path.read_text().split()]
+        return [int(word) for word in path.read_text(encoding="utf-8").split()]
     except FileNotFoundError:  # the thread has ended
         return []
 
@@ -417,7 +417,7 @@ def test_workers_die_with_a_parent_that_is_killed_also_when_they_hang(tmp_path: 
 
 def is_running(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -563,5 +563,5 @@ def test_thousands_of_files_take_no_more_memory_than_a_few(tmp_path: Path) -> No
 
 
 def rss_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

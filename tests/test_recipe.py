@@ -59,7 +59,7 @@ def test_a_damaged_store_is_as_good_as_none(damage: bytes) -> None:
 
 
 def test_a_store_that_cannot_be_written_costs_only_time(cache: Path) -> None:
-    cache.write_text("a file in the folder's place")
+    cache.write_text("a file in the folder's place", encoding="utf-8")
     store("speed", 1)
     assert recall("speed") is None
 

@@ -61,7 +61,7 @@ def run(folder: Path | str, out_csv: Path, models: Path, **options: object) -> O
 
 def cells(out_csv: Path) -> dict[tuple[str, str], str]:
     """(id, finding) -> the text of the cell."""
-    with out_csv.open(newline="") as file:
+    with out_csv.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     id_column = next(iter(rows[0]))
     return {(row[id_column], name): cell for row in rows for name, cell in row.items() if name != id_column}
@@ -74,7 +74,7 @@ def faults(out_csv: Path) -> list[dict[str, str]]:
 
 
 def ids(out_csv: Path) -> list[str]:
-    return [line.split(",")[0] for line in out_csv.read_text().splitlines()[1:]]
+    return [line.split(",")[0] for line in out_csv.read_text(encoding="utf-8").splitlines()[1:]]
 
 
 def spoil(folder: Path) -> dict[str, str]:

@@ -15,12 +15,13 @@ import torch
 from conftest import TINY, Project, contents
 from sklearn.metrics import roc_auc_score
 
+from cxrscore.augment import draw_jitters, jitter
 from cxrscore.checkpoint import load_fold, read_card
 from cxrscore.errors import UserError
 from cxrscore.images import read_image
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import build_model
-from cxrscore.params import IndependentHead
+from cxrscore.params import AugmentParams, IndependentHead
 from cxrscore.predict import VIEWS
 from cxrscore.progress import Silent
 from cxrscore.submission import read_scores
@@ -49,7 +50,7 @@ def read(project: Project, fold: int, cpu: Machine) -> FoldData:
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -70,7 +71,9 @@ def swap(path: Path, column: str | None = None) -> None:
         rows[3], rows[7] = rows[7], rows[3]
     else:
         rows[3][column], rows[7][column] = rows[7][column], rows[3][column]
-    path.write_text("\n".join(map(",".join, [rows[0], *(row.values() for row in rows)])) + "\n")
+    path.write_text(
+        "\n".join(map(",".join, [rows[0], *(row.values() for row in rows)])) + "\n", encoding="utf-8"
+    )
 
 
 def macro_auc(project: Project, ids: list[str], probs: np.ndarray) -> float:
@@ -314,3 +317,27 @@ def test_uncertain_labels_that_are_ignored_count_nowhere(mine: Project, cpu: Mac
         new = build_model(TINY, init="none", findings=len(findings), head=INDEPENDENT, size=32)
     moved = (saved.model.head.classifier.bias - new.head.classifier.bias).abs()
     assert moved[edema] < 1e-7 < moved[device]
+
+
+def test_each_image_is_jittered_by_its_own_factors_of_the_epoch(
+    project: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = project.with_settings(
+        augment=AugmentParams(scale=[1.0, 1.0], flip=0.0, degrees=0.0, jitter=0.3, mixup=0.0)
+    ).train
+    data = read(project, 0, cpu)
+    seen: dict[bytes, list[float]] = {}
+
+    def watched(pixels: torch.Tensor, drawn: Any) -> torch.Tensor:
+        for image, factors in zip(pixels.round().to(torch.uint8), drawn.tolist(), strict=True):
+            seen[image.numpy().tobytes()] = factors
+        return jitter(pixels, drawn)
+
+    monkeypatch.setattr("cxrscore.training.epochs.jitter", watched)
+    learner = build_learner(0, data, params, machine=cpu)
+    train_epoch(learner, data, params, Course(epoch=1), progress=Silent())
+    expected = draw_jitters(len(data.store), seed=params.seed, epoch=1, jitter=0.3)
+    assert len(seen) == params.batch_size * (len(data.train) // params.batch_size)
+    for row in data.train:
+        pixels = data.store.read([row])[0].tobytes()
+        assert seen.get(pixels, expected[row].tolist()) == expected[row].tolist()

@@ -283,17 +283,17 @@ def mine(stopped: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def more(path: Path) -> None:
     """The same table by another byte."""
-    path.write_text(path.read_text() + "\n")
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
 
 
 def turned(path: Path) -> None:
     """The same table by other line ends."""
-    path.write_text(path.read_text().replace("\n", "\r\n"))
+    path.write_text(path.read_text(encoding="utf-8").replace("\n", "\r\n"), encoding="utf-8")
 
 
 def retold(about: Path) -> None:
     """The same images, prepared by other rules."""
-    about.write_text(json.dumps({"preprocessing": "another"}))
+    about.write_text(json.dumps({"preprocessing": "another"}), encoding="utf-8")
 
 
 OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {

@@ -182,6 +182,6 @@ def difference(table_csv: Path, other_csv: Path) -> float:
 
 def read_cells(table_csv: Path) -> Mapping[str, NDArray[np.float64]]:
     """File's name -> (L,), in the order of FINDINGS."""
-    with table_csv.open(newline="") as file:
+    with table_csv.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {row["Image_name"]: np.array([float(row[name]) for name in FINDINGS]) for row in rows}

@@ -69,7 +69,7 @@ def recipe(lesson: Lesson, *, epochs: int) -> Any:
         freeze_epochs=0,
         head=Section(**HEAD),
         loss=Section(kind="asl", gamma_neg=GAMMA_NEG, gamma_pos=GAMMA_POS, clip=CLIP, label_smoothing=0.0),
-        augment=Section(scale=list(SCALE), flip=FLIP, degrees=DEGREES, mixup=0.0),
+        augment=Section(scale=list(SCALE), flip=FLIP, degrees=DEGREES, jitter=0.0, mixup=0.0),
         views=["plain"],
         epochs=epochs,
         warmup_epochs=1.0,

@@ -65,7 +65,7 @@ def notebook_loop(
             )
             passes.append(_predict(model, loader, device))
     mean = np.mean(passes, axis=0)
-    with out_csv.open("w", newline="") as file:
+    with out_csv.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["Image_name", *findings])
         writer.writerows([path.name, *row] for path, row in zip(paths, mean.tolist(), strict=True))

@@ -48,7 +48,8 @@ def _bytes_of_cpu(field: str) -> int:
     """Source: proc_pid_status(5)."""
     if not STATUS.exists():
         raise UserError("bench step-memory: on a CPU it is read from /proc, which only Linux has.")
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    lines = STATUS.read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith(f"{field}:"))
     return 1024 * int(line.split()[1])
 
 

@@ -58,7 +58,7 @@ def _stand_alone() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file takes seconds, and holds a patient's image
     if sys.platform == "linux":
         with suppress(OSError):  # where memory ends, a file should go and not the run
-            Path("/proc/self/oom_score_adj").write_text("500")
+            Path("/proc/self/oom_score_adj").write_text("500", encoding="utf-8")
         prctl = ctypes.CDLL(None).prctl
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a hung worker does not see its socket close
         prctl(PR_SET_DUMPABLE, 0)  # a core_pattern that is a program does not ask for RLIMIT_CORE

@@ -37,7 +37,7 @@ def _path() -> Path:
 
 def _all() -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        stored = json.loads(_path().read_text())
+        stored = json.loads(_path().read_text(encoding="utf-8"))
         if isinstance(stored, dict):
             return stored
     return {}

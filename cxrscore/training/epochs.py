@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cxrscore.augment import draw_mixes, draw_warps, epoch_order, mix, warp
+from cxrscore.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
 from cxrscore.batches import batches
 from cxrscore.metrics import auc_by_finding, macro
 from cxrscore.training.course import Course, Keeper
@@ -94,6 +94,7 @@ def train_epoch(
     warps: dict[str, Any] = {"scale": (low, high), "flip": augment.flip, "degrees": augment.degrees}
     device = learner.machine.device
     theta = torch.from_numpy(draw_warps(n, seed=seed, epoch=epoch, **warps)).to(device)
+    colours = draw_jitters(n, seed=seed, epoch=epoch, jitter=augment.jitter)
     share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=augment.mixup)).to(device)
     learner.train_head_alone(epoch < params.freeze_epochs)
     warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
@@ -106,7 +107,9 @@ def train_epoch(
     begun = time.perf_counter()
     for chunk, gray in _waited(stream, pace):
         at = torch.from_numpy(chunk).to(device, non_blocking=True)
-        batch = warp(gray, theta[at]), data.y[at], data.mask[at]
+        pixels = warp(gray, theta[at])
+        pixels = jitter(pixels, colours[chunk]) if augment.jitter else pixels
+        batch = pixels, data.y[at], data.mask[at]
         batch = mix(*batch, share[at]) if augment.mixup else batch
         lr = lr_at(learner.steps, warmup=warmup, total=total, peak=params.lr)
         loss = learner.step(*batch, lr=lr, keys=(seed, epoch, course.step))
