@@ -17,7 +17,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     learned bootstrap variants text_table                                what heads learned; comparisons
     sealed lock signals                                                  tensors with a sha256; stopping
     files                                                                whole-or-nothing writes
-    errors                                                               what a person can mend
+    errors frames                                                        what a person can mend; polars
 
 Data flow forward only:
 

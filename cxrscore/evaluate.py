@@ -18,6 +18,7 @@ import numpy as np
 from cxrscore.curves import pr_rows, roc_rows
 from cxrscore.errors import UserError
 from cxrscore.files import write_table, write_text
+from cxrscore.frames import places
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.layout import Layout
 from cxrscore.learned import Learned, Picture, read_learned, sparsity_rows, tidy_rows
@@ -121,13 +122,12 @@ def _join(scores_csv: Path, table: LabelTable) -> Scored:
         raise UserError(
             f"{scores_csv}: scores {', '.join(findings)}; the labels hold {', '.join(table.findings)}."
         )
-    row_of = {name: row for row, name in enumerate(table.ids)}
-    unknown = [name for name in ids if name not in row_of]
+    rows = places(ids, table.ids)
+    unknown = [ids[i] for i in np.flatnonzero(rows < 0)]
     if unknown:
         raise UserError(
             f"{scores_csv}: {len(unknown)} rows are not in {table.path}: {', '.join(unknown[:10])}."
         )
-    rows = np.array([row_of[name] for name in ids], dtype=np.int64)
     return Scored(findings, scores, table.rows(rows), len(table.ids) - len(rows))
 
 

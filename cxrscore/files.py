@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cxrscore.errors import UserError
 
+LARGE = 32_000_000  # characters of a table; a smaller one csv has read before polars is imported
 MAX_CELL = 1_000_000  # characters; a longer cell is a quote that was never closed, or an attack
 
 
@@ -110,7 +111,24 @@ def read_table(path: Path) -> Table:
 
     Raises UserError with file and line for anything else: no row is padded, cut or guessed.
     """
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    text = _text(path)
+    large = _read_large(path, text) if len(text) >= LARGE else None
+    return large or _read_strictly(path, text)
+
+
+def _read_large(path: Path, text: str) -> Table | None:
+    """None where only a strict reader may read it, or has to say what is wrong."""
+    from cxrscore.frames import plain_columns
+
+    header = text.partition("\n")[0].removesuffix("\r").split(",")
+    columns = plain_columns(text, longest=MAX_CELL) if len(set(header)) == len(header) else None
+    if columns is None:
+        return None
+    return Table(path, dict(zip(header, columns, strict=True)), list(range(2, len(columns[0]) + 2)))
+
+
+def _read_strictly(path: Path, text: str) -> Table:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     usual_limit = csv.field_size_limit(MAX_CELL)
     cells: list[str] = []  # row after row; slices of one list are twice as fast as zip over rows
     lines = [0]

@@ -5,7 +5,6 @@ Out   CSV, `%.7g`, `\n` line ends, whole or not at all, and the same back. Out-o
       have one shape. Names come out byte for byte as they came in.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,17 +55,12 @@ def unique_ids(table: Table, id_column: str) -> list[str]:
 
 
 def _probabilities(table: Table, finding: str) -> NDArray[np.float32]:
+    from cxrscore.frames import numbers
+
     cells = table.columns[finding]
-    probs = np.array([_number(cell) for cell in cells])
+    probs = numbers(cells)
     good = (probs >= 0) & (probs <= 1)
     if not good.all():
         i = int(np.argmin(good))
         raise UserError(f"{table.path}:{table.lines[i]}: {finding}: a number from 0 to 1, not {cells[i]!r}.")
     return probs.astype(np.float32)
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan

@@ -13,6 +13,7 @@ import numpy as np
 
 from cxrscore.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
 from cxrscore.errors import UserError
+from cxrscore.frames import places
 from cxrscore.labels import LabelTable
 from cxrscore.layout import Layout
 from cxrscore.metrics import auc_by_finding, macro
@@ -66,8 +67,7 @@ def read_scored(
         ]
         for name, of_name in layouts.items()
     }
-    row_of = {name: row for row, name in enumerate(labels.ids)}
-    parts = [labels.rows([row_of[name] for name in mine]) for mine in ids]
+    parts = [labels.rows(places(mine, labels.ids)) for mine in ids]
     patients = [name for part in parts for name in part.patient or part.ids]
     numbers = np.split(
         np.unique(patients, return_inverse=True)[1], np.cumsum([len(part) for part in parts[:-1]])

@@ -1,0 +1,52 @@
+"""What polars does for large tables of text: cells, numbers and joins several times faster than Python's own.
+
+In    a CSV file's text, the cells of a column, the ids of two tables.
+Out   the same cells, numbers and rows that csv, float and a dict give, or None where polars would be more
+      lenient than we are: it pads a short row with nulls, and reads on after a quote in the middle of a cell.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+
+def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
+    """The cells under the header of a CSV without quotes, column after column; None for any other, for one
+    with a line of too few or too many cells, or of more than `longest` bytes.
+    """
+    data = text.replace("\r\n", "\n").encode()
+    if b'"' in data or b"\r" in data:
+        return None
+    header, *lines = data.removesuffix(b"\n").split(b"\n")
+    commas = header.count(b",")
+    if not commas or not lines or any(line.count(b",") != commas or len(line) > longest for line in lines):
+        return None
+    frame = pl.read_csv(data[len(header) + 1 :], has_header=False, infer_schema=False, quote_char=None)
+    assert frame.shape == (len(lines), commas + 1), frame.shape
+    return [column.fill_null("").to_list() for column in frame]  # each line has all its cells: null is blank
+
+
+def numbers(cells: Sequence[str]) -> NDArray[np.float64]:
+    """(n,) what `float` makes of each cell, NaN where it is no number."""
+    found = pl.Series(cells, dtype=pl.String).cast(pl.Float64, strict=False)
+    values = found.to_numpy().copy()
+    for i in found.is_null().arg_true():  # float takes spaces around a number, and 1_000
+        values[i] = _number(cells[i])
+    return values
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return np.nan
+
+
+def places(names: Sequence[str], among: Sequence[str]) -> NDArray[np.int64]:
+    """(n,) where each name stands in `among`, which holds each once; -1 where it does not."""
+    left = pl.DataFrame({"name": pl.Series(names, dtype=pl.String)})
+    right = pl.DataFrame({"name": pl.Series(among, dtype=pl.String)}).with_row_index("place")
+    joined = left.join(right, on="name", how="left", maintain_order="left", validate="m:1")
+    return joined["place"].cast(pl.Int64).fill_null(-1).to_numpy()
