@@ -59,7 +59,8 @@ def launch(words: Sequence[str], processes: int) -> None:
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it, in one sentence
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))  # of a container, its share
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
