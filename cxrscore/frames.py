@@ -8,7 +8,6 @@ Out   the same cells, numbers and rows that csv, float and a dict give, or None 
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 
@@ -16,6 +15,8 @@ def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
     """The cells under the header of a CSV without quotes, column after column; None for any other, for one
     with a line of too few or too many cells, or of more than `longest` bytes.
     """
+    import polars as pl
+
     data = text.replace("\r\n", "\n").encode()
     if b'"' in data or b"\r" in data:
         return None
@@ -30,6 +31,8 @@ def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
 
 def numbers(cells: Sequence[str]) -> NDArray[np.float64]:
     """(n,) what `float` makes of each cell, NaN where it is no number."""
+    import polars as pl
+
     found = pl.Series(cells, dtype=pl.String).cast(pl.Float64, strict=False)
     values = found.to_numpy().copy()
     for i in found.is_null().arg_true():  # float takes spaces around a number, and 1_000
@@ -46,6 +49,8 @@ def _number(cell: str) -> float:
 
 def places(names: Sequence[str], among: Sequence[str]) -> NDArray[np.int64]:
     """(n,) where each name stands in `among`, which holds each once; -1 where it does not."""
+    import polars as pl
+
     left = pl.DataFrame({"name": pl.Series(names, dtype=pl.String)})
     right = pl.DataFrame({"name": pl.Series(among, dtype=pl.String)}).with_row_index("place")
     joined = left.join(right, on="name", how="left", maintain_order="left", validate="m:1")

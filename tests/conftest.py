@@ -47,6 +47,19 @@ torch.set_num_threads(
 )  # tensors are tiny here: test_train.py takes 6 s, with two threads on two busy cores 45 s
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run where they are asked for: by --all, by a marker, or by their names."""
+    if config.getoption("--all") or config.option.markexpr or any("::" in word for word in config.args):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a test measures stays out of the user's cache."""

@@ -345,6 +345,7 @@ def test_an_ablation_folder_that_is_a_file_is_refused(project: Project, mine: Pr
     assert err.startswith("error: ") and "out/ablation: outputs cannot be written there" in err
 
 
+@pytest.mark.slow
 def test_sigterm_names_the_command_that_goes_on(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

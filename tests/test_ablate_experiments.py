@@ -64,6 +64,7 @@ def by_experiments(project: Path, told: Told, machine: Machine) -> dict[str, Any
     )
 
 
+@pytest.mark.slow
 def test_heads_are_experiments_that_run_once_and_give_the_table(chest: Path, cpu: Machine) -> None:
     told, again = Told(), Told()
     result = by_experiments(chest, told, cpu)

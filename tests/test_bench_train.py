@@ -158,6 +158,7 @@ def test_images_that_do_not_fill_a_batch_are_an_error() -> None:
         bench("train", asked, device="cpu", progress=Silent())
 
 
+@pytest.mark.slow
 def test_checkpointing_takes_less_memory_where_maps_are_large(cpu: Machine) -> None:
     lesson = Lesson("resnet26t", 160, 16, cpu)
     plain, checkpointed = (peak_memory(lesson, checkpointing=way) for way in (False, True))

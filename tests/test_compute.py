@@ -55,10 +55,27 @@ def test_quick_models_score_as_those_that_were_validated(
     assert np.abs(found - as_trained(folds, pixels, cpu)).max() < within
 
 
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+NO_COMPILER = not (shutil.which("g++") or shutil.which("clang++"))
+COMPILERS = [
+    "aot_eager",
+    pytest.param(
+        "inductor",
+        marks=[pytest.mark.slow, pytest.mark.skipif(NO_COMPILER, reason="needs a C++ compiler")],
+    ),
+]
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
 def test_compiled_models_score_the_same_each_fold_with_its_own_weights(
-    folds: Sequence[Fold], pixels: NDArray[np.uint8], cpu: Machine
+    folds: Sequence[Fold],
+    pixels: NDArray[np.uint8],
+    cpu: Machine,
+    compiler: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    usual = torch.compile
+    if compiler != "inductor":  # whose options the other does not take
+        monkeypatch.setattr(torch, "compile", lambda body, **_: usual(body, dynamic=False, backend=compiler))
     found = engine(folds, compile=True).start(pixels).result()
     assert np.abs(found - as_trained(folds, pixels, cpu)).max() < 1e-6
     assert np.abs(found[0] - found[1]).max() > 1e-4

@@ -223,7 +223,13 @@ def test_a_restored_learner_goes_on_bit_by_bit(cpu: Machine) -> None:
     assert other.facts() == learner.facts()
 
 
-def test_a_compiled_step_is_the_step(cpu: Machine) -> None:
+COMPILERS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_a_compiled_step_is_the_step(cpu: Machine, compiler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *args, **named: usual(*args, **named, backend=compiler))
     ours, compiled = (
         Learner(of(m), LOSS, m, **SETTINGS) for m in (cpu, dataclasses.replace(cpu, compile=True))
     )

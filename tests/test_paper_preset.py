@@ -24,16 +24,21 @@ L, S = len(PARAMS.labels.findings), PARAMS.prepare.size
 BATCH = 2  # of the preset's 24: what fits any machine; the shapes are otherwise the paper's
 
 
-@pytest.fixture(scope="module")
-def batch() -> tuple[Tensor, Tensor, Tensor]:
-    gray = torch.randint(0, 256, (BATCH, 1, S, S), generator=torch.Generator().manual_seed(0))
+PAPERS = PARAMS.train.backbone, S
+ITS_SMALLEST_KIN = "seresnext26d_32x4d", 64  # for a run that a newcomer waits for
+
+
+def batch_of(size: int) -> tuple[Tensor, Tensor, Tensor]:
+    gray = torch.randint(0, 256, (BATCH, 1, size, size), generator=torch.Generator().manual_seed(0))
     y = (torch.arange(BATCH * L) % 3 == 0).float().view(BATCH, L)
     return gray.to(torch.uint8), y, torch.ones(BATCH, L, dtype=torch.bool)
 
 
-def our_learner(train: TrainParams, y: Tensor, mask: Tensor, machine: Machine) -> Learner:
+def our_learner(
+    train: TrainParams, y: Tensor, mask: Tensor, machine: Machine, *, backbone: str, size: int
+) -> Learner:
     with seeded(machine, train.seed):
-        model = build_model(train.backbone, init="none", findings=L, head=train.head.model_dump(), size=S)
+        model = build_model(backbone, init="none", findings=L, head=train.head.model_dump(), size=size)
     return Learner(
         model,
         build_loss(y.numpy(), mask.numpy(), device=machine.device, **train.loss.model_dump()),
@@ -49,8 +54,8 @@ def our_learner(train: TrainParams, y: Tensor, mask: Tensor, machine: Machine) -
 class Plain:
     """The paper's model and step written straight down, III-A to III-E, with nothing of the package."""
 
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        self.net: Any = timm.create_model("seresnext101_32x4d", num_classes=0, global_pool="")
+    def __init__(self, weights: dict[str, Tensor], backbone: str) -> None:
+        self.net: Any = timm.create_model(backbone, num_classes=0, global_pool="")
         self.net.to(memory_format=torch.channels_last).train()
         self.fc, self.A = nn.Linear(2048, L), nn.Parameter(torch.zeros(L, L))
         self.net.load_state_dict({k[9:]: v for k, v in weights.items() if k.startswith("backbone.")})
@@ -87,14 +92,18 @@ class Plain:
         return float(loss.detach())
 
 
+@pytest.mark.parametrize(
+    ("backbone", "size"), [ITS_SMALLEST_KIN, pytest.param(*PAPERS, marks=pytest.mark.slow)]
+)
 def test_a_step_is_that_of_the_plain_reference(
-    cpu: Machine, batch: tuple[Tensor, Tensor, Tensor], capsys: pytest.CaptureFixture[str]
+    cpu: Machine, backbone: str, size: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One step: its direction is a gradient's sign, so that in a second one rounding would be amplified."""
-    gray, y, mask = batch
+    gray, y, mask = batch_of(size)
     train = PARAMS.train
-    learner = our_learner(train, y, mask, cpu)
-    plain = Plain({name: tensor.clone() for name, tensor in learner.model.state_dict().items()})
+    learner = our_learner(train, y, mask, cpu, backbone=backbone, size=size)
+    weights = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    plain = Plain(weights, backbone)
     with seeded(cpu, 7, 0, 0):  # the key, the pass, the process
         expected = plain.step(gray.float(), y, train.lr)
     loss = learner.step(gray.float(), y, mask, lr=train.lr, keys=(7,))
@@ -107,7 +116,7 @@ def test_a_step_is_that_of_the_plain_reference(
     ours, average = (module.state_dict() for module in (learner.model, learner.averaged))
     apart = max(float((ours[name] - tensor).abs().max()) for name, tensor in theirs.items())
     with capsys.disabled():
-        print(f"\npaper preset: after a step {apart:.1e} from the reference")  # noqa: T201
+        print(f"\npaper preset, {backbone}: after a step {apart:.1e} from the reference")  # noqa: T201
     assert loss == pytest.approx(expected, rel=1e-5)
     assert ours.keys() - theirs.keys() == {"mean", "std"}
     assert apart < 1e-5
@@ -116,12 +125,12 @@ def test_a_step_is_that_of_the_plain_reference(
     )  # the average begins at the first step
 
 
-def test_it_has_the_papers_size_and_scores_a_batch(
-    cpu: Machine, batch: tuple[Tensor, Tensor, Tensor]
-) -> None:
-    gray, y, mask = batch
+@pytest.mark.slow
+def test_it_has_the_papers_size_and_scores_a_batch(cpu: Machine) -> None:
+    gray, y, mask = batch_of(S)
     train = PARAMS.train
-    learner = our_learner(train, y, mask, cpu)
+    assert train.backbone == "seresnext101_32x4d"
+    learner = our_learner(train, y, mask, cpu, backbone=train.backbone, size=S)
     assert parameter_count(learner.model) == 46_935_298
     low, high = train.augment.scale
     theta = draw_warps(

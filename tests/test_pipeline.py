@@ -13,6 +13,7 @@ from conftest import make_tiny
 
 from cxrscore.project import init_project
 
+pytestmark = pytest.mark.slow  # DVC starts a Python for each stage
 STAGES = ["code", "prepare", "folds", "train@0", "train@1", "evaluate", "report"]
 IDENTITY = {f"GIT_{who}_{what}": "tester" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 

@@ -224,6 +224,7 @@ def kill_the_launcher(arguments: list[str]) -> None:
     wait_for_end(ranks)
 
 
+@pytest.mark.slow
 def test_stopped_killed_without_launcher_and_started_by_torchrun_two_processes_come_to_the_end(
     mine: Project,
 ) -> None:

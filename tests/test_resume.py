@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Project, contents
+from trainings import snapshots_at_fsync
 
 from cxrscore.checkpoint import load_fold, save_checkpoint
 from cxrscore.errors import Stopped, UserError
@@ -91,6 +92,7 @@ def tables(out_csv: Path) -> dict[str, bytes]:
     return {name.removeprefix(out_csv.name): found[name] for name in found if not name.endswith(".json")}
 
 
+@pytest.mark.slow
 def test_whatever_kills_it_and_wherever_the_bytes_are_the_same(project: Project) -> None:
     kills = Path(__file__).with_name("kills.py")
     arguments = ["--images", project.data / "images", "--models", project.layout.models]
@@ -103,6 +105,22 @@ def test_whatever_kills_it_and_wherever_the_bytes_are_the_same(project: Project)
     )
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("at random: identical: 3 of 3") == 3, done.stdout
+
+
+def test_what_a_kill_leaves_at_any_moment_ends_in_the_same_table(
+    project: Project, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files as they are whenever one is about to become durable: a run may be killed there."""
+    models, out_csv = project.layout.models, tmp_path / "out" / "sub.csv"
+    run(folder, tmp_path / "plain.csv", models)
+    expected = tables(tmp_path / "plain.csv")
+    left = snapshots_at_fsync(monkeypatch, out_csv.parent, lambda: run(folder, out_csv, models))
+    assert len(left) > 20
+    for snapshot in left:
+        shutil.rmtree(out_csv.parent)
+        snapshot.rename(out_csv.parent)
+        run(folder, out_csv, models, resume=True)
+        assert tables(out_csv) == expected, snapshot
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

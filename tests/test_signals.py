@@ -150,6 +150,7 @@ def wait_for_end(pids: list[int]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_and_then_the_command_it_names_give_the_same_table(
     project: Project, crowd: Path, whole: bytes, tmp_path: Path
 ) -> None:
@@ -175,6 +176,7 @@ def test_ctrl_c_in_a_terminal_and_then_the_command_it_names_give_the_same_table(
     assert not out_csv.with_name(f"{out_csv.name}.journal").exists()
 
 
+@pytest.mark.slow
 def test_a_second_run_on_an_output_is_turned_away_and_sigterm_ends_the_first(
     project: Project, crowd: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +199,7 @@ def test_a_second_run_on_an_output_is_turned_away_and_sigterm_ends_the_first(
     wait_for_end(workers)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_worker_and_no_lock(
     project: Project, crowd: Path, whole: bytes, tmp_path: Path
 ) -> None:
@@ -218,6 +221,7 @@ def test_a_killed_run_leaves_no_worker_and_no_lock(
     assert out_csv.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_without_anybody_to_tell_it_stops_all_the_same(project: Project, crowd: Path, tmp_path: Path) -> None:
     out_csv = tmp_path / "sub.csv"
     with begin(words(project, crowd, out_csv), closed="2>&-") as run:

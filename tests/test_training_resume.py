@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import torch
 from conftest import Project, contents
 from torch import Tensor
-from trainings import Told, states, stops_at, train
+from trainings import Told, snapshots_at_fsync, states, stops_at, train
 
 import cxrscore.training.validation
 from cxrscore.errors import Stopped
@@ -68,6 +69,7 @@ def stop(project: Project, *, step: int, number: int = signal.SIGTERM, **setting
     return str(stopped.value)
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_of_a_step_cost_no_byte() -> None:
     program = Path(__file__).with_name("training_kills.py")
     run = subprocess.run(
@@ -79,6 +81,24 @@ def test_kills_at_any_moment_of_a_step_cost_no_byte() -> None:
     )
     assert run.stdout == "paper-like: identical 3 of 3\naccumulating: identical 3 of 3\n", run.stderr
     assert run.returncode == 0
+
+
+def test_what_a_kill_leaves_at_any_moment_ends_with_the_same_bytes(
+    untrained: Project, alone: Callable[..., dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = untrained.layout.root.parent
+    left = snapshots_at_fsync(monkeypatch, mine, lambda: train(untrained, keeping=Keeping(0.0), **LONG))
+    assert len(left) > 20
+    went_on = 0
+    for snapshot in left:
+        shutil.rmtree(mine)
+        snapshot.rename(mine)
+        told = Told()
+        train(untrained, told=told, **LONG)
+        went_on += told.goes_on
+        assert outputs_of_fold_0(untrained) == alone(**LONG), snapshot
+        assert states(untrained) == []
+    assert went_on > len(left) / 2
 
 
 @pytest.mark.parametrize("step", range(1, 3 * STEPS + 1))

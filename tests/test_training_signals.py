@@ -100,6 +100,7 @@ def trained_alone(project: Project, root: Path) -> dict[str, bytes]:
     return contents(alone.layout.root)
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_then_the_command_it_names_give_the_same_bytes(mine: Project, tmp_path: Path) -> None:
     expected, before = trained_alone(mine, tmp_path / "alone"), contents(mine.layout.root)
     with begin([*words(mine), "--fresh"]) as run:
@@ -118,6 +119,7 @@ def test_ctrl_c_and_then_the_command_it_names_give_the_same_bytes(mine: Project,
     assert states(mine) == []
 
 
+@pytest.mark.slow
 def test_sigterm_to_a_stage_of_dvc_names_the_stage(mine: Project) -> None:
     with begin(words(mine), DVC_STAGE="train@0") as run:
         read_until(run, "epoch 1: ")
@@ -128,6 +130,7 @@ def test_sigterm_to_a_stage_of_dvc_names_the_stage(mine: Project) -> None:
     assert [path.suffix for path in states(mine)] == ["", ".safetensors"]
 
 
+@pytest.mark.slow
 def test_a_step_that_takes_a_minute_is_not_waited_for(mine: Project) -> None:
     with begin([*words(mine), "--state-every-s", "0"], program=("-c", SLOW)) as run:
         read_until(run, "sleeps")

@@ -1,10 +1,13 @@
 """Calls of the train stage that a test stops, changes and listens to."""
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from conftest import Project
 
@@ -68,6 +71,21 @@ def train(
         keeping=keeping,
         asked=asked,
     )
+
+
+def snapshots_at_fsync(patch: pytest.MonkeyPatch, folder: Path, work: Callable[[], object]) -> list[Path]:
+    """Copies of the folder, beside it, before each fsync of the work: what SIGKILL would leave then."""
+    folder.mkdir(exist_ok=True)
+    usual, left = os.fsync, list[Path]()
+
+    def fsync(handle: int) -> None:
+        left.append(Path(shutil.copytree(folder, folder.with_name(f"{folder.name} left {len(left)}"))))
+        usual(handle)
+
+    with patch.context() as context:
+        context.setattr(os, "fsync", fsync)
+        work()
+    return left
 
 
 def states(project: Project) -> list[Path]:
