@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -40,6 +41,8 @@ COUPLING = {
 }
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 
+hypothesis.settings.register_profile("any machine", deadline=None)  # a slow one is no fault
+hypothesis.settings.load_profile("any machine")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a shell that put us in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # many tests send one
 torch.set_num_threads(

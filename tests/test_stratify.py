@@ -70,7 +70,7 @@ def test_the_fast_greedy_is_the_obvious_one(seed: int) -> None:
     assert (stratify(y, group, k=3, seed=seed) == obvious(y, group, k=3, seed=seed)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     k=st.integers(2, 4),

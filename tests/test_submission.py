@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cxrscore.errors import UserError
@@ -59,7 +59,6 @@ file_names = st.lists(
 )
 
 
-@settings(deadline=None)  # a slow disk is no fault
 @given(file_names)
 def test_any_file_name_comes_through_csv_byte_for_byte(
     tmp_path_factory: pytest.TempPathFactory, names: list[bytes]
