@@ -1,6 +1,7 @@
-"""Runs a command as if on another processor, by name.
+"""Runs a command as if on another machine, by name.
 
     python tests/personalities.py no-avx pytest tests/test_portable.py
+    python tests/personalities.py plain-torch dvc repro
     python tests/personalities.py                 # the names
 
 What is not named here is left as it was found; OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are never touched.
@@ -9,6 +10,7 @@ What is not named here is left as it was found; OPENBLAS_CORETYPE and OPENBLAS_L
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 
 def numpy_dispatches() -> str:
@@ -18,20 +20,21 @@ def numpy_dispatches() -> str:
     return " ".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
 
 
-def surroundings(name: str) -> dict[str, str]:
-    """The environment of a personality, less what it leaves alone. Raises KeyError."""
-    if name == "no-avx":
-        return {"NPY_DISABLE_CPU_FEATURES": numpy_dispatches(), "JSIMD_FORCENONE": "1"}
-    return {"as-found": {}, "plain-torch": {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"}}[name]
+PERSONALITIES: dict[str, Callable[[], dict[str, str]]] = {
+    "as-found": dict,
+    "plain-torch": lambda: {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
+    "no-avx": lambda: {"NPY_DISABLE_CPU_FEATURES": numpy_dispatches(), "JSIMD_FORCENONE": "1"},
+    "elsewhere": lambda: {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "Asia/Kathmandu"},
+}
 
 
 def main(words: list[str]) -> int:
-    if len(words) < 2:
-        sys.stderr.write(f"{__doc__}\n    as-found, plain-torch, no-avx\n")
+    if len(words) < 2 or words[0] not in PERSONALITIES:
+        sys.stderr.write(f"{__doc__}\nThey are {', '.join(PERSONALITIES)}.\n")
         return 2
-    return subprocess.run(
-        [sys.executable, "-m", *words[1:]], env=os.environ | surroundings(words[0])
-    ).returncode
+    name, *command = words
+    environment = os.environ | PERSONALITIES[name]()
+    return subprocess.run([sys.executable, "-m", *command], env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -108,6 +108,11 @@ def test_a_label_in_any_other_spelling_is_refused_not_guessed(tmp_path: Path, ce
         of_edema(tmp_path, "1", cell)
 
 
+def test_of_many_wrong_labels_the_first_in_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels\.csv:4: 'Edema': .* not 'wrong 0'"):
+        of_edema(tmp_path, "1", "0", *(f"wrong {i}" for i in range(40)))
+
+
 def test_where_another_format_would_read_the_label_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not '1\.0'; correct the cell\. `format: chexpert` reads 1\.0"):
         of_edema(tmp_path, "1.0")

@@ -49,6 +49,11 @@ def read(project: Project, fold: int, cpu: Machine) -> FoldData:
     )
 
 
+def pixels_of(data: FoldData) -> np.ndarray:
+    """(n, S, S) uint8, of all images."""
+    return data.store.read(np.arange(len(data.store)))
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -317,6 +322,31 @@ def test_uncertain_labels_that_are_ignored_count_nowhere(mine: Project, cpu: Mac
         new = build_model(TINY, init="none", findings=len(findings), head=INDEPENDENT, size=32)
     moved = (saved.model.head.classifier.bias - new.head.classifier.bias).abs()
     assert moved[edema] < 1e-7 < moved[device]
+
+
+def test_each_step_has_the_labels_of_its_pixels(
+    project: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = project.with_settings(
+        augment=AugmentParams(scale=[1.0, 1.0], flip=0.0, degrees=0.0, jitter=0.0, mixup=0.0)
+    ).train
+    data = read(project, 0, cpu)
+    truth = {
+        pixels.tobytes(): (y.tolist(), mask.tolist())
+        for pixels, y, mask in zip(pixels_of(data), data.y, data.mask, strict=True)
+    }
+    usual, met = Learner.step, list[bytes]()
+
+    def step(self: Learner, gray: torch.Tensor, y: torch.Tensor, mask: torch.Tensor, **named: Any) -> float:
+        for image, its_y, its_mask in zip(gray, y, mask, strict=True):
+            met.append(image.round().to(torch.uint8).numpy().tobytes())
+            assert (its_y.tolist(), its_mask.tolist()) == truth[met[-1]]
+        return usual(self, gray, y, mask, **named)
+
+    monkeypatch.setattr(Learner, "step", step)
+    train_epoch(build_learner(0, data, params, machine=cpu), data, params, Course(), progress=Silent())
+    assert len(truth) == len(data.store)
+    assert len(met) == len(set(met)) == params.batch_size * (len(data.train) // params.batch_size)
 
 
 def test_each_image_is_jittered_by_its_own_factors_of_the_epoch(

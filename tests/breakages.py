@@ -1,0 +1,424 @@
+"""Breaks the program on purpose, one fault at a time: each has to turn a fast test red.
+
+    python tests/breakages.py             # all, about ten minutes on two cores
+    python tests/breakages.py flip eigh   # those whose names contain one of the words
+
+A fault is a line of the package as somebody might write it by mistake. It is made in a copy of the package,
+which pytest imports before the installed one; the tests of one file that nothing marks slow have to fail,
+and without a break they have to pass. Exit code 1 where a fault is not noticed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RED, GREEN = 1, 0  # pytest's exit codes
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """In `file`, `right` stands exactly once and becomes `wrong`; a test in `tests` has to fail."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+BREAKAGES = [
+    # scoring
+    Breakage(
+        "flip: that does not flip",
+        "predict.py",
+        '"flip": lambda gray: gray.flip(-1)',
+        '"flip": lambda gray: gray',
+        "test_score.py",
+    ),
+    Breakage(
+        "flip: the zoomed view", "predict.py", "zoomed(gray).flip(-1)", "zoomed(gray)", "test_predict.py"
+    ),
+    Breakage(
+        "mean: the first fold for it",
+        "scoring/output.py",
+        "def fold_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:",
+        "def fold_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:\n    return values[0]",
+        "test_score.py",
+    ),
+    Breakage(
+        "mean: the first view for it",
+        "predict.py",
+        "    total = stack[0]\n",
+        "    return stack[0]\n    total = stack[0]\n",
+        "test_predict.py",
+    ),
+    Breakage(
+        "rows: each one place up",
+        "scoring/run.py",
+        "row = probs[:, i]",
+        "row = probs[:, i - 1]",
+        "test_score.py",
+    ),
+    Breakage(
+        "rows: a journal's shard is not checked",
+        "scoring/journal.py",
+        "if stated != MAGIC + sha256_bytes(payload).encode():",
+        "if False:",
+        "test_journal.py",
+    ),
+    Breakage(
+        "rows: another run is gone on with",
+        "scoring/provenance.py",
+        "def first_difference(",
+        "def first_difference(*_, **__):\n    return None\n\n\ndef _unused(",
+        "test_resume.py",
+    ),
+    Breakage("rows: digits are lost", "submission.py", "{prob:.7g}", "{prob:.4g}", "test_submission.py"),
+    # reading
+    Breakage(
+        "pixels: EXIF is ignored",
+        "images.py",
+        "turned = pixels.T if orientation >= 5 else pixels",
+        "turned, orientation = pixels, 1",
+        "test_images.py",
+    ),
+    Breakage(
+        "pixels: 16 bits are shifted, not divided",
+        "images.py",
+        "    full_scale = 65535\n",
+        "    full_scale = 65280\n",
+        "test_images.py",
+    ),
+    Breakage(
+        "pixels: an inverted film stays inverted",
+        "images.py",
+        "(255 - shades if header.white_is_zero else shades)",
+        "shades",
+        "test_images.py",
+    ),
+    Breakage(
+        "labels: a blank that is ignored counts",
+        "labels.py",
+        'mask[found] = policy != "ignore"',
+        "mask[found] = True",
+        "test_labels.py",
+    ),
+    Breakage(
+        "tables: large ones are read without a check",
+        "frames.py",
+        'any(line.count(b",") != commas or len(line) > longest for line in lines)',
+        "False",
+        "test_frames.py",
+    ),
+    # folds and training
+    Breakage(
+        "folds: training sees the validated rows",
+        "training/fold_data.py",
+        "np.flatnonzero(folds.fold != fold)",
+        "np.flatnonzero(folds.fold >= 0)",
+        "test_train.py",
+    ),
+    Breakage(
+        "train: labels of the neighbour",
+        "training/epochs.py",
+        "data.y[at], data.mask[at]",
+        "data.y[at.roll(1)], data.mask[at]",
+        "test_train.py",
+    ),
+    Breakage(
+        "train: the average is not restored",
+        "training/learner.py",
+        '        self.averaged.load_state_dict(_under("ema.", tensors))\n',
+        "",
+        "test_training_resume.py",
+    ),
+    Breakage(
+        "train: the optimizer is not restored",
+        "training/learner.py",
+        "            if moments:  #",
+        "            if False:  #",
+        "test_training_resume.py",
+    ),
+    Breakage(
+        "train: always the raw weights",
+        "training/epochs.py",
+        "better = max(areas, key=lambda name: np.nan_to_num(areas[name], nan=-1.0))",
+        'better = "raw"',
+        "test_train.py",
+    ),
+    Breakage(
+        "train: statistics move twice by checkpointing",
+        "training/learner.py",
+        "                if passed:\n",
+        "                if False:\n",
+        "test_learner.py",
+    ),
+    Breakage(
+        "train: a step that is not finite changes statistics",
+        "training/learner.py",
+        "            self.buffers.restore()\n",
+        "",
+        "test_learner.py",
+    ),
+    Breakage(
+        "train: gradients are not clipped",
+        "training/learner.py",
+        "self.model.parameters(), self.clip_norm)",
+        "self.model.parameters(), 1e9)",
+        "test_learner.py",
+    ),
+    Breakage(
+        "train: an average without its warm-up",
+        "training/learner.py",
+        "weight = 1 - self.ema.get_decay(self.steps)",
+        "weight = 1 - self.ema.decay",
+        "test_learner.py",
+    ),
+    Breakage(
+        "train: pixels are left out of the fingerprint",
+        "training/job.py",
+        '            "pixels": [job.data.store.size, job.data.store.preprocessing],\n',
+        "",
+        "test_training_state.py",
+    ),
+    Breakage(
+        "ranks: every process takes the first one's rows",
+        "training/ranks.py",
+        "pieces[:, :, world.rank]",
+        "pieces[:, :, 0]",
+        "test_ranks.py",
+    ),
+    Breakage(
+        "jitter: the factors of another image",
+        "training/epochs.py",
+        "jitter(pixels, colours[chunk])",
+        "jitter(pixels, colours[: len(chunk)])",
+        "test_train.py",
+    ),
+    # losses
+    Breakage(
+        "loss: a mean over findings",
+        "loss.py",
+        ".masked_fill(~mask, 0).sum() / len(entries)",
+        ".masked_fill(~mask, 0).mean()",
+        "test_loss.py",
+    ),
+    Breakage(
+        "loss: masked entries count",
+        "loss.py",
+        "entries.masked_fill(~mask, 0).sum()",
+        "entries.sum()",
+        "test_loss.py",
+    ),
+    Breakage(
+        "loss: the margin is added",
+        "loss.py",
+        "p_shifted = (p - clip).clamp(min=0)",
+        "p_shifted = (p + clip).clamp(max=1)",
+        "test_loss.py",
+    ),
+    # heads
+    Breakage(
+        "coupling: a finding speaks to itself",
+        "heads/coupling.py",
+        "return self.A * self.off_diagonal",
+        "return self.A",
+        "test_coupling.py",
+    ),
+    Breakage(
+        "coupling: the penalty back on u",
+        "heads/coupling.py",
+        "return size + self.v.float().abs().sum() if",
+        "return size + self.u.float().abs().sum() + self.v.float().abs().sum() if",
+        "test_coupling.py",
+    ),
+    Breakage(
+        "coupling: no exact zeros",
+        "heads/coupling.py",
+        "(matrix.abs() - threshold).clamp(min=0)",
+        "matrix.abs()",
+        "test_coupling.py",
+    ),
+    Breakage(
+        "lamp: intermediate readouts are detached",
+        "heads/lamp.py",
+        "(nodes.float() * self.W_y.float())",
+        "(nodes.float() * self.W_y.detach().float())",
+        "test_lamp.py",
+    ),
+    Breakage(
+        "lamp: no prior in the bias",
+        "heads/lamp.py",
+        "        self.b.copy_(torch.from_numpy(np.log(share / (1 - share))))\n",
+        "",
+        "test_lamp.py",
+    ),
+    Breakage(
+        "lamp: a node without neighbours changes",
+        "heads/lamp.py",
+        "return torch.where(links.any(-1, keepdim=True), updated, nodes), attention",
+        "return updated, attention",
+        "test_lamp.py",
+    ),
+    Breakage(
+        "lamp: no residual around attention",
+        "heads/lamp.py",
+        "self.attention_norm(nodes + self.join(heard))",
+        "self.attention_norm(self.join(heard))",
+        "test_lamp.py",
+    ),
+    Breakage("agcn: fc transposed", "heads/agcn.py", "(E @ head.W_l).T", "(E @ head.W_l)", "test_agcn.py"),
+    Breakage(
+        "agcn: the graph is detached",
+        "heads/agcn.py",
+        "A_hat = normalised(self.adjacency())\n            H",
+        "A_hat = normalised(self.adjacency().detach())\n            H",
+        "test_agcn.py",
+    ),
+    Breakage(
+        "agcn: degrees that can be negative",
+        "heads/agcn.py",
+        "linked.abs().sum(1)",
+        "linked.sum(1)",
+        "test_agcn.py",
+    ),
+    Breakage(
+        "salgl: a batch sees its own labels",
+        "heads/salgl.py",
+        "        graph = self.graph(pi)\n",
+        "        if self.training and y is not None:\n"
+        "            self._count(pi.argmax(1), shown=(y > 0.5) & mask, known=mask)\n"
+        "        graph = self.graph(pi)\n",
+        "test_salgl.py",
+    ),
+    Breakage(
+        "salgl: what nobody shows is no number",
+        "heads/salgl.py",
+        "self.given.clamp(min=1)",
+        "self.given",
+        "test_salgl.py",
+    ),
+    Breakage(
+        "salgl: messages run backwards",
+        "heads/salgl.py",
+        "message = graph.mT @ h",
+        "message = graph @ h",
+        "test_salgl.py",
+    ),
+    # statistics
+    Breakage(
+        "ablate: scores are not checked against their sha256",
+        "ablate/runs.py",
+        "return bool(told == (fingerprint, sha256_file(scores)))",
+        "return bool(told[0] == fingerprint)",
+        "test_ablate.py",
+    ),
+    Breakage(
+        "ablate: changed labels go into experiments",
+        "ablate/experiments.py",
+        "    if any(str(path).startswith(",
+        "    if False and any(str(path).startswith(",
+        "test_ablate_experiments.py",
+    ),
+    Breakage(
+        "bootstrap: one fold's patients for all",
+        "bootstrap.py",
+        "weights = [times[fold.patient] for fold in folds]",
+        "weights = [times[folds[0].patient][: len(fold.y)] for fold in folds]",
+        "test_bootstrap.py",
+    ),
+    Breakage(
+        "evaluate: scores of another row",
+        "frames.py",
+        'how="left", maintain_order="left"',
+        'how="left", maintain_order="right"',
+        "test_frames.py test_evaluate.py",
+    ),
+    # another machine
+    Breakage(
+        "eigh: decides the cohort",
+        "phantom/copula.py",
+        "    correlated = np.array([math.fsum(row * z) for row in ROOT])\n",
+        "    values, vectors = np.linalg.eigh(ROOT @ ROOT.T)\n"
+        "    correlated = vectors * np.sqrt(values.clip(0)) @ z\n",
+        "test_portable.py",
+    ),
+    Breakage(
+        "eigh: its vectors are the embeddings",
+        "cooccurrence.py",
+        "    values, vectors = np.linalg.eigh(positive_mutual_information(y, mask))\n",
+        "    values, vectors = np.linalg.eigh(positive_mutual_information(y, mask))\n"
+        "    return (vectors * np.sqrt(np.abs(values)))[:, :dim].astype(np.float32)\n",
+        "test_portable.py",
+    ),
+    Breakage(
+        "labels: the first wrong cell of a set",
+        "labels.py",
+        "if cell := next((cell for cell in cells if cell not in columns.spelling), None):",
+        "if cell := next(iter(set(cells) - columns.spelling.keys()), None):",
+        "test_labels.py",
+    ),
+]
+
+
+def broken(breakage: Breakage, folder: Path) -> Path:
+    """A copy of the package with the fault in it; the folder to import from."""
+    package = Path(
+        shutil.copytree(
+            ROOT / "cxrscore", folder / "cxrscore", ignore=shutil.ignore_patterns("demo", "__pycache__")
+        )
+    )
+    (package / "demo").symlink_to(ROOT / "cxrscore" / "demo")
+    path = package / breakage.file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(breakage.right) == 1, f"{breakage.name}: {breakage.file} has changed; write it anew"
+    path.write_text(text.replace(breakage.right, breakage.wrong), encoding="utf-8")
+    return folder
+
+
+def pytest_says(tests: str, folder: Path | None) -> tuple[int, str]:
+    """pytest's exit code and last line; `-P`, so that the package at hand does not come first."""
+    files = [f"tests/{name}" for name in tests.split()]
+    words = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pytest",
+        "-x",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "--tb=no",
+        *files,
+    ]
+    environment = os.environ | ({"PYTHONPATH": str(folder)} if folder else {}) | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return done.returncode, failed[0] if failed else done.stdout[-300:]
+
+
+def noticed(breakage: Breakage) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        code, said = pytest_says(breakage.tests, broken(breakage, Path(folder)))
+    sys.stdout.write(f"{'red' if code == RED else 'NOT NOTICED'}  {breakage.name}  {said}\n")
+    sys.stdout.flush()
+    return code == RED
+
+
+def main(words: list[str]) -> int:
+    chosen = [one for one in BREAKAGES if not words or any(word in one.name for word in words)]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = list(pool.map(noticed, chosen))
+    sys.stdout.write(f"{sum(found)} of {len(found)} breakages turn a fast test red\n")
+    return 0 if all(found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
