@@ -1,7 +1,7 @@
-"""Runs a command as if on another machine, by name.
+"""Runs a command as if on another machine, by name; several names are joined by a plus sign.
 
     python tests/personalities.py no-avx pytest tests/test_portable.py
-    python tests/personalities.py plain-torch dvc repro
+    python tests/personalities.py plain-torch+one-thread pytest
     python tests/personalities.py                 # the names
 
 What is not named here is left as it was found; OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are never touched.
@@ -10,6 +10,7 @@ What is not named here is left as it was found; OPENBLAS_CORETYPE and OPENBLAS_L
 import os
 import subprocess
 import sys
+from collections import ChainMap
 from collections.abc import Callable
 
 
@@ -22,19 +23,21 @@ def numpy_dispatches() -> str:
 
 PERSONALITIES: dict[str, Callable[[], dict[str, str]]] = {
     "as-found": dict,
-    "plain-torch": lambda: {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
+    "plain-torch": lambda: {"ATEN_CPU_CAPABILITY": "default"},
+    "one-thread": lambda: {"OMP_NUM_THREADS": "1"},
     "no-avx": lambda: {"NPY_DISABLE_CPU_FEATURES": numpy_dispatches(), "JSIMD_FORCENONE": "1"},
     "elsewhere": lambda: {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "Asia/Kathmandu"},
 }
 
 
 def main(words: list[str]) -> int:
-    if len(words) < 2 or words[0] not in PERSONALITIES:
+    names = words[0].split("+") if words else []
+    if len(words) < 2 or not set(names) <= PERSONALITIES.keys():
         sys.stderr.write(f"{__doc__}\nThey are {', '.join(PERSONALITIES)}.\n")
         return 2
-    name, *command = words
-    environment = os.environ | PERSONALITIES[name]()
-    return subprocess.run([sys.executable, "-m", *command], env=environment, check=False).returncode
+    changes = [PERSONALITIES[name]() for name in names]
+    environment = dict(ChainMap(*changes, dict(os.environ)))
+    return subprocess.run([sys.executable, "-m", *words[1:]], env=environment, check=False).returncode
 
 
 if __name__ == "__main__":
