@@ -91,14 +91,12 @@ def label_embeddings(y: np.ndarray, mask: np.ndarray, *, dim: int) -> Matrix:
     for k in range(columns.shape[1]):
         pivot = int(
             rest.diagonal().round(DECIMALS).argmax()
-        )  # of equal ones the first, not a rounding's choice
+        )  # of equal ones the first, whatever rounding says
         if rest[pivot, pivot] < SMALLEST_PIVOT:
             break
         columns[:, k] = rest[:, pivot] / np.sqrt(rest[pivot, pivot])
         rest = rest - np.outer(columns[:, k], columns[:, k])
-    embeddings: Matrix = (columns.round(DECIMALS) + 0.0).astype(
-        np.float32
-    )  # -0.0 is a rounding's choice, too
+    embeddings: Matrix = (columns.round(DECIMALS) + 0.0).astype(np.float32)  # -0.0 would be rounding's choice
     return embeddings
 
 

@@ -22,9 +22,12 @@ def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
         return None
     header, *lines = data.removesuffix(b"\n").split(b"\n")
     commas = header.count(b",")
-    if not commas or not lines or any(line.count(b",") != commas or len(line) > longest for line in lines):
+    whole = all(line.count(b",") == commas and len(line) <= longest for line in (header, *lines))
+    if not (commas and lines and whole):
         return None
-    frame = pl.read_csv(data[len(header) + 1 :], has_header=False, infer_schema=False, quote_char=None)
+    blank = b"," * commas  # first: polars would take a body that begins like gzip, zlib or a BOM for one
+    body = blank + data[len(header) :]
+    frame = pl.read_csv(body, has_header=False, infer_schema=False, quote_char=None)[1:]
     assert frame.shape == (len(lines), commas + 1), frame.shape
     return [column.fill_null("").to_list() for column in frame]  # each line has all its cells: null is blank
 

@@ -160,7 +160,8 @@ def _decide(
 
 def _codes(table: Table, columns: Columns, name: str) -> NDArray[np.int8]:
     cells = columns.findings[name]
-    if cell := next((cell for cell in cells if cell not in columns.spelling), None):
+    cell = next((cell for cell in cells if cell not in columns.spelling), None)
+    if cell is not None:
         legal = ", ".join(cell or "blank" for cell in columns.spelling)
         hint = " `format: chexpert` reads 1.0, 0.0 and -1.0." if cell in ("1.0", "0.0", "-1.0") else ""
         raise UserError(

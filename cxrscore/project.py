@@ -200,7 +200,7 @@ def _start_dvc(folder: Path) -> None:
     (folder / ".dvc" / "plots").mkdir()
     shutil.copy(
         PRESETS / "curves.json", folder / ".dvc" / "plots"
-    )  # one line per finding, which no template of DVC draws
+    )  # a line a finding: DVC has no such template
 
 
 def _changed(project: Path) -> bool:

@@ -4,11 +4,11 @@ results as tables on stdout.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cxrscore.text_table import Block, TextTable, column_widths
+from cxrscore.text_table import Block, TextTable, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,8 @@ QUIET_S = 10.0  # between plain progress lines
 
 def draw(blocks: Sequence[Block], console: "Console | None" = None) -> None:
     """On stdout, unless `console` is another place. Nothing is cut: a long cell is folded, and a table of
-    more columns than fit is drawn in parts that all begin with its first column.
+    more columns than fit is drawn in parts that all begin with its first column. A cell beside it is folded
+    only where the terminal is too narrow for it alone.
     """
     from rich.console import Console
     from rich.text import Text
@@ -28,39 +29,55 @@ def draw(blocks: Sequence[Block], console: "Console | None" = None) -> None:
     console = console or Console(highlight=False)
     for block in blocks:
         if isinstance(block, str):
-            console.print(Text(block, overflow="fold"))  # a Text: brackets in a name are no markup
-        else:
-            for columns in _parts(block, console.width):
-                console.print(_drawn(block, columns))
+            console.print(Text(visible(block), overflow="fold"))  # a Text: brackets in a name are no markup
+        elif block.headed:
+            for part in _parts(block, console.width):
+                console.print(part)
+        else:  # beside a name and a number there is at most a remark, which may be folded
+            rows = _same_length(block)
+            console.print(_drawn(rows, [None] * len(rows[0]), headed=False))
 
 
-def _parts(table: TextTable, width: int) -> list[list[int]]:
-    """The columns after the first, divided so that no number of a headed table is folded."""
-    if not table.headed:  # beside a name and a number there is at most a remark, which may be folded
-        return [list(range(1, max(map(len, table.rows), default=1)))]
-    first, *others = column_widths(table.rows[1:])
-    left = width - min(first, width // 2)
-    parts, used = [[1]], others[0]
-    for column, needed in enumerate(others[1:], start=2):
-        used += needed + GAP
-        if used + GAP > left:
-            parts, used = [*parts, []], needed
-        parts[-1].append(column)
-    return parts
+def _same_length(table: TextTable) -> list[list[str]]:
+    length = max(map(len, table.rows), default=1)
+    return [[*map(visible, row), *[""] * (length - len(row))] for row in table.rows] or [[""]]
 
 
-def _drawn(table: TextTable, columns: Sequence[int]) -> "Table":
+def _parts(table: TextTable, width: int) -> Iterator["Table"]:
+    """The first column beside as many others as fit, until all were drawn."""
+    rows = _same_length(table)
+    needed = [_needed(column) for column in zip(*rows, strict=True)]
+    first = min(needed[0], width // 2)
+    room = width - first - GAP
+    widths = [min(one, room) for one in needed[1:]]
+    waiting = list(range(len(widths)))
+    while waiting or not widths:
+        taken = [waiting.pop(0)] if waiting else []
+        while waiting and sum(widths[j] + GAP for j in [*taken, waiting[0]]) - GAP <= room:
+            taken.append(waiting.pop(0))
+        picked = [[row[0], *(row[1 + j] for j in taken)] for row in rows]
+        yield _drawn(picked, [first, *(widths[j] for j in taken)], headed=True)
+        if not widths:
+            return
+
+
+def _needed(column: Sequence[str]) -> int:
+    """Cells of the terminal, so that nothing below the header and no word of the header is folded."""
+    from rich.cells import cell_len
+
+    header, *cells = column
+    return max(map(cell_len, [*header.split(), *cells, " "]))
+
+
+def _drawn(rows: Sequence[Sequence[str]], widths: Sequence[int | None], *, headed: bool) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    rows = [[row[j] if j < len(row) else "" for j in (0, *columns)] for row in table.rows]
-    head, *body = rows if table.headed else [[""] * (1 + len(columns)), *rows]
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=table.headed, padding=0)
-    drawn.add_column(Text(head[0]), overflow="fold")
-    for name, cells in zip(head[1:], zip(*(row[1:] for row in body), strict=True), strict=True):
-        least = max(map(len, cells)) if table.headed else None
-        drawn.add_column(Text(name), justify="right", overflow="fold", min_width=least)
+    head, *body = rows if headed else [[""] * len(rows[0]), *rows]
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=headed, padding=0)
+    for j, (name, width) in enumerate(zip(head, widths, strict=True)):
+        drawn.add_column(Text(name), justify="right" if j else "left", overflow="fold", width=width)
     for row in body:
         drawn.add_row(*map(Text, row))
     return drawn

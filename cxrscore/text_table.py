@@ -4,6 +4,7 @@ In    rows of cells, sentences.
 Out   blocks, and the same as plain text for a pipe or a file; on a terminal terminal.py draws them.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,10 +27,21 @@ class TextTable:
 Block = str | TextTable
 
 
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn the text around them
+
+
+def visible(text: str) -> str:
+    """What would move the cursor, colour, end a line or turn the text is shown as an escape: `\\x1b[31m`."""
+    hidden = {c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in BIDI}
+    return (
+        "".join(c.encode("unicode_escape").decode() if c in hidden else c for c in text) if hidden else text
+    )
+
+
 def plain_text(blocks: Sequence[Block]) -> str:
     """One line per sentence and row."""
     return "\n".join(
-        line for block in blocks for line in ([block] if isinstance(block, str) else _lines(block))
+        visible(line) for block in blocks for line in ([block] if isinstance(block, str) else _lines(block))
     )
 
 

@@ -112,8 +112,8 @@ BREAKAGES = [
     Breakage(
         "tables: large ones are read without a check",
         "frames.py",
-        'any(line.count(b",") != commas or len(line) > longest for line in lines)',
-        "False",
+        'all(line.count(b",") == commas and len(line) <= longest for line in (header, *lines))',
+        "True",
         "test_frames.py",
     ),
     # folds and training
@@ -360,9 +360,40 @@ BREAKAGES = [
     Breakage(
         "labels: the first wrong cell of a set",
         "labels.py",
-        "if cell := next((cell for cell in cells if cell not in columns.spelling), None):",
-        "if cell := next(iter(set(cells) - columns.spelling.keys()), None):",
+        "    cell = next((cell for cell in cells if cell not in columns.spelling), None)\n",
+        "    cell = next(iter(set(cells) - columns.spelling.keys()), None)\n",
         "test_labels.py",
+    ),
+    Breakage(
+        "embeddings: rounding errors become columns",
+        "cooccurrence.py",
+        "if rest[pivot, pivot] < SMALLEST_PIVOT:",
+        "if False:",
+        "test_cooccurrence.py",
+    ),
+    Breakage(
+        "embeddings: the pivot is a rounding's choice",
+        "cooccurrence.py",
+        "rest.diagonal().round(DECIMALS).argmax()",
+        "rest.diagonal().argmax()",
+        "test_portable.py",
+    ),
+    Breakage(
+        "copula: a sum in the BLAS's order",
+        "phantom/copula.py",
+        "correlated = np.array([math.fsum(row * z) for row in ROOT])",
+        "correlated = ROOT @ z",
+        "test_copula.py",
+    ),
+    Breakage(
+        "jitter: from mixup's stream", "augment.py", "[seed, epoch, 3]", "[seed, epoch, 2]", "test_augment.py"
+    ),
+    Breakage(
+        "tables: columns wider than the terminal",
+        "terminal.py",
+        "widths = [min(one, room) for one in needed[1:]]",
+        "widths = [1 for one in needed[1:]]",
+        "test_text_table.py",
     ),
 ]
 
@@ -383,7 +414,7 @@ def broken(breakage: Breakage, folder: Path) -> Path:
 
 
 def pytest_says(tests: str, folder: Path | None) -> tuple[int, str]:
-    """pytest's exit code and last line; `-P`, so that the package at hand does not come first."""
+    """pytest's exit code and its first failure; `-P`, so that the package at hand does not come first."""
     files = [f"tests/{name}" for name in tests.split()]
     words = [
         sys.executable,
@@ -404,20 +435,33 @@ def pytest_says(tests: str, folder: Path | None) -> tuple[int, str]:
     return done.returncode, failed[0] if failed else done.stdout[-300:]
 
 
+def passes(tests: str) -> bool:
+    code, said = pytest_says(tests, None)
+    if code != GREEN:
+        say(f"RED WITHOUT A BREAK  {tests}  {said}")
+    return code == GREEN
+
+
 def noticed(breakage: Breakage) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         code, said = pytest_says(breakage.tests, broken(breakage, Path(folder)))
-    sys.stdout.write(f"{'red' if code == RED else 'NOT NOTICED'}  {breakage.name}  {said}\n")
-    sys.stdout.flush()
+    say(f"{'red' if code == RED else 'NOT NOTICED'}  {breakage.name}  {said}")
     return code == RED
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main(words: list[str]) -> int:
     chosen = [one for one in BREAKAGES if not words or any(word in one.name for word in words)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        unbroken = list(pool.map(passes, sorted({one.tests for one in chosen})))
         found = list(pool.map(noticed, chosen))
-    sys.stdout.write(f"{sum(found)} of {len(found)} breakages turn a fast test red\n")
-    return 0 if all(found) else 1
+    say(f"{sum(unbroken)} of {len(unbroken)} files of tests pass without a break")
+    say(f"{sum(found)} of {len(found)} breakages turn a fast test red")
+    return 0 if all(unbroken) and all(found) else 1
 
 
 if __name__ == "__main__":

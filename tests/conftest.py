@@ -1,5 +1,6 @@
 """Shared makings of tests: a tiny model, a machine, a project of phantoms that every stage has run on."""
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -45,22 +46,30 @@ hypothesis.settings.register_profile("any machine", deadline=None)  # a slow one
 hypothesis.settings.load_profile("any machine")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a shell that put us in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # many tests send one
-torch.set_num_threads(
-    1
-)  # tensors are tiny here: test_train.py takes 6 s, with two threads on two busy cores 45 s
+torch.set_num_threads(1)  # for tensors so small: test_train.py takes 6 s, with two on two busy cores 45 s
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the tests marked slow, too")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Of the cores that this process may use; each worker has a torch and a trained project of its own."""
+    return min(4, len(os.sched_getaffinity(0)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests run where they are asked for: by --all, by a marker, or by their names."""
-    if config.getoption("--all") or config.option.markexpr or any("::" in word for word in config.args):
+    """Slow tests run where they are asked for: by --all, by -m, or by their ids."""
+    if config.getoption("--all") or config.option.markexpr:
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
+    asked = tuple(word.split("/")[-1] for word in config.args if "::" in word)
+    slow = [
+        item
+        for item in items
+        if item.get_closest_marker("slow") and not item.nodeid.split("/")[-1].startswith(asked or ("::",))
+    ]
     config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    items[:] = [item for item in items if item not in slow]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,19 +14,34 @@ from collections import ChainMap
 from collections.abc import Callable
 
 
-def numpy_dispatches() -> str:
-    """What numpy may use here beyond its baseline, in its own words: they differ between its versions."""
+def without_avx() -> dict[str, str]:
+    """What numpy may use here beyond its baseline, in its own words: they differ between its versions. What
+    was switched off before stays so.
+    """
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
-    return " ".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
+    before = os.environ.get("NPY_DISABLE_CPU_FEATURES", "").replace(",", " ").split()
+    off = [name for name in __cpu_dispatch__ if name in before or __cpu_features__.get(name)]
+    return {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(off),
+        "JSIMD_FORCENONE": "1",
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F",
+    }
 
 
 PERSONALITIES: dict[str, Callable[[], dict[str, str]]] = {
     "as-found": dict,
-    "plain-torch": lambda: {"ATEN_CPU_CAPABILITY": "default"},
-    "one-thread": lambda: {"OMP_NUM_THREADS": "1"},
-    "no-avx": lambda: {"NPY_DISABLE_CPU_FEATURES": numpy_dispatches(), "JSIMD_FORCENONE": "1"},
-    "elsewhere": lambda: {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "Asia/Kathmandu"},
+    "plain-torch": lambda: {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "avx2": lambda: {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "one-thread": lambda: {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"},
+    "no-avx": without_avx,  # of numpy, libjpeg-turbo and the C library
+    "elsewhere": lambda: {
+        "PYTHONHASHSEED": "1",
+        "TZ": "Asia/Kathmandu",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",  # files are ASCII where nobody says what they are
+        "PYTHONCOERCECLOCALE": "0",
+    },
 }
 
 
@@ -37,6 +52,8 @@ def main(words: list[str]) -> int:
         return 2
     changes = [PERSONALITIES[name]() for name in names]
     environment = dict(ChainMap(*changes, dict(os.environ)))
+    if "no-avx" in names:
+        environment.pop("NPY_ENABLE_CPU_FEATURES", None)  # numpy refuses both
     return subprocess.run([sys.executable, "-m", *words[1:]], env=environment, check=False).returncode
 
 

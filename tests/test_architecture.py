@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import cxrscore
 from cxrscore.cli import app
-from cxrscore.closure import closure, imports
+from cxrscore.closure import closure, file_of, imports
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cxrscore"
@@ -122,3 +122,16 @@ def test_an_unknown_command_exits_with_two() -> None:
 def test_dvcs_template_of_curves_is_the_one_that_new_projects_get() -> None:
     ours, theirs = ROOT / ".dvc" / "plots" / "curves.json", PACKAGE / "presets" / "curves.json"
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.parametrize("module", modules())
+def test_equal_values_are_sorted_alike_by_every_processor(module: str) -> None:
+    """numpy's quicker sorts order ties by the SIMD level they run at."""
+    for node in ast.walk(ast.parse((ROOT / file_of(module)).read_bytes())):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "argsort"
+        ):
+            words = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert words.get("kind") == "'stable'" or words.get("stable") == "True", ast.unparse(node)

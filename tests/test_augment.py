@@ -1,6 +1,7 @@
 """The fused warp: pure in (seed, epoch, sample), and the law it states."""
 
 import numpy as np
+import pytest
 import torch
 from torchvision.transforms import v2
 
@@ -46,6 +47,7 @@ def test_a_rotation_is_torchvisions_on_a_smooth_image() -> None:
 def test_crops_follow_random_resized_crops_law() -> None:
     theta = draw_warps(20_000, seed=0, epoch=0, **LAW | {"degrees": 0.0})
     width, height = np.abs(theta[:, 0, 0]), theta[:, 1, 1]
+    torch.manual_seed(0)
     reference = [
         v2.RandomResizedCrop(100, scale=(0.84, 1.0)).make_params([torch.zeros(1, 1000, 1000)])
         for _ in range(5000)
@@ -66,6 +68,7 @@ def test_a_samples_jitter_depends_on_seed_epoch_and_sample_alone() -> None:
 
 def test_jitters_follow_color_jitters_law() -> None:
     ours = draw_jitters(20_000, seed=0, epoch=0, jitter=0.2)
+    torch.manual_seed(0)  # torchvision draws from torch's own generator
     law = v2.ColorJitter(brightness=0.2, contrast=0.2)
     reference = [law.make_params([]) for _ in range(5000)]
     first = [next(int(i) for i in p["fn_idx"] if i < 2) == 0 for p in reference]
@@ -99,6 +102,22 @@ def test_an_image_is_jittered_alike_in_any_batch_and_not_at_all_by_factors_of_on
     assert torch.equal(jitter(gray, drawn)[1:], jitter(gray[1:], drawn[1:]))
     still = draw_jitters(2, seed=0, epoch=0, jitter=0.0)
     assert torch.allclose(jitter(gray, still), gray, atol=1e-4)
+
+
+def test_each_kind_of_draw_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, streams = np.random.default_rng, list[tuple[int, ...]]()
+
+    def watched(seed: list[int]) -> np.random.Generator:
+        streams.append(tuple(seed))
+        return usual(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", watched)
+    draw_warps(2, seed=3, epoch=2, **LAW)
+    draw_jitters(2, seed=3, epoch=2, jitter=0.2)
+    draw_mixes(2, seed=3, epoch=2, mixup=0.2)
+    epoch_order(np.arange(2), seed=3, epoch=2)
+    assert len(set(streams)) == len(streams) == 4
+    assert {stream[:2] for stream in streams} == {(3, 2)}
 
 
 def test_an_epochs_order_is_a_permutation_that_epochs_do_not_share() -> None:

@@ -195,6 +195,16 @@ def test_columns_beyond_the_rank_are_zero() -> None:
     assert not embeddings[:, 2].any()
 
 
+def test_findings_that_always_go_together_leave_no_rounding_errors() -> None:
+    for seed in range(100):
+        y = (np.random.default_rng(seed).random((80, 6)) < 0.3).astype(int)
+        y[:, 3:] = y[:, :1]
+        embeddings = label_embeddings(y, np.ones_like(y, dtype=bool), dim=6)
+        assert np.isfinite(embeddings).all()
+        assert (embeddings[3:] == embeddings[0]).all()
+        assert np.abs(embeddings).max() < 3
+
+
 def test_permuting_findings_permutes_embeddings() -> None:
     """Their products, always; themselves, where no two findings are equally unexplained."""
     y, mask = labels()

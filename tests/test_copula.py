@@ -1,5 +1,6 @@
 """Findings of synthetic studies: as common and as often together as in the table they are drawn after."""
 
+import math
 from statistics import NormalDist
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cxrscore.datasets.chexpert import FINDINGS
+from cxrscore.phantom import copula
 from cxrscore.phantom.cohort import draw_labels
 from cxrscore.phantom.copula import LATERAL, PREVALENCE, ROOT, draw_present
 
@@ -104,3 +106,14 @@ def test_a_finding_is_present_below_its_threshold() -> None:
     threshold = NormalDist().inv_cdf(PREVALENCE[0])
     assert draw_present(ROOT[0] * (threshold - 1e-4))[0]
     assert not draw_present(ROOT[0] * (threshold + 1e-4))[0]
+
+
+def test_a_sum_on_the_threshold_is_rounded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any other order of its terms, some of these sums would come out on the other side."""
+    for seed in range(20):
+        z = np.random.default_rng(seed).standard_normal(len(ROOT))
+        exact = np.array([math.fsum(row * z) for row in ROOT])
+        monkeypatch.setattr(copula, "THRESHOLDS", exact)
+        assert not draw_present(z).any()
+        monkeypatch.setattr(copula, "THRESHOLDS", np.nextafter(exact, np.inf))
+        assert draw_present(z).all()

@@ -15,10 +15,10 @@ from cxrscore.files import read_table
 from cxrscore.frames import numbers, places, plain_columns
 from cxrscore.submission import read_scores
 
-CELL = st.text(st.sampled_from("ab,\"'\r\n 01.-;#\té\u2028\x0b\x85\x1c"), max_size=4)
+CELL = st.text(st.sampled_from("ab\ufeffx^\x01,\"'\r\n 01.-;#\té\u2028\x0b\x85\x1c"), max_size=4)
 
 
-PLAIN = st.text(st.sampled_from("ab' 01.-;#\té\u2028\x0b\x85\x1c"), max_size=4)
+PLAIN = st.text(st.sampled_from("ab\ufeffx^\x01' 01.-;#\té\u2028\x0b\x85\x1c"), max_size=4)
 
 
 def same_length(cell: st.SearchStrategy[str]) -> st.SearchStrategy[list[list[str]]]:
@@ -49,7 +49,18 @@ def test_a_large_table_is_read_or_refused_as_a_small_one(
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b\n1,2\n,\n 3 ,#4\n", "a,b\r\nnull,NA\r\n1e3,\r\n", "a,b\n1,2", "é,b\nü,\u2028\n"]
+    "text",
+    [
+        "a,b\n1,2\n,\n 3 ,#4\n",
+        "a,b\r\nnull,NA\r\n1e3,\r\n",
+        "a,b\n1,2",
+        "é,b\nü,\u2028\n",
+        "a,b\nx^,2\n",
+        "a,b\nx\x01,2\n",
+        "a,b\n\ufeff1,2\n",
+        "a,b\n\x1f\x8b\x08,2\n",
+    ],
+    ids=ascii,
 )
 def test_what_is_plain_is_read_by_polars(text: str) -> None:
     body = [line.split(",") for line in text.replace("\r", "").rstrip("\n").split("\n")[1:]]
@@ -68,8 +79,20 @@ def test_what_is_plain_is_read_by_polars(text: str) -> None:
         "a,b\n",
         "",
         "a,b\n1," + 99 * "x",
+        99 * "x" + ",b\n1,2\n",
     ],
-    ids=["short", "long", "blank", "quote", "bare CR", "one column", "no rows", "empty", "cell too long"],
+    ids=[
+        "short",
+        "long",
+        "blank",
+        "quote",
+        "bare CR",
+        "one column",
+        "no rows",
+        "empty",
+        "cell too long",
+        "header too long",
+    ],
 )
 def test_what_is_not_plain_is_left_to_the_strict_reader(text: str) -> None:
     assert plain_columns(text, longest=99) is None

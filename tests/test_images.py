@@ -302,6 +302,16 @@ def test_a_tiff_in_which_zero_is_white_is_inverted() -> None:
     assert far(encode(Image.fromarray(values), "TIFF", tiffinfo={262: 0}), FILM) == 0
 
 
+def test_a_standard_deviation_of_one_is_not_blank_and_the_least_bit_less_is() -> None:
+    values = np.full(96 * 96, 100, dtype=np.uint8)
+    values[:4302], values[4302:4314] = 102, 103  # n^2 times their variance is n^2, in whole numbers
+    plain = values.reshape(96, 96)
+    assert read_image(encode(Image.fromarray(plain), "PNG"), size=96).shape == (96, 96)
+    values[4313] = 102
+    with pytest.raises(Unreadable, match=r"one shade everywhere: standard deviation 1\.00"):
+        read_image(encode(Image.fromarray(plain), "PNG"), size=96)
+
+
 def test_a_palette_is_looked_up() -> None:
     shades = np.asarray(FILM)
     inverted = Image.fromarray(255 - shades)

@@ -19,7 +19,9 @@ import pytest
 from conftest import Project
 
 from cxrscore.cooccurrence import label_embeddings
+from cxrscore.ensemble import checkpoint_paths
 from cxrscore.images import read_image
+from cxrscore.inputs.folder import list_images
 from cxrscore.machine import Machine
 from cxrscore.phantom import make_phantoms
 from cxrscore.phantom.cohort import draw_cohort
@@ -33,10 +35,10 @@ from cxrscore.submission import read_scores
 
 DEMO = Path(__file__).parents[1] / "cxrscore" / "demo"
 DEMO_IMAGES, DEMO_SIZE, TEST_SHARE = 1700, 96, 0.2
-STUDIES = (0, 7, 13, 40, 71)  # of the demo: frontal and lateral, with and without findings
+STUDIES = (0, 7, 13, 40, 71)  # of the demo, drawn from the front: with and without findings
 SCORES_WITHIN = 1e-5  # of fp32 scores; 1.2e-7 seen: a sum of a few thousand products in another order
 COHORT = "76b7355c49bb0068"
-PICTURES = "23b66068b9409bb9"
+PICTURES = "ee8480af69629733"
 PREPARED = "6ef5214107c6c843"
 FOLDS = "313fad6dfdf19c02"
 EMBEDDINGS = "637073c0330d298f"
@@ -52,7 +54,12 @@ def cohort_of(seed: int) -> str:
 
 def pictures() -> list[bytes]:
     studies = draw_cohort(0, images=DEMO_IMAGES, test_share=TEST_SHARE)
-    return [encode(picture(studies[i], 1, size=DEMO_SIZE, seed=0)) for i in STUDIES]
+    frontal = [(studies[i], 1) for i in STUDIES]
+    lateral = [
+        (study, 1 + study.positions.index("Lateral")) for study in studies if "Lateral" in study.positions
+    ]
+    every = [*frontal, *lateral[::40]]
+    return [encode(picture(study, number, size=DEMO_SIZE, seed=0)) for study, number in every]
 
 
 def prepared() -> bytes:
@@ -87,6 +94,22 @@ GOLDEN: dict[str, tuple[Callable[[], str], str]] = {
     "folds": (lambda: digest(folds()), FOLDS),
     "embeddings": (lambda: digest(embeddings()), EMBEDDINGS),
 }
+
+
+class Backwards:
+    """What os.scandir found, from its end."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def __enter__(self) -> Any:
+        return reversed(list(self.found))
+
+    def __exit__(self, *error: object) -> None:
+        self.found.close()
+
+    def __iter__(self) -> Any:
+        return reversed(list(self.found))
 
 
 def moved(values: Any, rng: np.random.Generator) -> Any:
@@ -147,6 +170,24 @@ def test_a_machine_whose_libraries_choose_otherwise_gives_the_same(what: str, an
     assert make() == expected
 
 
+def with_twins(seed: int) -> np.ndarray:
+    """Six findings of 60 images: the last three are the first one again, and two others are as common."""
+    y = (np.random.default_rng(seed).random((60, 6)) < 0.3).astype(np.int8)
+    y[:, 3:] = y[:, :1]
+    y[:, 2] = np.roll(y[:, 1], 30)
+    return y
+
+
+def test_embeddings_are_the_same_where_findings_are_equal(request: pytest.FixtureRequest) -> None:
+    def found() -> list[bytes]:
+        tables = [with_twins(seed) for seed in range(40)]
+        return [label_embeddings(y, np.ones(y.shape, dtype=bool), dim=6).tobytes() for y in tables]
+
+    here = found()
+    request.getfixturevalue("another_machine")
+    assert found() == here
+
+
 def test_the_other_machine_is_another(another_machine: None) -> None:
     """An eigenvector decides nothing any more; the one that once did has another sign here."""
     matrix = np.diag([1.0, 1.0, 2.0, 3.0, 5.0]) + 0.1
@@ -184,13 +225,36 @@ def test_the_demo_is_the_cohort_of_seed_0() -> None:
     assert all(len(one.y) == LATERAL for one in drawn)
 
 
-def test_the_demos_images_are_drawn_again_to_the_byte() -> None:
+def demo_views() -> list[tuple[Any, int]]:
+    """The studies and the numbers of their images, in the order of the tables."""
     studies = draw_cohort(0, images=DEMO_IMAGES, test_share=TEST_SHARE)
-    for i in range(0, len(studies), 60):
-        study = studies[i]
-        name = f"{study.patient:08d}_{study.number:03d}_001.jpg"
+    return [(study, number) for study in studies for number in range(1, 1 + len(study.positions))]
+
+
+def assert_drawn_as_committed(views: list[tuple[Any, int]]) -> None:
+    for study, number in views:
+        name = f"{study.patient:08d}_{study.number:03d}_{number:03d}.jpg"
         committed = DEMO / ("test" if study.test else "images") / name
-        assert encode(picture(study, 1, size=DEMO_SIZE, seed=0)) == committed.read_bytes(), name
+        assert encode(picture(study, number, size=DEMO_SIZE, seed=0)) == committed.read_bytes(), name
+
+
+def test_images_of_the_demo_are_drawn_again_to_the_byte() -> None:
+    views = demo_views()
+    some = views[::60] + [(study, number) for study, number in views if number > 1][::20]
+    assert {study.positions[number - 1] for study, number in some} >= {"PA", "AP", "Lateral"}
+    assert_drawn_as_committed(some)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["this one", "another"])
+def test_all_images_of_the_demo_are_drawn_again_to_the_byte(
+    machine: str, request: pytest.FixtureRequest
+) -> None:
+    views = demo_views()
+    assert len(views) == DEMO_IMAGES
+    if machine == "another":
+        request.getfixturevalue("another_machine")
+    assert_drawn_as_committed(views)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +289,21 @@ def test_another_processor_gives_the_same_models_rows_almost_the_same_scores(
     *their_facts, there = read_scores(tmp_path / "there.csv")
     assert facts == their_facts
     assert np.abs(here - there).max() < SCORES_WITHIN
+
+
+def test_the_order_of_a_directory_is_not_the_order_of_a_listing(
+    tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual_scandir, usual_listdir = os.scandir, os.listdir
+
+    def found() -> Any:
+        ensemble = [path.name for path in checkpoint_paths(project.layout.models)]
+        return list_images(project.data / "images").paths, ensemble
+
+    here = found()
+    monkeypatch.setattr(os, "scandir", lambda path=".": Backwards(usual_scandir(path)))
+    monkeypatch.setattr(os, "listdir", lambda path=".": usual_listdir(path)[::-1])
+    assert found() == here
 
 
 def test_the_phantom_command_writes_the_same_tables_and_pictures(tmp_path: Path) -> None:

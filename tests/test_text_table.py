@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from cxrscore.ablate.table import table_blocks
@@ -108,13 +109,66 @@ def test_a_terminal_shows_every_character_within_its_width(command: str, width: 
     assert Counter(letters(text)) >= Counter(letters("".join(cells)))  # a part repeats the first column
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_no_number_of_a_table_is_broken_and_each_part_says_whose_it_is(width: int) -> None:
-    rows = [["head", *(f"a long header {i}" for i in range(9))], ["lamp", *(f"0.{i}2345" for i in range(9))]]
-    lines = drawn([TextTable(rows, headed=True)], width=width, no_color=True).splitlines()
-    bodies = [line.split() for line in lines if line.startswith("lamp")]
-    assert [cell for body in bodies for cell in body if cell != "lamp"] == rows[1][1:]
-    assert len(bodies) == {40: 3, 60: 2, 80: 1, 120: 1}[width]
+HEADED = {
+    "long headers": [
+        ["head", *(f"a long header {i}" for i in range(9))],
+        ["lamp", *(f"0.{i}2345" for i in range(9))],
+    ],
+    "a long word": [["", "a very-long-word", "n"], ["x", "1", "2.00_(1.50_to_2.50)"]],
+    "a header longer than its column": [["finding", *"bcdef"], ["ab", *(f"0.{i}2345" for i in range(5))]],
+    "wide letters": [["head", "b", "c"], ["肺水腫の所", "0.12345", "0.54321"]],
+    "many folds": [["head", "macro-AUC", *"012", "parameters"], ["independent", *["0.8501"] * 4, "7"]],
+}
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_no_number_of_a_table_is_broken_and_each_part_says_whose_it_is(name: str) -> None:
+    rows = HEADED[name]
+    for width in range(36, 141):
+        text = drawn([TextTable(rows, headed=True)], width=width, no_color=True)
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+        bodies = [line.split() for line in lines if line.startswith(rows[1][0])]
+        assert [cell for body in bodies for cell in body[1:]] == rows[1][1:], width
+        assert max(map(cell_len, lines)) <= width
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("width", range(5, 36, 3))
+def test_where_a_number_alone_is_too_wide_it_is_folded_and_not_cut(width: int) -> None:
+    for rows in HEADED.values():
+        text = drawn([TextTable(rows, headed=True)], width=width, no_color=True)
+        assert Counter(letters(text)) >= Counter(letters("".join(map("".join, rows))))
+
+
+@pytest.mark.parametrize("rows", [[], [["a"]], [["a", "b"]], [["a"], ["b"]], [["a", "b"], ["c"]]], ids=str)
+@pytest.mark.parametrize("headed", [False, True])
+def test_a_table_of_almost_nothing_is_drawn(rows: list[list[str]], headed: bool) -> None:
+    assert letters(drawn([TextTable(rows, headed=headed)], width=40)) == letters("".join(map("".join, rows)))
+
+
+ODD = (
+    "\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x1b\\",
+    "\x9b2J",
+    "a\x08b\r\x00\x7f\x85",
+    "x\u202ey",
+    "a\nmacro-AUC  0.9999",
+)
+
+
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_a_name_moves_no_cursor_and_makes_no_line(name: str) -> None:
+    shown = name.encode("unicode_escape").decode().replace("\\\\", "\\")
+    blocks: list[Block] = [
+        f"of {name}",
+        TextTable([[name, "0.5"]]),
+        TextTable([["", name], [name, "1"]], headed=True),
+    ]
+    for text in (drawn(blocks, width=80, no_color=True), plain_text(blocks)):
+        assert not set(text) & set("\x9b\x08\r\x00\x7f\x85\u202e")
+        assert "\x1b" not in re.sub(r"\x1b\[[0-9;]*m", "", text) and "\x1b[31m" not in text
+        assert not any(line.startswith("macro-AUC") for line in text.splitlines())
+        assert text.count(shown) >= 3
 
 
 def test_a_header_is_told_apart_by_more_than_colour() -> None:
@@ -147,6 +201,12 @@ def on_a_terminal(words: list[str], folder: Path, **environment: str) -> str:
     os.close(ours)
     assert process.returncode == 0
     return text.decode()
+
+
+def test_with_stdout_closed_there_is_no_traceback(scored: list[str], tmp_path: Path) -> None:
+    words = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *scored]
+    done = subprocess.run(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
 def test_the_same_command_writes_lines_to_a_pipe_and_a_table_to_a_terminal(

@@ -49,7 +49,7 @@ def show(facts: dict[str, Any], blocks_of: Callable[[dict[str, Any]], list[Block
     """For a program, for a pipe or file as plain text, or for a person at a terminal."""
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
-    elif sys.stdout.isatty():
+    elif sys.stdout and sys.stdout.isatty():  # None, where it was closed
         from cxrscore.terminal import draw
 
         draw(blocks_of(facts))

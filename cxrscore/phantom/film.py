@@ -174,9 +174,7 @@ def develop(film: Film, shape: tuple[int, int], rng: np.random.Generator) -> NDA
     image = Image.fromarray(light)
     seen = np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
     seen = power(np.clip((seen - low) / (high - low), 0, 1), np.float32(gamma))
-    averaged = (
-        min(1.0, min(shape) / 2500) ** 0.25
-    )  # what a picture loses of its grain when it is made smaller
+    averaged = min(1.0, min(shape) / 2500) ** 0.25  # what is left of the grain of a picture made smaller
     grain = rng.standard_normal(shape, dtype=np.float32) * np.float32(averaged * rng.uniform(*GRAIN))
     return np.asarray(np.clip(255 * seen + grain, 0, 255), dtype=np.uint8)
 

@@ -66,7 +66,7 @@ def _ribs(walls: list[Points], build: Build) -> list[list[Points]]:
     ribs: list[list[Points]] = []
     t = np.linspace(0, 1, 14)
     for side, wall in zip(SIDES, walls, strict=True):
-        order = np.argsort(wall[4:, 1])
+        order = np.argsort(wall[4:, 1], kind="stable")
         rows: list[Points] = []
         for i in range(10):
             y0 = -0.375 + i * build.rib_gap

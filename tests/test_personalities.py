@@ -1,0 +1,54 @@
+"""A personality takes hold: a variable that is misspelt, or that a new version renamed, changes nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from personalities import PERSONALITIES, main
+
+PROBE = """
+import json, locale, time
+import numpy as np, torch
+from numpy.lib.introspect import opt_func_info
+print(json.dumps({
+    "torch": torch.backends.cpu.get_cpu_capability(),
+    "threads": torch.get_num_threads(),
+    "numpy": sorted({kind["current"] for one in opt_func_info().values() for kind in one.values()}),
+    "encoding": locale.getpreferredencoding(False),
+    "zone": time.strftime("%z"),
+    "hash": hash("a"),
+}))
+"""
+
+
+def seen(name: str, tmp_path: Path, **environment: str) -> dict[str, object]:
+    (tmp_path / "probe.py").write_text(PROBE, encoding="utf-8")
+    command = [sys.executable, str(Path(__file__).with_name("personalities.py")), name, "probe"]
+    environment = os.environ | environment | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_each_is_what_its_name_says(tmp_path: Path) -> None:
+    found = seen("plain-torch+one-thread+no-avx+elsewhere", tmp_path)
+    assert found["torch"] in ("DEFAULT", "NO AVX")
+    assert found["threads"] == 1
+    assert all(str(kind).startswith("baseline") for kind in found["numpy"])  # type: ignore[attr-defined]
+    assert found["encoding"] in ("ANSI_X3.4-1968", "US-ASCII")
+    assert found["zone"] == "+0545"
+    assert found["hash"] == seen("elsewhere", tmp_path)["hash"]
+
+
+def test_what_was_switched_off_stays_so(tmp_path: Path) -> None:
+    found = seen("no-avx", tmp_path, **PERSONALITIES["no-avx"]())
+    assert all(str(kind).startswith("baseline") for kind in found["numpy"])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("words", [[], ["no-avx"], ["another", "pytest"], ["no-avx+", "pytest"]], ids=str)
+def test_a_wrong_call_names_them(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "They are as-found, plain-torch, avx2, one-thread, no-avx, elsewhere." in capsys.readouterr().err
