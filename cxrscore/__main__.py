@@ -11,6 +11,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
+    _go_on_in_utf8()
     from cxrscore.cli import app
 
     try:
@@ -28,6 +29,15 @@ def main() -> None:
         if error.errno not in FULL:
             raise
         _leave(f"error: no room left to write{f' {error.filename}' if error.filename else ''}", 4)
+
+
+def _go_on_in_utf8() -> None:
+    """Names of files in tables are UTF-8: in a locale that is not, they would meet no file, or another one.
+    The program starts again in Python's UTF-8 mode, which its workers inherit. Source: PEP 540.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _leave(words: str, code: int) -> None:

@@ -212,7 +212,7 @@ def _changed(project: Path) -> bool:
 def _dvc(folder: Path, *words: str) -> str:
     """Run dvc in a project. Raises UserError with dvc's own words."""
     command = [sys.executable, "-m", "dvc", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
         said = (done.stderr + done.stdout).strip()
         raise UserError(f"{folder}: `dvc {' '.join(words)}` failed: {said}")

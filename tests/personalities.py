@@ -39,8 +39,7 @@ PERSONALITIES: dict[str, Callable[[], dict[str, str]]] = {
         "PYTHONHASHSEED": "1",
         "TZ": "Asia/Kathmandu",
         "LC_ALL": "C",
-        "PYTHONUTF8": "0",  # files are ASCII where nobody says what they are
-        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONWARNDEFAULTENCODING": "1",  # see pyproject.toml: an error, where it is the program's
     },
 }
 

@@ -93,7 +93,7 @@ def overrides(head: Mapping[str, Any], seed: int) -> list[str]:
 
 def _refuse_uncommitted(project: Path) -> None:
     command = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!out/ablation"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise UserError(f"{project.resolve()}: --experiments needs a git repository: {done.stderr.strip()}")
     if done.stdout:
@@ -107,7 +107,7 @@ def _refuse_uncommitted(project: Path) -> None:
 def _refuse_changed_data(project: Path) -> None:
     """Experiments start from the data that DVC has: their scores would be compared with other labels."""
     command = [sys.executable, "-m", "dvc", "data", "status", "--json"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise UserError(f"{project.resolve()}: `dvc data status` failed: {done.stderr.strip()}")
     found = json.loads(done.stdout or "{}").get("uncommitted", {})
@@ -121,7 +121,7 @@ def _refuse_changed_data(project: Path) -> None:
 def _experiments(project: Path) -> dict[str, str]:
     """Of the current commit: name -> commit."""
     command = [sys.executable, "-m", "dvc", "exp", "list"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise UserError(f"{project.resolve()}: `dvc exp list` failed: {done.stderr.strip()}")
     return {name: commit for commit, name in LISTED.findall(done.stdout)}

@@ -37,7 +37,7 @@ def peak_memory(lesson: Lesson, *, checkpointing: bool) -> dict[str, float]:
         str(int(checkpointing)),
     ]
     command = [sys.executable, "-m", "cxrscore.bench.peak", *words]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
         raise UserError(
