@@ -31,7 +31,7 @@ def without_avx() -> dict[str, str]:
 
 PERSONALITIES: dict[str, Callable[[], dict[str, str]]] = {
     "as-found": dict,
-    "plain-torch": lambda: {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "plain-torch": lambda: {"ATEN_CPU_CAPABILITY": "default"},
     "avx2": lambda: {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "one-thread": lambda: {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"},
     "no-avx": without_avx,  # of numpy, libjpeg-turbo and the C library

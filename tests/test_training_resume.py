@@ -89,7 +89,7 @@ def test_what_a_kill_leaves_at_any_moment_ends_with_the_same_bytes(
     mine = untrained.layout.root.parent
     left = snapshots_at_fsync(monkeypatch, mine, lambda: train(untrained, keeping=Keeping(0.0), **LONG))
     assert len(left) > 20
-    went_on = 0
+    left, went_on = left[::2], 0  # in pairs: a file, and then the folder that names it
     for snapshot in left:
         shutil.rmtree(mine)
         snapshot.rename(mine)
