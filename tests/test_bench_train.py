@@ -166,6 +166,7 @@ def test_checkpointing_takes_less_memory_where_maps_are_large(cpu: Machine) -> N
     assert plain["step_s"] > 0
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_be_taken_is_an_error_with_the_reason(cpu: Machine) -> None:
     with pytest.raises(UserError, match="timm has no model 'resnet_of_nobody'"):
         peak_memory(Lesson("resnet_of_nobody", 32, 2, cpu), checkpointing=False)

@@ -10,12 +10,13 @@ import pytest
 from personalities import PERSONALITIES, main
 
 PROBE = """
-import json, locale, sys, time
-import numpy as np, torch
+import json, locale, os, sys, time
 from numpy.lib.introspect import opt_func_info
-print(json.dumps({
-    "torch": torch.backends.cpu.get_cpu_capability(),
-    "threads": torch.get_num_threads(),
+found = {}
+if "ATEN_CPU_CAPABILITY" in os.environ:  # it takes seconds to import
+    import torch
+    found = {"torch": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+print(json.dumps(found | {
     "numpy": sorted({kind["current"] for one in opt_func_info().values() for kind in one.values()}),
     "locale": locale.setlocale(locale.LC_ALL, ""),
     "warns": sys.flags.warn_default_encoding,
