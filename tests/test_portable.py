@@ -9,7 +9,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,19 @@ def turned(vectors: np.ndarray, values: np.ndarray, rng: np.random.Generator) ->
     return vectors
 
 
+def forget() -> None:
+    """What the package has computed once and keeps."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "cxrscore":
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+
+
 @pytest.fixture
-def another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def another_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Signs of vectors flipped, those of equal values rotated, last bits moved."""
+    forget()
     rng = np.random.default_rng(0)
     usual_eigh, usual_svd, usual_qr = np.linalg.eigh, np.linalg.svd, np.linalg.qr
 
@@ -96,6 +106,8 @@ def another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(np.linalg, name, function)
     for name in ("exp", "log", "sin", "cos", "power"):
         monkeypatch.setattr(np, name, off_by_an_ulp(getattr(np, name)))
+    yield
+    forget()
 
 
 @pytest.mark.parametrize("what", GOLDEN)
