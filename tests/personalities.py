@@ -1,8 +1,14 @@
-"""Runs a command as if on another machine, by name; several names are joined by a plus sign.
+"""Runs a Python module as if on another machine; several names are joined by a plus sign.
 
     python tests/personalities.py no-avx pytest tests/test_portable.py
-    python tests/personalities.py plain-torch+one-thread pytest
-    python tests/personalities.py                 # the names
+    python tests/personalities.py plain-torch+one-thread cxrscore score images/ -o sub.csv
+
+as-found      this machine, unchanged
+plain-torch   torch's own kernels without vector instructions (convolutions are oneDNN's and keep theirs)
+avx2          torch's and oneDNN's kernels for AVX2
+one-thread    one thread for torch, BLAS and polars
+no-avx        numpy, libjpeg-turbo and the C library without AVX
+elsewhere     another locale, time zone and hash seed
 
 What is not named here is left as it was found; OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are never touched.
 """
@@ -46,8 +52,12 @@ PERSONALITIES: dict[str, Callable[[], dict[str, str]]] = {
 
 def main(words: list[str]) -> int:
     names = words[0].split("+") if words else []
-    if len(words) < 2 or not set(names) <= PERSONALITIES.keys():
-        sys.stderr.write(f"{__doc__}\nThey are {', '.join(PERSONALITIES)}.\n")
+    unknown = [name for name in names if name not in PERSONALITIES]
+    if len(words) < 2 or unknown:
+        said = (
+            f"no personality {unknown[0]!r}; they are {', '.join(PERSONALITIES)}.\n" if unknown else __doc__
+        )
+        sys.stderr.write(said)
         return 2
     changes = [PERSONALITIES[name]() for name in names]
     environment = dict(ChainMap(*changes, dict(os.environ)))

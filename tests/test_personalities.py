@@ -50,7 +50,16 @@ def test_what_was_switched_off_stays_so(tmp_path: Path) -> None:
     assert all(str(kind).startswith("baseline") for kind in found["numpy"])  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("words", [[], ["no-avx"], ["another", "pytest"], ["no-avx+", "pytest"]], ids=str)
-def test_a_wrong_call_names_them(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", [["another", "pytest"], ["no-avx+", "pytest"], ["--help"]], ids=str)
+def test_an_unknown_name_is_told_with_those_there_are(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 2
-    assert "They are as-found, plain-torch, avx2, one-thread, no-avx, elsewhere." in capsys.readouterr().err
+    assert "they are as-found, plain-torch, avx2, one-thread, no-avx, elsewhere." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["no-avx"]], ids=str)
+def test_without_a_module_each_is_explained(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert all(f"\n{name} " in said for name in PERSONALITIES)
