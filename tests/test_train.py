@@ -21,7 +21,7 @@ from cxrscore.errors import UserError
 from cxrscore.images import read_image
 from cxrscore.machine import Machine, seeded
 from cxrscore.model import build_model
-from cxrscore.params import AugmentParams, IndependentHead
+from cxrscore.params import AugmentParams, IndependentHead, TrainParams
 from cxrscore.predict import VIEWS
 from cxrscore.progress import Silent
 from cxrscore.submission import read_scores
@@ -324,13 +324,16 @@ def test_uncertain_labels_that_are_ignored_count_nowhere(mine: Project, cpu: Mac
     assert moved[edema] < 1e-7 < moved[device]
 
 
+def unmoved(project: Project, *, jitter: float) -> TrainParams:
+    """Settings under which an image keeps its pixels, but for jitter."""
+    still = AugmentParams(scale=[1.0, 1.0], flip=0.0, degrees=0.0, jitter=jitter, mixup=0.0)
+    return project.with_settings(augment=still).train
+
+
 def test_each_step_has_the_labels_of_its_pixels(
     project: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = project.with_settings(
-        augment=AugmentParams(scale=[1.0, 1.0], flip=0.0, degrees=0.0, jitter=0.0, mixup=0.0)
-    ).train
-    data = read(project, 0, cpu)
+    params, data = unmoved(project, jitter=0.0), read(project, 0, cpu)
     truth = {
         pixels.tobytes(): (y.tolist(), mask.tolist())
         for pixels, y, mask in zip(pixels_of(data), data.y, data.mask, strict=True)
@@ -352,10 +355,7 @@ def test_each_step_has_the_labels_of_its_pixels(
 def test_each_image_is_jittered_by_its_own_factors_of_the_epoch(
     project: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = project.with_settings(
-        augment=AugmentParams(scale=[1.0, 1.0], flip=0.0, degrees=0.0, jitter=0.3, mixup=0.0)
-    ).train
-    data = read(project, 0, cpu)
+    params, data = unmoved(project, jitter=0.3), read(project, 0, cpu)
     seen: dict[bytes, list[float]] = {}
 
     def watched(pixels: torch.Tensor, drawn: Any) -> torch.Tensor:

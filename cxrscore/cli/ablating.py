@@ -23,7 +23,7 @@ def ablate(
         ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", help="Trainings a head and fold, such as 0,1; else train.seed.")
+        str | None, typer.Option("--seeds", help="One training per seed, such as 0,1. Default: train.seed.")
     ] = None,
     labels: LabelsCsv = LABELS,
     out: Out = OUT,

@@ -19,18 +19,18 @@ def bench(
         typer.Argument(help="What to measure."),
     ] = "all",
     images: Annotated[
-        Path | None, typer.Option("--images", help="Radiographs to decode; else phantoms of 2,500 px.")
+        Path | None, typer.Option("--images", help="Radiographs to decode. Default: phantoms, 2,500 px.")
     ] = None,
     files: Annotated[
-        int | None, typer.Option("--files", min=1, help="How many; else 32, to train on 64, on a GPU 768.")
+        int | None, typer.Option("--files", min=1, help="How many. Default: 32; training: 64, GPU: 768.")
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option("--size", min=32, max=4096, help="Pixels a side; else 380, to train on a CPU 96."),
+        typer.Option("--size", min=32, max=4096, help="Pixels a side. Default: 380; CPU training: 96."),
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="timm's name; else seresnext101_32x4d, to train on a CPU resnet10t."),
+        typer.Option("--backbone", help="timm name. Default: seresnext101_32x4d; CPU training: resnet10t."),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -38,7 +38,7 @@ def bench(
             "--batch-size",
             min=1,
             max=4096,
-            help="Images a forward, else 16, on a GPU 256; or a step, else 32, 24.",
+            help="Images per batch. Default: forwards 16, GPU 256; training 32, GPU 24.",
         ),
     ] = None,
     compile_models: Annotated[

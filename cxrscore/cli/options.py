@@ -21,7 +21,7 @@ Workers = Annotated[
     int, typer.Option("--workers", envvar="CXRSCORE_WORKERS", min=0, max=256, help="Decoders at work.")
 ]
 Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder that a CSV's paths are under; else its own.")
+    Path | None, typer.Option("--root", help="Folder that a CSV's paths are in. Default: its own.")
 ]
 PathColumn = Annotated[str | None, typer.Option("--path-column", help="A CSV's column of paths.")]
 Source = Annotated[

@@ -50,8 +50,8 @@ def score(
         str | None,
         typer.Option(
             "--views",
-            help="Average over these, such as plain,flip,zoom,zoom_flip; else as trained. flip: plain,flip; "
-            "none: plain.",
+            help="Average over these, such as plain,flip,zoom,zoom_flip. Default: as trained. "
+            "flip means plain,flip; none means plain.",
         ),
     ] = None,
     level: Annotated[
@@ -59,7 +59,7 @@ def score(
     ] = "image",
     table_format: Annotated[
         Literal["csv", "parquet"] | None,
-        typer.Option("--format", help="Of the table; else what OUTPUT's suffix says."),
+        typer.Option("--format", help="Of the table. Default: by OUTPUT's suffix."),
     ] = None,
     std: Annotated[
         bool, typer.Option("--std", help="Also write each finding's spread over folds, a second table.")
@@ -75,14 +75,14 @@ def score(
     ] = "quarantine",
     max_errors: Annotated[
         int | None,
-        typer.Option("--max-errors", min=0, help="Stop beyond so many; else 1 % of the files, at least 10."),
+        typer.Option("--max-errors", min=0, help="Stop after so many. Default: 1 % of files, at least 10."),
     ] = None,
     overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     follow_symlinks: FollowSymlinks = False,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", min=1, max=4096, help="Images a forward; else 16, on a GPU 256."),
+        typer.Option("--batch-size", min=1, max=4096, help="Images per forward. Default: 16, on a GPU 256."),
     ] = None,
     compile_models: Annotated[
         Literal["auto", "on", "off"],

@@ -173,7 +173,7 @@ def _launched(device: str, gpus: int) -> bool:
 
 def evaluate(
     scores: Annotated[
-        Path | None, typer.Option("--scores", help="Any score table; else the out-of-fold ones.")
+        Path | None, typer.Option("--scores", help="Any score table. Default: the out-of-fold ones.")
     ] = None,
     labels: LabelsCsv = LABELS,
     out: Out = OUT,
