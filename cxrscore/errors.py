@@ -32,7 +32,8 @@ class Unreadable(Exception):
     """One file that cannot become pixels: a kind from QUARANTINE_KINDS and a sentence without pixel data."""
 
     def __init__(self, kind: str, message: str) -> None:
-        assert kind in QUARANTINE_KINDS, kind
+        if kind not in QUARANTINE_KINDS:
+            raise BrokenPromise(f"{kind}: no kind of fault")
         super().__init__(message)
         self.kind = kind
 
@@ -45,6 +46,12 @@ class Stopped(Exception):
     def __init__(self, message: str, code: int = 4, words: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.code, self.words = code, words
+
+
+class BrokenPromise(RuntimeError):
+    """We broke a promise that a user relies on, and nothing may be written. An exception, as `python -O`
+    drops assertions.
+    """
 
 
 class WorkersLost(RuntimeError):

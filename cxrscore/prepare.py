@@ -16,7 +16,7 @@ from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.pool import decode_batches
 from cxrscore.errors import UserError
 from cxrscore.images import PREPROCESSING
-from cxrscore.inputs.folder import Files, list_images
+from cxrscore.inputs.folder import list_images
 from cxrscore.labels import read_labels
 from cxrscore.store import StoredImage, write_quarantine, write_store
 
@@ -55,9 +55,7 @@ def prepare(
     _check_files(images, table.ids, strangers, max_unreadable=params.max_unreadable)
     tally = Tally(len(table.ids), params.max_unreadable)
     progress.start("prepare", tally.total)
-    batches = decode_batches(
-        Files(os.fspath(images)), table.ids, size=params.size, batch_size=BATCH, workers=workers
-    )
+    batches = decode_batches(listing.places, table.ids, size=params.size, batch_size=BATCH, workers=workers)
     with _replacing_folder(out) as folder, closing(batches):
         decoded = (one for batch in batches for one in batch.items)  # stored before the next is asked for
         readable = _readable(decoded, tally, progress)

@@ -283,7 +283,7 @@ def test_a_machine_that_was_asleep_does_not_blame_a_file_for_the_time(tmp_path: 
     names = a_folder(tmp_path, ["a", "work"])
     code = f"""
         from cxrscore.decoding import dispatch, process
-        from cxrscore.inputs.folder import Files
+        from cxrscore.inputs.place import Files
         from cxrscore.decoding.pool import decode_batches
         process.WORKER = {process.WORKER!r}
         dispatch.TICK_S, dispatch.ASLEEP_S = 0.1, 0.2
@@ -393,7 +393,7 @@ def test_workers_die_with_a_parent_that_is_killed_also_when_they_hang(tmp_path: 
     names = a_folder(tmp_path, ["a", "spin", "stop"])
     code = f"""
         from cxrscore.decoding import process
-        from cxrscore.inputs.folder import Files
+        from cxrscore.inputs.place import Files
         from cxrscore.decoding.pool import decode_batches
         process.WORKER = {process.WORKER!r}
         batches = decode_batches(Files({str(tmp_path)!r}), {names!r}, size=16, batch_size=1, workers=3)
@@ -523,7 +523,7 @@ def test_workers_import_what_their_parent_imports_and_nothing_from_the_current_f
     code = f"""
         import sys
         sys.path[:] = {sys.path!r}
-        from cxrscore.inputs.folder import Files
+        from cxrscore.inputs.place import Files
         from cxrscore.decoding.pool import decode_batches
         for batch in decode_batches(Files({str(tmp_path)!r}), ["x.png"], size=16, batch_size=1, workers=1):
             print(batch.items[0].fault, batch.pixels.any())
@@ -544,7 +544,7 @@ def test_a_parent_without_stdin_stdout_and_stderr_has_workers_too(tmp_path: Path
         import os
         for number in range(3):
             os.close(number)
-        from cxrscore.inputs.folder import Files
+        from cxrscore.inputs.place import Files
         from cxrscore.decoding.pool import decode_batches
         for batch in decode_batches(Files({str(tmp_path)!r}), ["x.png"], size=16, batch_size=1, workers=2):
             os._exit(0 if batch.pixels.any() else 3)

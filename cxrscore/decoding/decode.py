@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cxrscore.errors import Unreadable
 from cxrscore.files import sha256_bytes
 from cxrscore.images import decode, read_header
-from cxrscore.inputs.place import Place
+from cxrscore.inputs.place import UNKNOWN, Place, identity_of
 
 MAX_FILE_BYTES = 8 * 64_000_000  # 64 million pixels of four 16-bit channels
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN, errno.EHOSTDOWN)
@@ -93,6 +93,7 @@ def _read(place: Place) -> bytes:
             before = os.fstat(handle)
             if not stat.S_ISREG(before.st_mode):
                 raise Unreadable("IO_ERROR", "not a regular file")
+            _check_identity(before, place)
             expected = before.st_size if place.stored < 0 else place.stored
             _check_count(max(expected, place.size))
             file.seek(place.offset)
@@ -104,6 +105,15 @@ def _read(place: Place) -> bytes:
             if still and place.stored >= 0:
                 raise Unreadable("TRUNCATED", f"the archive ends after {len(data):,} of {expected:,} bytes")
     raise Unreadable("CHANGED", "the file was being written while it was read, twice")
+
+
+def _check_identity(about: os.stat_result, place: Place) -> None:
+    """What was listed is what is read, or nothing is. Raises Unreadable."""
+    if place.identity not in (UNKNOWN, identity_of(about)):
+        what = "file" if place.stored < 0 else "archive"
+        raise Unreadable(
+            "CHANGED", f"the {what} was replaced or written to after it was listed; score it anew"
+        )
 
 
 def _check_count(count: int) -> None:

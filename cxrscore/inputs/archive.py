@@ -24,13 +24,12 @@ import tarfile
 import zipfile
 import zlib
 from array import array
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cxrscore.errors import UserError
+from cxrscore.errors import BrokenPromise, UserError
 from cxrscore.images import HEAD_BYTES, sniff
 from cxrscore.inputs.folder import (
     DOWNLOADS,
@@ -45,7 +44,7 @@ from cxrscore.inputs.folder import (
     may_be_text,
     seen,
 )
-from cxrscore.inputs.place import Place
+from cxrscore.inputs.place import Identity, Place, identity_of, position
 
 LINKS = "links in the archive"
 MAX_TAR_HEADER = 1 << 20  # bytes; PAX headers are hundreds, and a hostile one would fill the memory
@@ -72,16 +71,19 @@ class Members:
     """Places in one archive: 48 bytes a member besides its name."""
 
     file: str
+    identity: Identity
     names: list[str]  # sorted by their bytes
     row: "array[int]"  # of a name, in `where`
     where: "array[int]"  # five numbers a row
 
     def place(self, path: str) -> Place:
-        at = bisect_left(self.names, os.fsencode(path), key=os.fsencode)
-        assert self.names[at : at + 1] == [path], path
+        at = position(self.names, path)
+        if at is None:
+            raise BrokenPromise(f"{path!r} is asked for, which the archive does not list")
         start = 5 * self.row[at]
         offset, stored, size, crc32, deflated = self.where[start : start + 5]
-        return Place(self.file, offset, stored, bool(deflated), size, None if crc32 < 0 else crc32)
+        checksum = None if crc32 < 0 else crc32
+        return Place(self.file, offset, stored, bool(deflated), size, checksum, *self.identity)
 
 
 @dataclass
@@ -131,19 +133,22 @@ def list_archive(path: Path) -> Listing:
     """Raises UserError where the archive is damaged, cut between members, or holds no image."""
     try:
         with _Bounded(io.FileIO(path)) as file:
-            index = _Index(file)
+            identity, index = identity_of(os.fstat(file.fileno())), _Index(file)
             read = _read_tar if _is_tar(file.read(tarfile.BLOCKSIZE)) else _read_zip
             read(index)
+            still = identity_of(os.fstat(file.fileno())) == identity
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); fetch it again.") from error
     except DAMAGE as error:
         raise UserError(f"{path}: a damaged archive ({error}); fetch it again, or pack it anew.") from error
+    if not still:
+        raise UserError(f"{path}: it was written to while it was listed; start again when it is complete.")
     if not index.names and not index.faults:
         raise UserError(f"{path}: no images here{seen(index.skipped)}; name what holds them.")
-    return _listing(path, index)
+    return _listing(path, identity, index)
 
 
-def _listing(path: Path, index: _Index) -> Listing:
+def _listing(path: Path, identity: Identity, index: _Index) -> Listing:
     row = sorted(range(len(index.names)), key=lambda i: os.fsencode(index.names[i]))
     counts = Counter(index.names)
     counts.update({name for name, _, _ in index.faults})
@@ -157,7 +162,7 @@ def _listing(path: Path, index: _Index) -> Listing:
         source=str(path),
         paths=names,
         sizes=array("q", (index.where[5 * i + 2] for i in rows)),
-        places=Members(str(path), names, rows, index.where),
+        places=Members(str(path), identity, names, rows, index.where),
         skipped=dict(sorted(index.skipped.items())),
         file_faults=sorted(faults.values(), key=by_bytes),
         folder_faults=index.cut,

@@ -14,7 +14,7 @@ is met once, so nothing is listed twice where case does not count either.
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,10 @@ from pathlib import Path
 from cxrscore.errors import UserError
 from cxrscore.images import HEAD_BYTES, sniff
 from cxrscore.inputs.pattern import ANY_DEPTH, Positions, match, split_pattern, start
-from cxrscore.inputs.place import Place, Places
+from cxrscore.inputs.place import Files, Place, Places, identity_of
 
 Fault = tuple[str, str, str]  # path, kind (one of QUARANTINE_KINDS), message
-Identity = tuple[int, int]  # device, inode
+Inode = tuple[int, int]  # device, inode
 
 BARRED = Place(os.devnull)  # no regular file: a decoder refuses it, should one be asked
 
@@ -41,16 +41,6 @@ CLUTTER = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx"})
 PARTIAL = (".tmp", ".part", ".partial", ".crdownload", ".download")
 TABLES, TREES = (".csv", ".tsv", ".parquet"), (".json", ".jsonl", ".yaml", ".yml", ".html", ".htm", ".xml")
 FOREIGN = (*TABLES, *TREES, ".txt", ".md", ".dvc")
-
-
-@dataclass(frozen=True)
-class Files:
-    """Files of their own, under one folder."""
-
-    root: str
-
-    def place(self, path: str) -> Place:
-        return Place(os.path.join(self.root, path))  # noqa: PTH118 - a Path would be made for each image
 
 
 @dataclass(frozen=True)
@@ -131,12 +121,12 @@ class _Search:
     root: Path
     segments: tuple[str, ...]  # of the pattern
     follow_symlinks: bool
-    outputs: frozenset[Identity]  # those that are there
-    output_names: dict[Identity, set[str]]  # folder -> names in it, there or not yet
+    outputs: frozenset[Inode]  # those that are there
+    output_names: dict[Inode, set[str]]  # folder -> names in it, there or not yet
     folders: list[tuple[str, Positions]]  # relative, "" is the root; positions reached in the pattern
-    entered: set[Identity] = field(default_factory=set)  # a loop of links ends here
+    entered: set[Inode] = field(default_factory=set)  # a loop of links ends here
     paths: list[str] = field(default_factory=list)
-    sizes: "array[int]" = field(default_factory=partial(array, "q"))
+    identities: "array[int]" = field(default_factory=partial(array, "q"))  # four numbers each
     skipped: Counter[str] = field(default_factory=Counter)
     file_faults: list[Fault] = field(default_factory=list)
     folder_faults: list[Fault] = field(default_factory=list)
@@ -184,31 +174,38 @@ def _search(
 
 def _listing(source: str, search: _Search) -> Listing:
     order = sorted(range(len(search.paths)), key=lambda i: os.fsencode(search.paths[i]))
+    paths = [search.paths[i] for i in order]
+    identities = in_order(search.identities, order)
     return Listing(
         source=source,
-        paths=[search.paths[i] for i in order],
-        sizes=array("q", (search.sizes[i] for i in order)),
-        places=Files(os.fspath(search.root)),
+        paths=paths,
+        sizes=identities[2::4],
+        places=Files(os.fspath(search.root), paths, identities),
         skipped=dict(sorted(search.skipped.items())),
         file_faults=sorted(search.file_faults, key=by_bytes),
         folder_faults=sorted(search.folder_faults, key=by_bytes),
     )
 
 
-def _outputs(exclude: Iterable[Path]) -> tuple[frozenset[Identity], dict[Identity, set[str]]]:
+def in_order(identities: "array[int]", order: Sequence[int]) -> "array[int]":
+    """Four numbers per file, rearranged."""
+    return array("q", (number for i in order for number in identities[4 * i : 4 * i + 4]))
+
+
+def _outputs(exclude: Iterable[Path]) -> tuple[frozenset[Inode], dict[Inode, set[str]]]:
     """By identity, so that another spelling of it counts too; by name, for those that are not there yet."""
     there, names = set(), defaultdict(set)
     for path in exclude:
         entry = path.absolute()
         if entry.exists():
-            there.add(_identity(entry))
+            there.add(_inode(entry))
         while not entry.parent.exists():
             entry = entry.parent  # the run makes the folder too
-        names[_identity(entry.parent)].add(entry.name)
+        names[_inode(entry.parent)].add(entry.name)
     return frozenset(there), dict(names)
 
 
-def _identity(path: Path) -> Identity:
+def _inode(path: Path) -> Inode:
     about = path.stat()
     return about.st_dev, about.st_ino
 
@@ -216,17 +213,17 @@ def _identity(path: Path) -> Identity:
 def _enter(search: _Search, relative: str, positions: Positions) -> None:
     folder = search.root / relative
     try:
-        identity = _identity(folder)
-        if identity in search.entered:
+        inode = _inode(folder)
+        if inode in search.entered:
             search.skipped[LISTED] += 1
             return
-        search.entered.add(identity)
+        search.entered.add(inode)
         entries = list(os.scandir(folder))
     except OSError as error:
         message = f"the folder cannot be read: {error.strerror}"
         search.folder_faults.append((relative or ".", "IO_ERROR", message))
         return
-    outputs = search.output_names.get(identity, set())
+    outputs = search.output_names.get(inode, set())
     for entry in entries:
         path = f"{relative}/{entry.name}" if relative else entry.name
         matched = match(search.segments, positions, entry.name)
@@ -243,7 +240,7 @@ def _look(search: _Search, entry: os.DirEntry[str], path: str, matched: Position
         if not is_folder and len(search.segments) not in matched:
             return  # the pattern asks for a folder of this name
         reason = _why_not(search, entry, is_folder=is_folder, enters=matched != {len(search.segments)})
-        size = 0 if reason or is_folder else entry.stat().st_size
+        identity: Sequence[int] = () if reason or is_folder else identity_of(entry.stat())
     except FileNotFoundError:
         search.file_faults.append((path, "VANISHED", "a link to nothing, or gone since the folder was read"))
     except OSError as error:
@@ -256,7 +253,7 @@ def _look(search: _Search, entry: os.DirEntry[str], path: str, matched: Position
             search.folders.append((path, matched))
         else:
             search.paths.append(path)
-            search.sizes.append(size)
+            search.identities.extend(identity)
 
 
 def _why_not(search: _Search, entry: os.DirEntry[str], *, is_folder: bool, enters: bool) -> str:
@@ -272,7 +269,7 @@ def _why_not(search: _Search, entry: os.DirEntry[str], *, is_folder: bool, enter
 def _by_place(search: _Search, entry: os.DirEntry[str]) -> str:
     if (
         any(entry.inode() == inode for _, inode in search.outputs)  # so that few are looked at
-        and _identity(Path(entry)) in search.outputs
+        and _inode(Path(entry)) in search.outputs
     ):
         return OUTPUTS
     if not entry.is_symlink():

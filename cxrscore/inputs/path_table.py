@@ -13,12 +13,13 @@ import os
 import re
 import stat
 from array import array
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 from cxrscore.errors import UserError
 from cxrscore.files import Table, read_table
-from cxrscore.inputs.folder import Fault, Files, Listing
+from cxrscore.inputs.folder import Fault, Listing, in_order
+from cxrscore.inputs.place import UNKNOWN, Files, Identity, identity_of
 
 PATH_COLUMNS = ("path", "Path", "file", "Image_name", "Image Index", "filename")
 HASH_COLUMN = "sha256"
@@ -44,22 +45,22 @@ def list_table(
     names = _names(table, table.column(path_column or _path_column(table)), root)
     order = sorted(range(len(names)), key=lambda i: os.fsencode(names[i]))
     paths = [names[i] for i in order]
-    places = Files(os.fspath(root))
-    sizes = array("q", map(partial(_size, root), paths))
-    if all(size < 0 for size in sizes):
+    identities = array("q", (number for path in paths for number in _look(root, path)))
+    if all(size < 0 for size in identities[2::4]):
         raise UserError(
             f"{table_csv}: none of the {len(paths):,} files it names is there; the first would be "
-            f"{places.place(names[0]).file}. Name the folder that the paths are under."
+            f"{root / names[0]}. Name the folder that the paths are under."
         )
     _refuse_one_file_twice(table, names, root)
     faults = [] if follow_symlinks else _links_out(root, paths)
     out = {path for path, _, _ in faults}
     kept = [i for i, path in enumerate(paths) if path not in out]
+    paths, identities = [paths[i] for i in kept], in_order(identities, kept)
     return Listing(
         source=str(table_csv),
-        paths=[paths[i] for i in kept],
-        sizes=array("q", (sizes[i] for i in kept)),
-        places=places,
+        paths=paths,
+        sizes=identities[2::4],
+        places=Files(os.fspath(root), paths, identities),
         file_faults=faults,
         sha256=_hashes(table, names),
         studies=_studies(table, names, study_column) if study_column else {},
@@ -108,12 +109,12 @@ def _relative(cell: str, where: str, prefixes: list[str]) -> str:
     return "/".join(parts)
 
 
-def _size(root: Path, path: str) -> int:
+def _look(root: Path, path: str) -> Identity:
     try:
         about = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118 - a Path takes longer than the call
     except OSError:
-        return -1  # the decoder asks again, and says why
-    return about.st_size if stat.S_ISREG(about.st_mode) else -1
+        return UNKNOWN  # the decoder asks again, and says why
+    return identity_of(about) if stat.S_ISREG(about.st_mode) else UNKNOWN
 
 
 def _refuse_one_file_twice(table: Table, names: list[str], root: Path) -> None:

@@ -1,7 +1,17 @@
-"""Where the bytes of one image lie, and who knows it: what a listing and a decoding worker both speak of."""
+"""Where the bytes of one image lie, and who knows it: what a listing and a decoding worker both speak of.
 
+A place also says which file it was when it was listed, so that a file or an archive that was replaced or
+written to since is CHANGED when it is opened, and never read by the offsets or under the name of another.
+"""
+
+import os
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+Identity = tuple[int, int, int, int]  # device, inode, bytes, time of change (ns)
+UNKNOWN: Identity = (-1, -1, -1, -1)  # of a file that could not be looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +24,50 @@ class Place:
     deflated: bool = False  # zlib raw deflate, as in a zip
     size: int = -1  # bytes once inflated, as the archive declares
     crc32: int | None = None
+    device: int = -1  # of `file`, as all below, when it was listed
+    inode: int = -1
+    bytes: int = -1
+    changed_ns: int = -1
+
+    @property
+    def identity(self) -> Identity:
+        return self.device, self.inode, self.bytes, self.changed_ns
 
 
 class Places(Protocol):
     """Anything that knows where a listed path lies: a folder, archives, both."""
 
     def place(self, path: str) -> Place: ...
+
+
+def identity_of(about: os.stat_result) -> Identity:
+    """Of a file that was looked at or opened."""
+    return _signed(about.st_dev), _signed(about.st_ino), about.st_size, about.st_mtime_ns
+
+
+def _signed(number: int) -> int:
+    """As 64 bits with a sign, which an array holds: some file systems use all 64 for an inode."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def position(names: Sequence[str], name: str) -> int | None:
+    """Where it stands among names that are sorted by their bytes; None where it does not."""
+    at = bisect_left(names, os.fsencode(name), key=os.fsencode)
+    return at if names[at : at + 1] == [name] else None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of their own, under one folder: 32 bytes each besides its name."""
+
+    root: str
+    names: Sequence[str] = ()  # sorted by their bytes
+    identities: Sequence[int] = ()  # four numbers each, in the order of `names`
+
+    def place(self, path: str) -> Place:
+        file = os.path.join(self.root, path)  # noqa: PTH118 - a Path would be made for each image
+        at = position(self.names, path)
+        if at is None:
+            return Place(file)
+        device, inode, size, changed_ns = self.identities[4 * at : 4 * at + 4]
+        return Place(file, device=device, inode=inode, bytes=size, changed_ns=changed_ns)

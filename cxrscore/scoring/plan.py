@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from cxrscore.checkpoint import Card
 from cxrscore.errors import UserError
@@ -59,8 +59,7 @@ class Plan:
     def manifest(self) -> Iterator[tuple[str, int, int]]:
         """Path, bytes and time of change (ns; -1: unknown) of each file, as it was listed."""
         size_of = dict(zip(self.listing.paths, self.listing.sizes, strict=True))
-        changed = lru_cache(_changed_ns)  # the members of an archive share theirs
-        return ((path, size_of[path], changed(self.listing.place(path).file)) for path in self.paths)
+        return ((path, size_of[path], self.listing.place(path).identity[3]) for path in self.paths)
 
     def digest(self) -> str:
         """sha256 over the manifest, in order, and over the hashes that the listing declares."""
@@ -77,13 +76,6 @@ class Plan:
             images = self.studies.image_of_row
             shown = [list(self.studies.of_file), list(self.studies.of_row), images and list(images)]
         return sha256_bytes(json.dumps([list(self.row_ids), shown]).encode())
-
-
-def _changed_ns(file: str) -> int:
-    try:
-        return os.stat(file).st_mtime_ns  # noqa: PTH116 - a Path would be made for each image
-    except OSError:
-        return -1
 
 
 def make_plan(
