@@ -6,6 +6,7 @@ Everything else that goes wrong is ours and keeps its traceback.
 QUARANTINE_KINDS = (
     "EMPTY_FILE",
     "TRUNCATED",
+    "INCOMPLETE",
     "CORRUPT_DATA",
     "NOT_AN_IMAGE",
     "UNSUPPORTED_FORMAT",

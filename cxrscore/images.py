@@ -1,14 +1,15 @@
 """File bytes -> (S, S) uint8 pixels: the one function for training and for scoring.
 
-In    the bytes of one file; what it is, its magic number decides, never its name.
+In    the bytes of one file; what it is, its magic number decides, never its name. Perhaps a declared depth.
 Out   gray pixels, or Unreadable with a kind and a sentence. Never part of an image, never a placeholder.
 
 The rules, named by PREPROCESSING:
   gray          luma of ITU-R BT.601; ICC profiles and gamma chunks are ignored
   transparency  composited on black
-  16 bits       divided by 65535, or by what a PNG's sBIT declares; where no sample reaches a quarter of that
-                range, UNDECLARED_DEPTH: 12-bit data would come out black
-  orientation   EXIF and TIFF orientation is applied
+  16 bits       divided by 65535; by 2^d - 1 where d bits are declared, for all files or in a TIFF. Where
+                hardly a sample reaches a quarter of the range and no depth is declared, UNDECLARED_DEPTH:
+                12-bit data would come out black
+  orientation   EXIF, XMP and TIFF orientation is applied
   size          antialiased bilinear, squashed to S x S; a JPEG whose shorter side is 4 S or more is decoded
                 at a smaller DCT scale, of 2 S or more: 7 to 9 ms instead of 11.5, 0.3 of 255 away on average
                 at worst (36 radiographs of 2,500 x 2,000, S from 96 to 384; Pillow's RGB path takes 33 ms)
@@ -19,26 +20,36 @@ Source: ITU-R BT.601; decoded by libjpeg-turbo and Pillow, once cxrscore/formats
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxrscore.errors import Unreadable
 from cxrscore.formats import READERS
 from cxrscore.formats.header import Header
 from cxrscore.formats.jpeg import jpeg_fault
 from cxrscore.formats.png import SIGNATURE, rewrite_png
-from cxrscore.formats.tiff import check_tiff_sums
+from cxrscore.formats.tiff import rewrite_tiff
 
 PREPROCESSING = "luma601-dct2x-bilinear-squash-v1"
 MAX_PIXELS = 64_000_000
+MAX_BYTES = (
+    2 * MAX_PIXELS
+)  # decompressed: a file of 0.7 MB can ask for 512 MB, and decoding for four times that
 MIN_SIDE_PX = 32
 MIN_STD = 1.0
-UNDECLARED = "16-bit samples that use less than a quarter of the range; rescale, or save as PNG with sBIT"
+BRIGHT = 0.25  # of the range: what a sample of 14 bits or fewer in 16 does not reach
+FEW = 0.1  # of the samples: what is burned into a film, such as a marker or a frame
+UNDECLARED = (
+    "16-bit samples that hardly reach a quarter of the range, as 12-bit data do not; declare their depth by "
+    "--bit-depth or prepare.bit_depth (16: they are right as they are)"
+)
 GRAY_OR_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 MAGIC = (
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -63,13 +74,30 @@ MAGIC = (
 )
 HEAD_BYTES = 132  # enough of a file for `sniff`
 # What Pillow's decoders were seen to raise on damaged bytes, and what its documentation names.
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, Warning)
+DAMAGE = (
+    OSError,
+    AssertionError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    Warning,
+)
 PILLOW_FAULTS = (*DAMAGE, struct.error, zlib.error)
+REWRITE: dict[str, Callable[[bytes, Header], bytes]] = {
+    "PNG": lambda data, header: rewrite_png(header),
+    "TIFF": rewrite_tiff,
+    "GIF": lambda data, header: data,
+}
 
 
-def read_image(data: bytes, *, size: int) -> NDArray[np.uint8]:
-    """(S, S) gray pixels of the file with these bytes. Raises Unreadable."""
-    return decode(data, read_header(data), size=size)
+def read_image(data: bytes, *, size: int, bit_depth: int | None = None) -> NDArray[np.uint8]:
+    """(S, S) gray pixels of the file with these bytes. `bit_depth`: declared, of samples stored in 16 bits.
+    Raises Unreadable.
+    """
+    return decode(data, read_header(data), size=size, bit_depth=bit_depth)
 
 
 def sniff(head: bytes) -> str | None:
@@ -111,18 +139,26 @@ def _within_bounds(header: Header) -> Header:
         raise Unreadable("MULTIFRAME", f"{header.frames} images in one file; save the one to be scored alone")
     if header.width * header.height > MAX_PIXELS:
         raise Unreadable("TOO_LARGE", f"{shape}; at most {MAX_PIXELS // 1_000_000} million are read")
+    if header.decoded_bytes > MAX_BYTES:
+        found = f"{shape} decompress to {header.decoded_bytes / 1e6:,.0f} MB"
+        raise Unreadable(
+            "TOO_LARGE", f"{found}; at most {MAX_BYTES / 1e6:,.0f} are read; save it as 8-bit gray"
+        )
     if min(header.width, header.height) < MIN_SIDE_PX:
         raise Unreadable("TOO_SMALL", f"{shape}; a side has at least {MIN_SIDE_PX}")
     return header
 
 
-def decode(data: bytes, header: Header, *, size: int) -> NDArray[np.uint8]:
+def decode(data: bytes, header: Header, *, size: int, bit_depth: int | None = None) -> NDArray[np.uint8]:
     """The pixels of a file whose header was read. Raises Unreadable."""
-    gray = _decode_jpeg(data, header, size) if header.format == "JPEG" else _decode_other(data, header)
+    if header.format == "JPEG":
+        gray = _decode_jpeg(data, header, size)
+    else:
+        gray = _gray(_decode_other(data, header), header, bit_depth)
     small = np.asarray(gray.resize((size, size), Image.Resampling.BILINEAR, box=_covered(gray, header)))
     if _variance_sum(small) < small.size**2 * MIN_STD**2:
         raise Unreadable("BLANK_IMAGE", f"one shade everywhere: standard deviation {small.std():.2f} of 255")
-    return _upright(small, 1 if header.format == "TIFF" else header.orientation)  # Pillow has turned a TIFF
+    return _upright(small, header.orientation)
 
 
 def _variance_sum(pixels: NDArray[np.uint8]) -> int:
@@ -141,12 +177,10 @@ def _decode_jpeg(data: bytes, header: Header, size: int) -> Image.Image:
 
 
 def _decode_other(data: bytes, header: Header) -> Image.Image:
-    body = rewrite_png(header) if header.format == "PNG" else data
+    body = REWRITE[header.format](data, header)
     try:
-        if header.format == "TIFF":
-            check_tiff_sums(data, max_bytes=8 * MAX_PIXELS)  # 16 bits in four channels
         image = Image.open(BytesIO(body), formats=(header.format,))
-        _within_bounds(replace(header, width=image.width, height=image.height))  # a GIF frame may be larger
+        _within_bounds(replace(header, width=image.width, height=image.height))
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable("TOO_LARGE", "the file holds far more pixels than its header says") from error
@@ -157,12 +191,12 @@ def _decode_other(data: bytes, header: Header) -> Image.Image:
     except PILLOW_FAULTS as error:
         kind = "TRUNCATED" if "truncated" in str(error).lower() else "CORRUPT_DATA"
         raise Unreadable(kind, f"the {header.format} does not decode: {error}") from error
-    return _gray(image, header)
+    return image
 
 
-def _gray(image: Image.Image, header: Header) -> Image.Image:
+def _gray(image: Image.Image, header: Header, bit_depth: int | None) -> Image.Image:
     if image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(image), header))
+        return Image.fromarray(_eight_bits(np.asarray(image), header, bit_depth))
     if image.mode in ("I", "F"):
         raise Unreadable("UNSUPPORTED_FORMAT", "32-bit or signed samples; convert to 8 or 16 bits")
     if image.mode not in GRAY_OR_COLOUR:
@@ -171,21 +205,39 @@ def _gray(image: Image.Image, header: Header) -> Image.Image:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
     gray = image.convert("L")
-    if header.depth == 16 and 0 < np.asarray(gray).max() < 64:
+    if header.depth == 16 and bit_depth is None and _is_hardly_used(np.asarray(gray), 255):
         raise Unreadable("UNDECLARED_DEPTH", UNDECLARED)
-    return gray
+    if header.depth == 16 and (bit_depth or 16) < 16:
+        found = f"{bit_depth} bits are declared, and of colours only the upper 8 of 16 are read"
+        raise Unreadable("UNSUPPORTED_FORMAT", f"{found}; convert to 16-bit gray")
+    return ImageOps.invert(gray) if header.white_is_zero else gray
 
 
-def _eight_bits(values: NDArray[np.uint16], header: Header) -> NDArray[np.uint8]:
-    brightest = int(values.max())
-    full_scale = 65535
-    if header.full_scale and brightest <= header.full_scale:
-        full_scale = header.full_scale
-    elif 0 < brightest < 16384:
+def _eight_bits(values: NDArray[np.uint16], header: Header, bit_depth: int | None) -> NDArray[np.uint8]:
+    full_scale = header.full_scale or 2 ** (bit_depth or 16) - 1
+    declared = header.full_scale or bit_depth
+    if not declared and _is_hardly_used(values, full_scale):
         raise Unreadable("UNDECLARED_DEPTH", UNDECLARED)
+    beyond = np.count_nonzero(values > full_scale) / values.size
+    if beyond > FEW:
+        found = f"{bit_depth} bits are declared, and {beyond:.0%} of the samples are above {full_scale:,}"
+        raise Unreadable("UNDECLARED_DEPTH", f"{found}; declare the depth that they have")
     shades = np.rint(np.arange(65536) * (255 / full_scale)).clip(0, 255).astype(np.uint8)
     eight: NDArray[np.uint8] = (255 - shades if header.white_is_zero else shades)[values]
     return eight
+
+
+def _is_hardly_used(values: NDArray[Any], full_scale: int) -> bool:
+    """Whether hardly one of the shades between black and the brightest reaches BRIGHT of the range: what is
+    burned in is of the one brightest shade, and may be as large as it likes.
+    """
+    brightest = int(values.max())
+    bright = BRIGHT * (full_scale + 1)
+    if brightest < bright:
+        return brightest > 0
+    between = np.count_nonzero(values) - np.count_nonzero(values == brightest)
+    reached = np.count_nonzero(values >= bright) - np.count_nonzero(values == brightest)
+    return bool(between > 0 and reached < FEW * between)
 
 
 def _covered(gray: Image.Image, header: Header) -> tuple[float, float, float, float] | None:

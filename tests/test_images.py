@@ -67,6 +67,28 @@ def insert(png: bytes, *chunks: bytes) -> bytes:
     return png[:33] + b"".join(chunks) + png[33:]
 
 
+def a_tiff(shades: np.ndarray, order: str = "<", photometric: int | None = None) -> bytes:
+    """One strip of gray or RGB, by hand: (H, W) or (H, W, 3), of 8 or 16 bits."""
+    height, width, *colours = shades.shape
+    samples, bits = (colours or [1])[0], 8 * shades.itemsize
+    pixels = shades.astype(shades.dtype.newbyteorder(order)).tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 273: 8, 277: samples, 278: height, 279: len(pixels)}
+    tags[262] = (2 if samples == 3 else 1) if photometric is None else photometric
+    body = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    start = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(pixels))
+    return start + pixels + struct.pack(f"{order}H", len(tags)) + body + bytes(4)
+
+
+def without(tiff: bytes, tag: int, order: str = "<") -> bytes:
+    """The same, one tag less."""
+    (at,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (n,) = struct.unpack_from(f"{order}H", tiff, at)
+    entries = [tiff[i : i + 12] for i in range(at + 2, at + 2 + 12 * n, 12)]
+    kept = [entry for entry in entries if struct.unpack(f"{order}H", entry[:2]) != (tag,)]
+    assert len(kept) == n - 1
+    return tiff[:at] + struct.pack(f"{order}H", n - 1) + b"".join(kept) + bytes(4)
+
+
 FILM = a_film()
 GOOD = {
     "baseline JPEG": encode(FILM, "JPEG", quality=92),
@@ -273,18 +295,88 @@ def test_sixteen_bits_are_scaled_and_not_cut() -> None:
     assert far(encode(Image.fromarray(values), "TIFF"), FILM) == 0
 
 
-def test_twelve_bits_are_read_where_the_file_declares_them() -> None:
-    values = np.rint(np.asarray(FILM) * (4095 / 255)).astype(np.uint16)
-    assert far(sixteen(values, png_chunk(b"sBIT", b"\x0c")), FILM) == 0
+TWELVE = np.rint(np.asarray(FILM) * (4095 / 255)).astype(np.uint16)
 
 
-def test_declared_bits_of_samples_that_use_the_whole_range_change_nothing() -> None:
+def far_declared(data: bytes, bit_depth: int, image: Image.Image) -> int:
+    """As `far`, with a declared depth."""
+    return int(np.abs(read_image(data, size=S, bit_depth=bit_depth).astype(int) - resized(image)).max())
+
+
+def burned_in(values: np.ndarray, rows: slice, columns: slice, shade: int = 65535) -> np.ndarray:
+    marked = values.copy()
+    marked[rows, columns] = shade
+    return marked
+
+
+def test_the_depth_that_is_declared_for_all_files_is_their_scale() -> None:
+    for data in (sixteen(TWELVE), encode(Image.fromarray(TWELVE), "TIFF")):
+        assert far_declared(data, 12, FILM) == 0
+    ten = np.rint(np.asarray(FILM) * (1023 / 255)).astype(np.uint16)
+    assert far_declared(sixteen(ten), 10, FILM) == 0
+
+
+def test_a_depth_of_sixteen_says_that_dark_samples_are_right_as_they_are() -> None:
+    dark = Image.fromarray(np.rint(TWELVE * (255 / 65535)).astype(np.uint8))
+    assert far_declared(sixteen(TWELVE), 16, dark) == 0
+
+
+def test_a_declared_depth_changes_no_file_of_eight_bits() -> None:
+    for data in GOOD.values():
+        assert (read_image(data, size=S, bit_depth=12) == read_image(data, size=S)).all()
+
+
+def test_a_depth_that_the_samples_contradict_is_not_believed() -> None:
     values = np.asarray(FILM).astype(np.uint16) * 257
-    assert far(sixteen(values, png_chunk(b"sBIT", b"\x0c")), FILM) == 0
+    with pytest.raises(Unreadable, match=r"12 bits are declared, and \d+% of the samples are above 4,095"):
+        read_image(sixteen(values), size=S, bit_depth=12)
+
+
+def test_a_depth_declared_for_colours_of_sixteen_bits_is_said_not_to_be_read() -> None:
+    rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in TWELVE)
+    with pytest.raises(Unreadable, match="only the upper 8 of 16 are read; convert to 16-bit gray"):
+        read_image(a_png(rows, 160, 120, depth=16, colour=2), size=S, bit_depth=12)
+
+
+def test_the_bits_that_once_were_significant_are_no_scale() -> None:
+    """sBIT of a conformant file: its samples use all 16 bits, however dark it is."""
+    values, said = np.asarray(FILM).astype(np.uint16) * 257, png_chunk(b"sBIT", b"\x0c")
+    assert far(sixteen(values, said), FILM) == 0
+    assert fault(sixteen(TWELVE, said)) == "UNDECLARED_DEPTH"
+    dark = Image.fromarray(np.rint(TWELVE * (255 / 65535)).astype(np.uint8))
+    assert far_declared(sixteen(TWELVE, said), 16, dark) == 0
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        burned_in(TWELVE, slice(4, 12), slice(4, 14)),  # 0.4 % of the samples
+        burned_in(TWELVE, slice(0, 40), slice(0, 60)),  # an eighth of them
+        burned_in(TWELVE, slice(4, 12), slice(4, 14), 40_000),
+        burned_in(burned_in(TWELVE, slice(4, 12), slice(4, 14)), slice(50, 60), slice(0, 40), 0),
+        burned_in(burned_in(TWELVE, slice(4, 12), slice(4, 14)), slice(13, 14), slice(4, 14), 30_000),
+    ],
+)
+def test_a_marker_does_not_hide_that_the_depth_is_unknown(marked: np.ndarray) -> None:
+    assert fault(sixteen(marked)) == "UNDECLARED_DEPTH"
+    assert fault(encode(Image.fromarray(marked), "TIFF")) == "UNDECLARED_DEPTH"
+    rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in marked)
+    assert fault(a_png(rows, 160, 120, depth=16, colour=2)) == "UNDECLARED_DEPTH"
+
+
+def test_a_marker_is_white_where_the_depth_is_declared() -> None:
+    white = Image.fromarray(burned_in(np.asarray(FILM), slice(4, 12), slice(4, 14), 255))
+    assert far_declared(sixteen(burned_in(TWELVE, slice(4, 12), slice(4, 14))), 12, white) == 0
+
+
+def test_dark_films_of_sixteen_bits_are_read_as_long_as_a_tenth_is_not_dark() -> None:
+    values = np.asarray(FILM).astype(np.uint16) * 257
+    bordered = burned_in(values, slice(0, 90), slice(None), 0)  # a collimator's black, three quarters
+    assert far(sixteen(bordered), Image.fromarray((bordered // 257).astype(np.uint8))) == 0
 
 
 def test_twelve_bits_that_nobody_declares_are_not_scored_as_black() -> None:
-    values = np.rint(np.asarray(FILM) * (4095 / 255)).astype(np.uint16)
+    values = TWELVE
     assert fault(sixteen(values)) == "UNDECLARED_DEPTH"
     assert fault(encode(Image.fromarray(values), "TIFF")) == "UNDECLARED_DEPTH"
     rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in values)
@@ -300,6 +392,24 @@ def test_sixteen_bit_colour_is_scaled() -> None:
 def test_a_tiff_in_which_zero_is_white_is_inverted() -> None:
     values = 65535 - np.asarray(FILM).astype(np.uint16) * 257
     assert far(encode(Image.fromarray(values), "TIFF", tiffinfo={262: 0}), FILM) == 0
+
+
+@pytest.mark.parametrize("shades", [np.asarray(FILM), np.asarray(FILM).astype(np.uint16) * 257])
+@pytest.mark.parametrize("order", "<>")
+def test_zero_is_black_where_a_tiff_does_not_say(shades: np.ndarray, order: str) -> None:
+    data = a_tiff(shades, order)
+    assert far(data, FILM) == 0
+    assert far(without(data, 262, order), FILM) == 0
+    colours = np.repeat(np.asarray(FILM)[:, :, None], 3, axis=2)
+    assert far(without(a_tiff(colours, order), 262, order), FILM) == 0
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("bits", [8, 16])
+def test_zero_is_white_where_a_tiff_says_so(bits: int, order: str) -> None:
+    inverted = 255 - np.asarray(FILM)
+    shades = inverted if bits == 8 else inverted.astype(np.uint16) * 257
+    assert far(a_tiff(shades, order, photometric=0), FILM) == 0
 
 
 def test_a_standard_deviation_of_one_is_not_blank_and_the_least_bit_less_is() -> None:
@@ -464,7 +574,7 @@ def test_a_huge_image_is_refused_from_its_header() -> None:
 def test_a_gif_whose_frame_outgrows_its_header_is_refused(side: int) -> None:
     frame = GOOD["GIF"].index(b"," + struct.pack("<HHHH", 0, 0, 160, 120)) + 5
     grown = GOOD["GIF"][:frame] + struct.pack("<HH", side, side) + GOOD["GIF"][frame + 4 :]
-    assert fault(grown) == "TOO_LARGE"
+    assert fault(grown) == "INCOMPLETE"
 
 
 def test_text_and_profiles_that_would_fill_the_memory_are_never_inflated() -> None:

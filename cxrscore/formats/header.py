@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself, read before anything is allocated. `chunks` are a PNG's, checked."""
+    """What a file says about itself, read before anything is allocated. `decoded_bytes`: what its pixels take
+    once they are decompressed; `chunks` are a PNG's, checked.
+    """
 
     format: str
     width: int
     height: int
+    decoded_bytes: int
     depth: int = 8
     full_scale: int | None = None  # the largest value its samples can have, where 16 bits are not all used
     white_is_zero: bool = False

@@ -1,36 +1,71 @@
-"""The structure of a JPEG up to its first scan, and what libjpeg-turbo's complaint about the rest means.
+"""The structure of a JPEG, whether all of its scans are there, and what libjpeg-turbo's complaint about the
+rest means.
 
 In    the bytes of one file; the sentence of a failed decode.
 Out   Header; Unreadable. No end marker is TRUNCATED; what follows the end marker is let be.
-Source: ITU-T T.81, annex B; EXIF in APP1; CIPA DC-007 (several images in one file) in APP2.
+
+A picture in several scans may end after any of them without a word from the decoder: it has to hold every
+component and, where it is progressive, every bit of their 64 coefficients.
+Source: ITU-T T.81, annexes B and G; EXIF and XMP in APP1; CIPA DC-007 (several images in one file) in APP2.
 """
 
+import re
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 
 from cxrscore.errors import Unreadable
+from cxrscore.formats.directory import read_directory
 from cxrscore.formats.header import Header
-from cxrscore.formats.tiff import first_number, orientation_in
+from cxrscore.formats.orientation import EXIF_MARK, orientation
 
 END = b"\xff\xd9"
 GAIN_MAP = b"hdrgm:"  # the second picture of such a file brightens the first and is no image
+XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
+PROGRESSIVE, SCAN, APP1, APP2 = 0xC2, 0xDA, 0xE1, 0xE2
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in coded data: neither a stuffed byte nor a restart
+COEFFICIENTS = 64
+
+
+@dataclass(frozen=True)
+class _Frame:
+    width: int
+    height: int
+    components: bytes  # their identifiers
+    progressive: bool
 
 
 def read_jpeg_header(data: bytes) -> Header:
     """Raises Unreadable; IndexError or struct.error where the file ends."""
-    header = Header("JPEG", 0, 0)  # no size yet
-    for marker, segment in _segments(data):
+    frame, exif, xmp, pictures, at = None, b"", b"", 1, 2
+    for marker, start, end in _segments(data):
+        segment, at = data[start:end], end
         if marker in FRAMES:
-            header = _with_frame(header, marker, segment)
-        elif marker == 0xE1 and segment.startswith(b"Exif\0\0") and header.orientation == 1:
-            header = replace(header, orientation=orientation_in(segment[6:]))
-        elif marker == 0xE2 and segment.startswith(b"MPF\0") and GAIN_MAP not in data[:65536]:
-            header = replace(header, frames=first_number(segment[4:], 0xB001, default=1))
-    if not header.width or not header.height:
+            frame = _frame(marker, segment)
+        elif marker == APP1 and segment.startswith(EXIF_MARK):
+            exif += segment[len(EXIF_MARK) :]  # a long one comes in several
+        elif marker == APP1 and segment.startswith(XMP_MARK):
+            xmp = segment
+        elif marker == APP2 and segment.startswith(b"MPF\0") and GAIN_MAP not in data[:65536]:
+            pictures = _pictures(segment[4:])
+    if frame is None or not frame.width or not frame.height:
         raise Unreadable("CORRUPT_DATA", "a JPEG that does not say its size")
-    return header
+    scans = _scans(data, at, segment)
+    in_one_scan = not frame.progressive and set(frame.components) <= set(segment[1 : 1 + 2 * segment[0] : 2])
+    if not in_one_scan:
+        _refuse_missing(frame, scans, closed=END in data)
+    samples = frame.width * frame.height
+    return Header(
+        format="JPEG",
+        width=frame.width,
+        height=frame.height,
+        decoded_bytes=samples
+        if in_one_scan
+        else 2 * samples * len(frame.components),  # all coefficients at once
+        orientation=orientation(exif, xmp),
+        frames=pictures,
+    )
 
 
 def jpeg_fault(sentence: str, data: bytes) -> Unreadable:
@@ -40,10 +75,12 @@ def jpeg_fault(sentence: str, data: bytes) -> Unreadable:
     return Unreadable("UNSUPPORTED_FORMAT" if "subsampling" in sentence else "CORRUPT_DATA", sentence)
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, content) up to the first scan. Raises IndexError or struct.error where the file ends."""
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start and end of its content) up to the first scan. Raises IndexError or struct.error where
+    the file ends.
+    """
     at, marker = 2, 0
-    while marker != 0xDA:
+    while marker != SCAN:
         if data[at] != 0xFF:
             raise Unreadable("CORRUPT_DATA", f"byte {at}: a JPEG marker was expected")
         marker = data[at + 1]
@@ -53,15 +90,49 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         (length,) = struct.unpack_from(">H", data, at + 2)
         if at + 2 + length > len(data):
             raise IndexError
-        yield marker, data[at + 4 : at + 2 + length]
+        yield marker, at + 4, at + 2 + length
         at += 2 + length
 
 
-def _with_frame(header: Header, marker: int, segment: bytes) -> Header:
+def _frame(marker: int, segment: bytes) -> _Frame:
     depth, height, width, components = struct.unpack_from(">BHHB", segment)
-    if marker not in (0xC0, 0xC1, 0xC2) or depth != 8:
+    if marker not in (0xC0, 0xC1, PROGRESSIVE) or depth != 8:
         process = "JPEG-LS" if marker == 0xF7 else "lossless JPEG" if marker == 0xC3 else "this JPEG process"
         raise Unreadable("UNSUPPORTED_FORMAT", f"{process} with {depth} bits is not read; convert to PNG")
     if components not in (1, 3):
         raise Unreadable("UNSUPPORTED_COLORSPACE", f"{components} colour components (CMYK?); convert to gray")
-    return replace(header, width=width, height=height)
+    return _Frame(width, height, segment[6 : 6 + 3 * components : 3], marker == PROGRESSIVE)
+
+
+def _pictures(index: bytes) -> int:
+    """How many images the file says it holds; if that is damaged, the pixels need not be."""
+    try:
+        return read_directory(index, cut=True).number(0xB001, 1)
+    except struct.error:
+        return 1
+
+
+def _scans(data: bytes, at: int, first: bytes) -> Iterator[bytes]:
+    """The headers of all scans, of which `first` ends at `at`, up to the end marker or the end of data."""
+    yield first
+    while (found := MARKER.search(data, at)) and found[0] != END:
+        (length,) = struct.unpack_from(">H", data, found.end())
+        at = found.end() + length
+        if found[0][1] == SCAN:
+            yield data[found.end() + 2 : at]
+
+
+def _refuse_missing(frame: _Frame, scans: Iterator[bytes], *, closed: bool) -> None:
+    """Raises Unreadable where a component, or a bit of a coefficient, is in no scan."""
+    low_bits = {component: [-1] * COEFFICIENTS for component in frame.components}  # still to come; -1: all
+    for scan in scans:
+        count = scan[0]
+        first, last, bits = struct.unpack_from("BBB", scan, 1 + 2 * count)
+        if not frame.progressive:
+            first, last, bits = 0, COEFFICIENTS - 1, 0
+        for component in scan[1 : 1 + 2 * count : 2]:
+            if component in low_bits and first <= last < COEFFICIENTS:
+                low_bits[component][first : last + 1] = [bits & 15] * (last + 1 - first)
+    if any(any(left) for left in low_bits.values()):
+        found = "a JPEG that was cut and closed" if closed else "it has no end mark"
+        raise Unreadable("INCOMPLETE" if closed else "TRUNCATED", f"not all of its scans are there: {found}")

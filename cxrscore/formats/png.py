@@ -1,40 +1,47 @@
 """The structure of a PNG, every checksum verified, and the PNG anew for a decoder that trusts it.
 
 In    the bytes of one file; its Header.
-Out   Header with the chunks; a PNG of the critical chunks and tRNS, whose rows are all there. No text is ever
-      inflated.
-Source: W3C PNG, third edition.
+Out   Header with the chunks; a PNG of the critical chunks and tRNS, whose rows are all there. No text is
+      inflated but metadata that may say how the picture is turned, and of that at most MAX_TEXT bytes.
+sBIT is let be: it tells how fine the samples once were, and not their scale, which is that of the depth.
+Source: W3C PNG, third edition; ImageMagick's `Raw profile type` texts.
 """
 
 import struct
 import zlib
+from collections.abc import Sequence
 
 from cxrscore.errors import Unreadable
 from cxrscore.formats.header import Header
-from cxrscore.formats.tiff import orientation_in
+from cxrscore.formats.orientation import orientation, raw_profile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+PALETTE = 3  # a colour type
+MAX_TEXT = 1 << 20  # bytes; EXIF has its directory in front
+EXIF_TEXTS = (b"Raw profile type exif", b"Raw profile type APP1")
+XMP_TEXT = b"XML:com.adobe.xmp"
 
 
 def read_png_header(data: bytes) -> Header:
     """Raises Unreadable; struct.error where the file ends."""
-    chunks = _chunks(data)
+    chunks, texts = _chunks(data)
     width, height, depth, colour, _, _, _ = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     if colour not in CHANNELS:
         raise Unreadable("CORRUPT_DATA", f"colour type {colour} does not exist")
     if depth == 16 and b"tRNS" in chunks:
         raise Unreadable("UNSUPPORTED_FORMAT", "16 bits with a transparent shade; save without transparency")
-    significant = chunks.get(b"sBIT", b"")
+    if colour == PALETTE and not 3 <= len(chunks.get(b"PLTE", b"")) <= 768:
+        raise Unreadable("CORRUPT_DATA", "a palette of colours without the colours (PLTE)")
     return Header(
         format="PNG",
         width=width,
         height=height,
+        decoded_bytes=_row_bytes(chunks[b"IHDR"]),
         depth=depth,
-        full_scale=2 ** significant[0] - 1 if significant and 0 < significant[0] < 16 else None,
-        orientation=orientation_in(chunks.get(b"eXIf", b"")),
+        orientation=orientation(*_metadata(chunks, texts)),
         frames=struct.unpack_from(">I", chunks.get(b"acTL", b"\0\0\0\1"))[0],
         chunks=chunks,
     )
@@ -42,7 +49,7 @@ def read_png_header(data: bytes) -> Header:
 
 def rewrite_png(header: Header) -> bytes:
     """The PNG anew, its pixels inflated once and stored: Pillow paints missing rows black in silence."""
-    expected = _row_bytes(header)
+    expected = header.decoded_bytes
     inflate = zlib.decompressobj()
     try:
         rows = inflate.decompress(header.chunks[b"IDAT"], expected + 1)
@@ -53,14 +60,41 @@ def rewrite_png(header: Header) -> bytes:
     if len(rows) > expected:
         raise Unreadable("CORRUPT_DATA", f"more bytes of pixels than the {expected} that the header says")
     chunks = header.chunks | {b"IDAT": zlib.compress(rows, 0)}
+    del rows
     names = [kind for kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND") if kind in chunks]
-    return SIGNATURE + b"".join(_chunk(kind, chunks[kind]) for kind in names)
+    return b"".join((SIGNATURE, *(piece for kind in names for piece in _chunk(kind, chunks[kind]))))
 
 
-def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """Chunks by type, of which the first counts; IDAT joined. Every checksum is verified."""
+def _metadata(chunks: dict[bytes, bytes], texts: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """EXIF and XMP, wherever they are: in eXIf, or in one of three kinds of text."""
+    exif, xmp = chunks.get(b"eXIf", b""), b""
+    for kind, body in texts:
+        name, _, rest = body.partition(b"\0")
+        if name in EXIF_TEXTS:
+            exif = exif or raw_profile(_text(kind, rest))
+        elif name == XMP_TEXT:
+            xmp = xmp or _text(kind, rest)
+    return exif, xmp
+
+
+def _text(kind: bytes, rest: bytes) -> bytes:
+    """What follows the name in a text chunk, at most MAX_TEXT bytes of it; empty where it is damaged."""
+    packed = kind == b"zTXt"
+    if kind == b"zTXt":
+        rest = rest[1:]
+    elif kind == b"iTXt":
+        packed = rest[:1] == b"\1"
+        rest = b"".join(rest[2:].split(b"\0", 2)[2:])  # behind language and translated name
+    try:
+        return zlib.decompressobj().decompress(rest, MAX_TEXT) if packed else rest[:MAX_TEXT]
+    except zlib.error:
+        return b""
+
+
+def _chunks(data: bytes) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
+    """Chunks by type, of which the first counts; IDAT joined. And all texts. Every checksum is verified."""
     chunks: dict[bytes, bytes] = {}
-    pixels = []
+    pixels, texts = [], []
     at = 8
     while b"IEND" not in chunks:
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -74,18 +108,20 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
         body = data[at + 8 : at + 8 + length]
         if kind == b"IDAT":
             pixels.append(body)
+        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+            texts.append((kind, body))
         chunks.setdefault(kind, body)
         at += 12 + length
-    return {**chunks, b"IDAT": b"".join(pixels)}
+    return {**chunks, b"IDAT": b"".join(pixels)}, texts
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+def _chunk(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
-def _row_bytes(header: Header) -> int:
+def _row_bytes(ihdr: bytes) -> int:
     """The length of all filtered rows, of the one pass or of the seven of Adam7."""
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header.chunks[b"IHDR"])
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", ihdr)
     passes = ADAM7 if interlaced else [(0, 0, 1, 1)]
     shapes = [(-((x - width) // dx), -((y - height) // dy)) for x, y, dx, dy in passes]
     return sum(h * (1 + (w * CHANNELS[colour] * depth + 7) // 8) for w, h in shapes if w > 0)

@@ -1,90 +1,195 @@
-"""The structure of a TIFF, the same within EXIF, and the checksums of its pixels.
+"""The structure of a TIFF, whether all of its pixels are there, and the TIFF anew for a decoder.
 
-In    the bytes of one file, or of the TIFF structure in a metadata segment.
-Out   Header, or a number that the metadata holds. Compressions that lose nothing are read, no other.
-Source: TIFF 6.0, Adobe 1992.
+In    the bytes of one file; its Header.
+Out   Header, or Unreadable; a TIFF whose directory holds what its pixels need and nothing else.
+
+Every declared pixel has to come from bytes of the file, and each from bytes of its own: as many strips or
+tiles as the size asks for, each long enough, none outside the file, in its header or directory, or over
+another one. Decoders paint what is missing black, or read the header as pixels.
+Compressions that lose nothing are read, no other. Without the tag PhotometricInterpretation 0 is black, as in
+libtiff (TIFFRGBAImageBegin). How a picture is turned or inverted is not left to the decoder.
+Source: TIFF 6.0, Adobe 1992; TIFF Technical Note 1, Adobe 1995 (SubIFDs).
 """
 
-import struct
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cxrscore.errors import Unreadable
+from cxrscore.formats.directory import Directory, read_directory
 from cxrscore.formats.header import Header
+from cxrscore.formats.orientation import orientation
 
-LOSSLESS = {1: "none", 5: "LZW", 8: "deflate", 32773: "PackBits", 32946: "deflate"}
-TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+NONE, DEFLATE = 1, (8, 32946)  # of COMPRESSION
+LOSSLESS = (NONE, *DEFLATE, 5, 32773)  # LZW, PackBits
+REDUCED, MASK = 1, 4  # bits of KIND
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # of PHOTOMETRIC
+SEPARATE = 2  # of PLANES: one plane per sample
+UNSIGNED = 1  # of SAMPLE_FORMAT
+KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+SAMPLES, STRIP_ROWS, PLANES, TILE_WIDTH, TILE_HEIGHT = 277, 278, 284, 322, 323
+STRIP_STARTS, STRIP_LENGTHS, TILE_STARTS, TILE_LENGTHS = 273, 279, 324, 325
+FILL_ORDER, PREDICTOR, COLOUR_MAP, SUB_DIRECTORIES = 266, 317, 320, 330
+EXTRA_SAMPLES, SAMPLE_FORMAT, XMP = 338, 339, 700
+PIXELS = (
+    *(WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_STARTS, SAMPLES, STRIP_ROWS),
+    *(STRIP_LENGTHS, PLANES, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_STARTS, TILE_LENGTHS),
+    *(EXTRA_SAMPLES, SAMPLE_FORMAT),
+)
 
 
 def read_tiff_header(data: bytes) -> Header:
     """Raises Unreadable; IndexError or struct.error where the file ends."""
-    tags, more = _tags(data)
-    if 256 not in tags or 257 not in tags:
-        raise Unreadable("CORRUPT_DATA", "a TIFF without width or height")
-    compression = tags.get(259, (1,))[0]
-    if compression not in LOSSLESS:
-        raise Unreadable("UNSUPPORTED_FORMAT", f"TIFF compression {compression} is not read; convert to PNG")
-    if any(start + length > len(data) for start, length in _strips(tags)):
-        raise Unreadable("TRUNCATED", "the file ends before its pixels do")
-    depth = tags.get(258, (1,))[0]
+    directory = read_directory(data)
+    directory.refuse_cut()
+    _refuse_other_pictures(directory)
+    _refuse_unread_samples(directory)
+    parts = _parts_declared(directory)
+    depth = directory.number(BITS, 1)
     return Header(
         format="TIFF",
-        width=tags[256][0],
-        height=tags[257][0],
+        width=directory.number(WIDTH, 0),
+        height=directory.number(HEIGHT, 0),
+        decoded_bytes=parts.count * parts.most,
         depth=depth,
-        full_scale=2**depth - 1 if depth < 16 else None,
-        white_is_zero=tags.get(262, (1,))[0] == 0,
-        orientation=tags.get(274, (1,))[0],
-        frames=2 if more else 1,
+        full_scale=2**depth - 1 if 8 < depth < 16 else None,
+        white_is_zero=directory.number(PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO,
+        orientation=orientation(directory, directory.octets(XMP)),
+        frames=2 if directory.next else 1,
     )
 
 
-def check_tiff_sums(data: bytes, *, max_bytes: int) -> None:
-    """Of a deflated TIFF: libtiff stops when a strip is full, before the checksum. Raises zlib.error."""
-    tags, _ = _tags(data)
-    if LOSSLESS[tags.get(259, (1,))[0]] != "deflate":
-        return
-    for start, length in _strips(tags):
-        inflate = zlib.decompressobj()
-        inflate.decompress(data[start : start + length], max_bytes)
-        if not inflate.eof:
-            raise Unreadable("CORRUPT_DATA", "the compressed pixels of the TIFF have no end")
+def _refuse_other_pictures(directory: Directory) -> None:
+    if WIDTH not in directory or HEIGHT not in directory:
+        raise Unreadable("CORRUPT_DATA", "a TIFF without width or height")
+    kind = directory.number(KIND, 0)
+    if kind & (REDUCED | MASK):
+        what = "a reduced copy" if kind & REDUCED else "a mask"
+        raise Unreadable(
+            "INCOMPLETE", f"its first image says that it is {what} of another; save that one alone"
+        )
+    if SUB_DIRECTORIES in directory:
+        raise Unreadable("MULTIFRAME", "further images in SubIFDs; save the one to be scored alone")
 
 
-def orientation_in(exif: bytes) -> int:
-    """1 to 8, tag 0x0112 of Exif 2.32."""
-    value = first_number(exif, 0x0112, default=1)
-    return value if 1 <= value <= 8 else 1
+def _refuse_unread_samples(directory: Directory) -> None:
+    compression = directory.number(COMPRESSION, NONE)
+    if compression not in LOSSLESS:
+        raise Unreadable("UNSUPPORTED_FORMAT", f"TIFF compression {compression} is not read; convert to PNG")
+    if set(directory.numbers(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED}:
+        raise Unreadable("UNSUPPORTED_FORMAT", "signed or floating samples; convert to 8 or 16 bits")
+    photometric = directory.number(PHOTOMETRIC, BLACK_IS_ZERO)
+    if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE):
+        raise Unreadable(
+            "UNSUPPORTED_COLORSPACE", f"photometric interpretation {photometric}; convert to gray"
+        )
+    bits, samples = directory.numbers(BITS, (1,)), directory.number(SAMPLES, 1)
+    if len(set(bits)) > 1 or not 0 < bits[0] <= 64 or not 0 < samples <= 64:
+        raise Unreadable(
+            "UNSUPPORTED_FORMAT", f"{samples} samples of {bits} bits in a pixel; convert to gray"
+        )
 
 
-def first_number(tiff: bytes, tag: int, *, default: int) -> int:
-    """A number from the TIFF structure in a metadata segment; if that is damaged, the pixels need not be."""
-    try:
-        return _tags(tiff)[0].get(tag, (default,))[0]
-    except (IndexError, struct.error):
-        return default
+@dataclass(frozen=True)
+class _Parts:
+    """Strips or tiles: how many the size of the picture asks for, and the bytes of one, decompressed. `rows`
+    in each; `last_rows` are needed of the last of a plane, where all have `row_bytes` in a row.
+    """
+
+    name: str
+    count: int
+    per_plane: int
+    row_bytes: int
+    rows: int
+    last_rows: int
+
+    @property
+    def most(self) -> int:
+        return self.row_bytes * self.rows
+
+    def least(self, i: int) -> int:
+        """The bytes that part i must have: a last strip may end with the picture."""
+        return self.row_bytes * (self.last_rows if (i + 1) % self.per_plane == 0 else self.rows)
 
 
-def _strips(tags: dict[int, tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Start and length of each strip or tile of pixels."""
-    starts, lengths = tags.get(273, tags.get(324, ())), tags.get(279, tags.get(325, ()))
-    if not starts or len(starts) != len(lengths):
+def _parts_declared(directory: Directory) -> _Parts:
+    """Raises Unreadable."""
+    width, height = directory.number(WIDTH, 0), directory.number(HEIGHT, 0)
+    tiled = TILE_STARTS in directory
+    if tiled == (STRIP_STARTS in directory):
         raise Unreadable("CORRUPT_DATA", "a TIFF that does not say where its pixels are")
-    return list(zip(starts, lengths, strict=True))
+    part_width = directory.number(TILE_WIDTH, 0) if tiled else width
+    rows = directory.number(TILE_HEIGHT, 0) if tiled else min(directory.number(STRIP_ROWS, height), height)
+    if not (width and height and part_width and rows):
+        raise Unreadable("CORRUPT_DATA", f"{width} x {height} pixels in parts of {part_width} x {rows}")
+    samples, separate = directory.number(SAMPLES, 1), directory.number(PLANES, 1) == SEPARATE
+    row_bits = part_width * directory.number(BITS, 1) * (1 if separate else samples)
+    per_plane = -(-width // part_width) * -(-height // rows)
+    return _Parts(
+        name="tile" if tiled else "strip",
+        count=per_plane * (samples if separate else 1),
+        per_plane=per_plane,
+        row_bytes=-(-row_bits // 8),
+        rows=rows,
+        last_rows=rows if tiled else height - (per_plane - 1) * rows,
+    )
 
 
-def _tags(data: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
-    """The first directory's whole numbers by tag, and where the next begins. Raises at the end of data."""
-    order = "<" if data[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
-    (n,) = struct.unpack_from(f"{order}H", data, start)
-    tags = {}
-    for entry in range(start + 2, start + 2 + 12 * n, 12):
-        tag, kind, count = struct.unpack_from(f"{order}HHI", data, entry)
-        length = count * TYPE_BYTES.get(kind, 1)
-        (at,) = struct.unpack_from(f"{order}I", data, entry + 8) if length > 4 else (entry + 8,)
-        if at + length > len(data):
-            raise IndexError
-        if kind in (3, 4) and count:
-            tags[tag] = struct.unpack_from(f"{order}{count}{'H' if kind == 3 else 'I'}", data, at)
-    (more,) = struct.unpack_from(f"{order}I", data, start + 2 + 12 * n)
-    return tags, more
+def rewrite_tiff(data: bytes, header: Header) -> bytes:
+    """The TIFF anew, of pixels that are all there, neither to be turned nor, where gray, to be inverted.
+    Raises Unreadable.
+    """
+    directory = read_directory(data)
+    _refuse_missing(directory)
+    samples = directory.number(SAMPLES, 1)
+    black_is_zero = header.white_is_zero and samples == 1
+    if PHOTOMETRIC in directory and not black_is_zero:
+        return directory.rewritten(PIXELS, {})
+    return directory.rewritten(PIXELS, {PHOTOMETRIC: BLACK_IS_ZERO if samples < 3 else RGB})
+
+
+def _refuse_missing(directory: Directory) -> None:
+    """Raises Unreadable where a pixel has no bytes in the file, or shares them."""
+    parts = _parts_declared(directory)
+    tags = (TILE_STARTS, TILE_LENGTHS) if parts.name == "tile" else (STRIP_STARTS, STRIP_LENGTHS)
+    starts, lengths = (directory.numbers(tag) for tag in tags)
+    if len(starts) != len(lengths):
+        raise Unreadable("CORRUPT_DATA", "a TIFF that does not say where its pixels are")
+    if len(starts) != parts.count:
+        found = f"{len(starts)} {parts.name}s, {parts.count} make the picture"
+        raise Unreadable("INCOMPLETE" if len(starts) < parts.count else "CORRUPT_DATA", found)
+    raw = directory.number(COMPRESSION, NONE) == NONE
+    spans = [(0, 8), *directory.spans(PIXELS)]
+    for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        if not start or not length:
+            raise Unreadable("INCOMPLETE", f"{parts.name} {i + 1} of {parts.count} has no bytes")
+        if raw and length < parts.least(i):
+            what = f"{parts.name} {i + 1} has {length} of {parts.least(i)} bytes"
+            raise Unreadable("INCOMPLETE", what)
+        used = min(length, parts.most) if raw else length
+        if start + used > len(directory.data):
+            raise Unreadable("TRUNCATED", f"the file ends before {parts.name} {i + 1} of {parts.count} does")
+        spans.append((start, used))
+    _refuse_shared(spans, parts.name)
+    if directory.number(COMPRESSION, NONE) in DEFLATE:
+        _check_sums(directory.data, spans[-parts.count :], parts)
+
+
+def _refuse_shared(spans: Sequence[tuple[int, int]], name: str) -> None:
+    end = 0
+    for start, length in sorted(spans):
+        if start < end:
+            raise Unreadable("INCOMPLETE", f"a {name} begins at byte {start}, within other bytes of the file")
+        end = start + length
+
+
+def _check_sums(data: bytes, spans: Sequence[tuple[int, int]], parts: _Parts) -> None:
+    """libtiff stops when a strip is full, before its checksum. Raises Unreadable."""
+    for i, (start, length) in enumerate(spans):
+        inflate = zlib.decompressobj()
+        try:
+            inflated = len(inflate.decompress(data[start : start + length], parts.most + 1))
+        except zlib.error as error:
+            raise Unreadable("CORRUPT_DATA", f"the compressed pixels are damaged: {error}") from error
+        if not inflate.eof or not parts.least(i) <= inflated <= parts.most:
+            raise Unreadable("CORRUPT_DATA", f"{parts.name} {i + 1} does not decompress to its pixels")
