@@ -39,7 +39,8 @@ RARE = (
     "4 bit",
     "gray+alpha",
     "zero is white",
-    "16 bit planar",
+    "RGB 16 bit raw",  # in planes
+    "RGBA 16 bit raw",
 )  # read right or said to be unsupported
 
 

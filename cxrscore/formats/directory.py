@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT, LONG
+BYTE, SHORT, LONG = 1, 3, 4
+WHOLE_NUMBERS = {BYTE: "B", SHORT: "H", LONG: "I"}
 
 
 @dataclass(frozen=True)

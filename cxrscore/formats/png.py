@@ -19,6 +19,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+RANK = {b"IHDR": 0, b"PLTE": 1, b"tRNS": 2, b"IDAT": 3}  # the order of those that change pixels, once each
+MAX_RANK = len(RANK)
 PALETTE = 3  # a colour type
 MAX_TEXT = 1 << 20  # bytes; EXIF has its directory in front
 EXIF_TEXTS = (b"Raw profile type exif", b"Raw profile type APP1")
@@ -28,13 +30,15 @@ XMP_TEXT = b"XML:com.adobe.xmp"
 def read_png_header(data: bytes) -> Header:
     """Raises Unreadable; struct.error where the file ends."""
     chunks, texts = _chunks(data)
-    width, height, depth, colour, _, _, _ = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    width, height, depth, colour, packing, filtering, interlacing = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     if colour not in CHANNELS:
         raise Unreadable("CORRUPT_DATA", f"colour type {colour} does not exist")
+    if packing or filtering or interlacing > 1:
+        found = f"compression {packing}, filter {filtering} or interlace {interlacing}"
+        raise Unreadable("CORRUPT_DATA", f"no PNG has {found}")
     if depth == 16 and b"tRNS" in chunks:
         raise Unreadable("UNSUPPORTED_FORMAT", "16 bits with a transparent shade; save without transparency")
-    if colour == PALETTE and not 3 <= len(chunks.get(b"PLTE", b"")) <= 768:
-        raise Unreadable("CORRUPT_DATA", "a palette of colours without the colours (PLTE)")
+    _check_colours(chunks, colour, depth)
     return Header(
         format="PNG",
         width=width,
@@ -55,7 +59,7 @@ def rewrite_png(header: Header) -> bytes:
         rows = inflate.decompress(header.chunks[b"IDAT"], expected + 1)
     except zlib.error as error:
         raise Unreadable("CORRUPT_DATA", f"the compressed pixels are damaged: {error}") from error
-    if len(rows) < expected:
+    if len(rows) < expected or (not inflate.eof and len(rows) == expected):
         raise Unreadable("TRUNCATED", f"{len(rows)} bytes of pixels where the header says {expected}")
     if len(rows) > expected:
         raise Unreadable("CORRUPT_DATA", f"more bytes of pixels than the {expected} that the header says")
@@ -63,6 +67,18 @@ def rewrite_png(header: Header) -> bytes:
     del rows
     names = [kind for kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND") if kind in chunks]
     return b"".join((SIGNATURE, *(piece for kind in names for piece in _chunk(kind, chunks[kind]))))
+
+
+def _check_colours(chunks: dict[bytes, bytes], colour: int, depth: int) -> None:
+    """Raises Unreadable where a palette or transparency is not as the colour type asks for it."""
+    palette, clear = chunks.get(b"PLTE", b""), chunks.get(b"tRNS", b"")
+    if colour == PALETTE and not (3 <= len(palette) <= 3 * 2**depth and len(palette) % 3 == 0):
+        raise Unreadable("CORRUPT_DATA", f"a palette (PLTE) of {len(palette)} bytes for {depth} bits")
+    most = {0: 2, 2: 6, PALETTE: len(palette) // 3}.get(colour, 0)
+    if len(clear) > most or (clear and colour != PALETTE and len(clear) < most):
+        raise Unreadable(
+            "CORRUPT_DATA", f"transparency (tRNS) of {len(clear)} bytes for colour type {colour}"
+        )
 
 
 def _metadata(chunks: dict[bytes, bytes], texts: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
@@ -95,7 +111,7 @@ def _chunks(data: bytes) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]
     """Chunks by type, of which the first counts; IDAT joined. And all texts. Every checksum is verified."""
     chunks: dict[bytes, bytes] = {}
     pixels, texts = [], []
-    at = 8
+    at, last, rank = 8, b"", -1
     while b"IEND" not in chunks:
         length, kind = struct.unpack_from(">I4s", data, at)
         (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
@@ -105,6 +121,10 @@ def _chunks(data: bytes) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]
             raise Unreadable("CORRUPT_DATA", f"byte {at}: a PNG begins with its one header")
         if kind[:1].isupper() and kind not in CRITICAL:
             raise Unreadable("UNSUPPORTED_FORMAT", "a private PNG variant (Apple's CgBI?); save as plain PNG")
+        follows = kind == last == b"IDAT" or RANK.get(kind, MAX_RANK) > rank
+        if not follows:
+            raise Unreadable("CORRUPT_DATA", f"byte {at}: a chunk {kind.decode()} where a PNG has none")
+        last, rank = kind, RANK.get(kind, rank)
         body = data[at + 8 : at + 8 + length]
         if kind == b"IDAT":
             pixels.append(body)

@@ -12,19 +12,19 @@ Source: TIFF 6.0, Adobe 1992; TIFF Technical Note 1, Adobe 1995 (SubIFDs).
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cxrscore.errors import Unreadable
-from cxrscore.formats.directory import Directory, read_directory
+from cxrscore.formats.directory import LONG, SHORT, Directory, read_directory
 from cxrscore.formats.header import Header
 from cxrscore.formats.orientation import orientation
 
-NONE, DEFLATE = 1, (8, 32946)  # of COMPRESSION
-LOSSLESS = (NONE, *DEFLATE, 5, 32773)  # LZW, PackBits
+NONE, DEFLATE, PACKBITS = 1, (8, 32946), 32773  # of COMPRESSION
+LOSSLESS = (NONE, *DEFLATE, PACKBITS, 5)  # LZW
 REDUCED, MASK = 1, 4  # bits of KIND
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # of PHOTOMETRIC
-SEPARATE = 2  # of PLANES: one plane per sample
+TOGETHER, SEPARATE = 1, 2  # of PLANES: all samples of a pixel, or one plane per sample
 UNSIGNED = 1  # of SAMPLE_FORMAT
 KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 SAMPLES, STRIP_ROWS, PLANES, TILE_WIDTH, TILE_HEIGHT = 277, 278, 284, 322, 323
@@ -35,6 +35,11 @@ PIXELS = (
     *(WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_STARTS, SAMPLES, STRIP_ROWS),
     *(STRIP_LENGTHS, PLANES, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_STARTS, TILE_LENGTHS),
     *(EXTRA_SAMPLES, SAMPLE_FORMAT),
+)
+SINGLE = (
+    {KIND, *PIXELS}
+    - {BITS, STRIP_STARTS, STRIP_LENGTHS, COLOUR_MAP, TILE_STARTS, TILE_LENGTHS}
+    - {*(EXTRA_SAMPLES, SAMPLE_FORMAT)}
 )
 
 
@@ -53,7 +58,7 @@ def read_tiff_header(data: bytes) -> Header:
         decoded_bytes=parts.count * parts.most,
         depth=depth,
         full_scale=2**depth - 1 if 8 < depth < 16 else None,
-        white_is_zero=directory.number(PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO,
+        white_is_zero=_photometric(directory) == WHITE_IS_ZERO,
         orientation=orientation(directory, directory.octets(XMP)),
         frames=2 if directory.next else 1,
     )
@@ -73,21 +78,51 @@ def _refuse_other_pictures(directory: Directory) -> None:
 
 
 def _refuse_unread_samples(directory: Directory) -> None:
+    for tag in {*PIXELS, KIND} & directory.entries.keys():
+        entry = directory.entries[tag]
+        if entry.kind not in (SHORT, LONG) or not entry.count or (tag in SINGLE and entry.count > 1):
+            raise Unreadable(
+                "CORRUPT_DATA", f"tag {tag} is of type {entry.kind} and has {entry.count} values"
+            )
     compression = directory.number(COMPRESSION, NONE)
     if compression not in LOSSLESS:
         raise Unreadable("UNSUPPORTED_FORMAT", f"TIFF compression {compression} is not read; convert to PNG")
     if set(directory.numbers(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED}:
         raise Unreadable("UNSUPPORTED_FORMAT", "signed or floating samples; convert to 8 or 16 bits")
-    photometric = directory.number(PHOTOMETRIC, BLACK_IS_ZERO)
+    photometric = _photometric(directory)
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE):
         raise Unreadable(
             "UNSUPPORTED_COLORSPACE", f"photometric interpretation {photometric}; convert to gray"
         )
     bits, samples = directory.numbers(BITS, (1,)), directory.number(SAMPLES, 1)
-    if len(set(bits)) > 1 or not 0 < bits[0] <= 64 or not 0 < samples <= 64:
+    if len(set(bits)) > 1 or len(bits) not in (1, samples) or not 0 < bits[0] <= 64:
+        found = f"{samples} samples of {bits} bits in a pixel"
+        raise Unreadable("UNSUPPORTED_FORMAT", f"{found}; convert to gray")
+    if samples != (3 if photometric == RGB else 1) + len(directory.numbers(EXTRA_SAMPLES)):
+        raise Unreadable("UNSUPPORTED_FORMAT", f"{samples} samples, not all of them named; convert to gray")
+    if directory.number(PREDICTOR, 1) not in (1, 2):
+        raise Unreadable("UNSUPPORTED_FORMAT", f"predictor {directory.number(PREDICTOR, 1)}; convert to PNG")
+    if photometric == PALETTE and len(directory.numbers(COLOUR_MAP)) != 3 * 2 ** bits[0]:
+        raise Unreadable("CORRUPT_DATA", "a palette without a colour for each shade")
+    _refuse_unread_planes(directory, samples, bits[0])
+
+
+def _photometric(directory: Directory) -> int:
+    """As libtiff fills it in where it is missing, of gray alone."""
+    if PHOTOMETRIC not in directory and directory.number(SAMPLES, 1) > 1:
         raise Unreadable(
-            "UNSUPPORTED_FORMAT", f"{samples} samples of {bits} bits in a pixel; convert to gray"
+            "UNSUPPORTED_FORMAT", "a TIFF that does not say what its samples are; convert to PNG"
         )
+    return directory.number(PHOTOMETRIC, BLACK_IS_ZERO)
+
+
+def _refuse_unread_planes(directory: Directory, samples: int, bits: int) -> None:
+    planes = directory.number(PLANES, TOGETHER)
+    if planes not in (TOGETHER, SEPARATE):
+        raise Unreadable("CORRUPT_DATA", f"planar configuration {planes} does not exist")
+    misread = samples == 2 or (bits == 16 and directory.number(COMPRESSION, NONE) == NONE)  # by Pillow
+    if planes == SEPARATE and misread:
+        raise Unreadable("UNSUPPORTED_FORMAT", "planes of this kind are not read; save as PNG")
 
 
 @dataclass(frozen=True)
@@ -141,11 +176,8 @@ def rewrite_tiff(data: bytes, header: Header) -> bytes:
     """
     directory = read_directory(data)
     _refuse_missing(directory)
-    samples = directory.number(SAMPLES, 1)
-    black_is_zero = header.white_is_zero and samples == 1
-    if PHOTOMETRIC in directory and not black_is_zero:
-        return directory.rewritten(PIXELS, {})
-    return directory.rewritten(PIXELS, {PHOTOMETRIC: BLACK_IS_ZERO if samples < 3 else RGB})
+    inverted = header.white_is_zero and directory.number(SAMPLES, 1) == 1
+    return directory.rewritten(PIXELS, {PHOTOMETRIC: BLACK_IS_ZERO if inverted else _photometric(directory)})
 
 
 def _refuse_missing(directory: Directory) -> None:
@@ -163,16 +195,18 @@ def _refuse_missing(directory: Directory) -> None:
     for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         if not start or not length:
             raise Unreadable("INCOMPLETE", f"{parts.name} {i + 1} of {parts.count} has no bytes")
-        if raw and length < parts.least(i):
-            what = f"{parts.name} {i + 1} has {length} of {parts.least(i)} bytes"
-            raise Unreadable("INCOMPLETE", what)
-        used = min(length, parts.most) if raw else length
-        if start + used > len(directory.data):
+        if raw and length not in (parts.least(i), parts.most):
+            what = f"{parts.name} {i + 1} has {length} bytes, and {parts.least(i)} make its pixels"
+            raise Unreadable("INCOMPLETE" if length < parts.least(i) else "CORRUPT_DATA", what)
+        if start + length > len(directory.data):
             raise Unreadable("TRUNCATED", f"the file ends before {parts.name} {i + 1} of {parts.count} does")
-        spans.append((start, used))
+        spans.append((start, length))
     _refuse_shared(spans, parts.name)
-    if directory.number(COMPRESSION, NONE) in DEFLATE:
-        _check_sums(directory.data, spans[-parts.count :], parts)
+    measure: Callable[[bytes, int], int] | None = MEASURE.get(directory.number(COMPRESSION, NONE))
+    for i, (start, length) in enumerate(spans[-parts.count :] if measure else ()):
+        size = measure(directory.data[start : start + length], parts.most) if measure else 0
+        if not parts.least(i) <= size <= parts.most:
+            raise Unreadable("CORRUPT_DATA", f"{parts.name} {i + 1} does not decompress to its pixels")
 
 
 def _refuse_shared(spans: Sequence[tuple[int, int]], name: str) -> None:
@@ -183,13 +217,35 @@ def _refuse_shared(spans: Sequence[tuple[int, int]], name: str) -> None:
         end = start + length
 
 
-def _check_sums(data: bytes, spans: Sequence[tuple[int, int]], parts: _Parts) -> None:
-    """libtiff stops when a strip is full, before its checksum. Raises Unreadable."""
-    for i, (start, length) in enumerate(spans):
-        inflate = zlib.decompressobj()
-        try:
-            inflated = len(inflate.decompress(data[start : start + length], parts.most + 1))
-        except zlib.error as error:
-            raise Unreadable("CORRUPT_DATA", f"the compressed pixels are damaged: {error}") from error
-        if not inflate.eof or not parts.least(i) <= inflated <= parts.most:
-            raise Unreadable("CORRUPT_DATA", f"{parts.name} {i + 1} does not decompress to its pixels")
+def _inflated(packed: bytes, most: int) -> int:
+    """Bytes that deflate gives, whose checksum libtiff does not look at. Raises Unreadable."""
+    inflate = zlib.decompressobj()
+    try:
+        count = len(inflate.decompress(packed, most + 1))
+    except zlib.error as error:
+        raise Unreadable("CORRUPT_DATA", f"the compressed pixels are damaged: {error}") from error
+    if not inflate.eof and count <= most:
+        raise Unreadable("CORRUPT_DATA", "the compressed pixels have no end")
+    return count
+
+
+def _unpacked(packed: bytes, most: int) -> int:
+    """Bytes that PackBits gives, of which libtiff drops in silence what is too many. Raises Unreadable."""
+    at = count = 0
+    while at < len(packed) and count <= most:
+        head = packed[at]
+        if head < 128:
+            at, count = at + 2 + head, count + 1 + head
+        elif head > 128:
+            at, count = at + 2, count + 257 - head
+        else:
+            at += 1
+    if at > len(packed):
+        raise Unreadable("CORRUPT_DATA", "the compressed pixels end within a run")
+    return count
+
+
+MEASURE: dict[int, Callable[[bytes, int], int]] = {  # LZW has neither a checksum nor a length
+    **dict.fromkeys(DEFLATE, _inflated),
+    PACKBITS: _unpacked,
+}
