@@ -176,7 +176,7 @@ def _with_columns(source: Path, columns: dict[str, Any]) -> str:
     yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     try:
         settings = yaml.load(source.read_text(encoding="utf-8"))
-        settings["labels"].update(columns)
+        settings["labels"].update(columns | {"patient_ids": "text"})  # whatever was said of another table
         settings["folds"]["method"] = "image" if columns["patient"] is None else "patient"
     except (KeyError, TypeError, AttributeError, YAMLError) as error:
         raise UserError(f"{source}: sections `labels` and `folds` were expected ({error}).") from error

@@ -60,7 +60,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         (
             "  lr: 2e-3",
             "  lerning_rate: 2e-3\n  lr: 2e-3",
-            r"params.yaml:67: train.lerning_rate: unknown key",
+            r"params.yaml:68: train.lerning_rate: unknown key",
         ),
         ("    l1: 1e-3", "    l_1: 1e-3", r"train.head.l_1: unknown key; did you mean 'l1'\?"),
         ("  k: 3", "  k: 1", r"params.yaml:\d+: folds.k: .*greater than or equal to 2 \(found 1\)"),
@@ -78,6 +78,11 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("id: Image_name", "id: fold", r"labels: fold: named twice, or reserved"),
         ("patient: Patient_ID", "patient: Image_name", r"labels: Image_name: named twice, or reserved"),
         ("seed: 0", "seed: 4294967296", r"folds.seed: .*less than 4294967296"),
+        (
+            "patient_ids: text",
+            "patient_ids: numbers",
+            r"labels.patient_ids: .*'text', 'number' or 'distinct'",
+        ),
         ("blank: zero", "blank: none", r"labels.blank: .*'zero', 'ignore' or 'error'"),
     ],
 )

@@ -193,6 +193,17 @@ def test_own_data_replaces_the_demo_for_good(imported: Path, phantoms: Path, tmp
     assert not list(imported.glob(".data*"))
 
 
+def test_what_was_said_of_another_tables_patients_does_not_hold_for_new_data(
+    imported: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    params = imported / "params.yaml"
+    params.write_text(params.read_text().replace("patient_ids: text", "patient_ids: distinct"))
+    names = some_images(phantoms, tmp_path / "own")
+    (tmp_path / "own" / "labels.csv").write_text(NIH_TABLE.format(names=names))
+    use_data(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
+    assert read_params(params).labels.patient_ids == "text"
+
+
 def test_data_that_dvc_has_not_stored_is_never_replaced(
     imported: Path, phantoms: Path, tmp_path: Path
 ) -> None:
@@ -242,6 +253,25 @@ def test_a_table_describes_itself(
     (tmp_path / "labels.csv").write_text(f"{header}\n{row}\n")
     settings, _ = describe(read_table(tmp_path / "labels.csv"))
     assert tuple(settings.values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "column", "label"),
+    [
+        ("Image_name,Patient_ID,Edema", "Patient_ID", "1"),
+        ("Image Index,Patient ID,Finding Labels", "Patient ID", "Mass"),
+    ],
+)
+def test_a_new_project_is_told_of_patients_under_several_ids(
+    tmp_path: Path, header: str, column: str, label: str
+) -> None:
+    rows = "".join(f"{i}.png,{patient},{label}\n" for i, patient in enumerate(("2", " 0002", "3", "2.0")))
+    (tmp_path / "labels.csv").write_text(f"{header}\n{rows}")
+    _, notes = describe(read_table(tmp_path / "labels.csv"))
+    assert notes[-1] == (
+        f"3 ids of {column!r} spell 1 numbers in several ways, such as '2', '2.0' and '0002'; "
+        "labels.patient_ids in params.yaml says whose they are"
+    )
 
 
 def test_a_failed_init_leaves_no_parent_folder_behind(phantoms: Path, tmp_path: Path) -> None:
