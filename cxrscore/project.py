@@ -120,7 +120,7 @@ def write_code_fingerprints(folder: Path) -> None:
 def _read_sources(labels_csv: Path, images: Path) -> Table:
     if not labels_csv.is_file():
         raise UserError(f"{labels_csv}: no such label table.")
-    if labels_csv.suffix == ".gz":
+    if labels_csv.suffix.lower() == ".gz":
         raise UserError(f"{labels_csv}: unpack it first (gunzip), so that its versions can be compared.")
     if not images.is_dir():
         raise UserError(f"{images}: no such folder of images.")
