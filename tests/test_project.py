@@ -291,6 +291,32 @@ def test_a_column_that_cannot_be_a_finding_is_named_with_its_odd_cell(tmp_path: 
     assert "no finding, left out: 'comment' is blank throughout" in notes
 
 
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (b"labels: " + b"[" * 3000, r"params\.yaml:1: nested 16 deep"),
+        (b"labels: {}\nfolds: !!int x\n", r"params\.yaml:2: tags"),
+        (b"labels: {}\nfolds: {k: " + b"9" * 5000 + b"}\n", r"params\.yaml:2: a number of 5,000 characters"),
+        (b"labels: {}\n# caf\xe9\nfolds: {}\n", r"params\.yaml:2: byte 0xe9 is not UTF-8"),
+        (b"labels: {}\nfolds: 2023-99-01\n", r"params\.yaml:2: '2023-99-01' is read as a timestamp"),
+        (b"labels: []\nfolds: {}\n", r"params\.yaml: sections `labels` and `folds` were expected"),
+        (b"labels: {}\n", r"params\.yaml: sections `labels` and `folds` were expected"),
+        (b"", r"params\.yaml: sections `labels` and `folds` were expected"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_no_place_for_new_data(
+    phantoms: Path, tmp_path: Path, params: bytes, message: str
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    (project / "params.yaml").write_bytes(params)
+    before = contents(project)
+    with pytest.raises(UserError, match=message):
+        use_data(project, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+    assert contents(project) == before
+
+
 def test_an_interrupted_data_use_is_undone_before_the_next_one(phantoms: Path, tmp_path: Path) -> None:
     for name in ("dvc.yaml", "params.yaml"):
         (tmp_path / name).write_text((PRESETS / "demo.yaml").read_text())
