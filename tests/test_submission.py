@@ -150,7 +150,47 @@ def test_ids_are_paths_names_or_stems() -> None:
     paths = ["p1/view1.jpg", "p2/view2.tar.gz"]
     assert ids_of(paths, "relpath", notes=[]) == paths
     assert ids_of(paths, "name", notes=[]) == ["view1.jpg", "view2.tar.gz"]
-    assert ids_of(paths, "stem", notes=[]) == ["view1", "view2.tar"]
+    assert ids_of(paths, "stem", notes=[]) == ["view1", "view2.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [
+        ("1.2.826.0.1.11.1001", "1.2.826.0.1.11.1001"),  # a DICOM UID, as archives export files
+        ("1.2.826.0.1.11.1001.dcm", "1.2.826.0.1.11.1001"),
+        ("scan.2023.12.01", "scan.2023.12.01"),
+        ("p1.v2/0001", "0001"),
+        ("p1.png/0001.v2", "0001.v2"),
+        ("a.b.JPG", "a.b"),
+        ("a.Jpeg", "a"),
+        ("x.tar.png", "x.tar"),
+        ("x.png.jpg", "x.png"),
+        ("x.jp2", "x"),
+        ("x.heic", "x"),
+        ("name.", "name."),
+        ("name.png.", "name.png."),
+        ("name. png", "name. png"),
+        ("a/.png", ".png"),
+        ("png", "png"),
+        ("x.pngx", "x.pngx"),
+        ("x.bin", "x.bin"),
+    ],
+)
+def test_a_stem_lacks_the_suffix_of_an_image_and_nothing_else(path: str, stem: str) -> None:
+    assert ids_of([path], "stem", notes=[]) == [stem]
+
+
+def test_uids_without_a_suffix_stay_apart() -> None:
+    uids = ["1.2.826.0.1.11.1001", "1.2.826.0.1.11.1002", "1.2.826.0.1.12.1002"]
+    assert ids_of(uids, "stem", notes=[]) == uids
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["jpg", "jpeg", "png", "tif", "tiff", "gif", "bmp", "webp", "jp2", "jxl", "heic", "avif", "dcm"],
+)
+def test_each_format_that_is_known_by_its_bytes_has_a_suffix_of_its_own(suffix: str) -> None:
+    assert ids_of([f"a.{suffix}", f"b.{suffix.upper()}"], "stem", notes=[]) == ["a", "b"]
 
 
 @pytest.mark.parametrize(("kind", "other"), [("name", "p2/x.jpg"), ("stem", "p1/x.png")])

@@ -15,10 +15,25 @@ from cxrscore.files import nearest, read_table
 from cxrscore.submission import unique_ids
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run, CWE-1236
+# Of the formats that images.py knows, decodable or not, and of their relatives.
+JPEG, RASTER = {"jpg", "jpeg", "jpe", "jfif"}, {"png", "apng", "tif", "tiff", "gif", "bmp", "dib", "webp"}
+NEWER = {"jp2", "j2k", "j2c", "jpc", "jpf", "jpx", "jls", "jxl", "heic", "heif", "hif", "avif"}
+IMAGE_SUFFIXES = JPEG | RASTER | NEWER | {"dcm", "dicom", "dic", "ima", "pgm", "ppm", "pbm", "pnm"}
+
+
+def stem(path: str) -> str:
+    """A file's name without the suffix of an image: what follows the last point of a DICOM UID is a part of
+    the name, and two UIDs may differ there alone.
+    """
+    name = PurePosixPath(path).name
+    front, _, suffix = name.rpartition(".")
+    return front if front and suffix.lower() in IMAGE_SUFFIXES else name
+
+
 ID_OF: dict[str, Callable[[str], str]] = {
     "relpath": str,
     "name": lambda path: PurePosixPath(path).name,
-    "stem": lambda path: PurePosixPath(path).stem,
+    "stem": stem,
 }
 
 
