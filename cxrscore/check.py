@@ -17,6 +17,7 @@ from cxrscore.progress import Progress
 from cxrscore.scoring.faults import fault_of, known_faults
 from cxrscore.scoring.output import check_output, write_errors
 from cxrscore.scoring.plan import Fault
+from cxrscore.scoring.rows import shown_names
 
 BATCH = 64
 
@@ -56,10 +57,13 @@ def check(
     exclude: Iterable[Path],
     progress: Progress,
 ) -> Findings:
-    """Decode every file to `size` x `size`. Raises UserError where there is nothing to look at."""
+    """Decode every file to `size` x `size`. Raises UserError where there is nothing to look at, or
+    where two files would look alike in the list of faults.
+    """
     listing = list_input(
         source, exclude=exclude, follow_symlinks=follow_symlinks, root=root, path_column=path_column
     )
+    shown_names([*listing.paths, *(path for path, _, _ in listing.folder_faults)])
     found = Findings(len(listing.paths) + len(listing.folder_faults))
     found.notes = [*(f"{count} skipped: {why}" for why, count in listing.skipped.items()), *listing.notes]
     found.faults += [(path, "list", kind, message) for path, kind, message in listing.folder_faults]

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from cxrscore.params import LabelParams
 
 DIGITS = 5
-PLAIN = {"format": "table", "patient": None, "study": None, "blank": "error", "uncertain": "error"}
+PLAIN = {
+    "format": "table",
+    "patient": None,
+    "study": None,
+    "patient_ids": "text",
+    "blank": "error",
+    "uncertain": "error",
+}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from pathlib import Path
 from cxrscore.errors import UserError
 
 LARGE = 32_000_000  # characters of a table; a smaller one csv has read before polars is imported
+MAX_TABLE_BYTES = 1 << 30  # of text, once unpacked: a .gz of 3 MB can hold 3 GB of nothing
+READ_BYTES = 1 << 20  # of a table at once
 MAX_CELL = 1_000_000  # characters; a longer cell is a quote that was never closed, or an attack
 
 
@@ -160,8 +162,7 @@ def _read_strictly(path: Path, text: str) -> Table:
 def _text(path: Path) -> str:
     """The whole file as text. Raises UserError where it is missing, damaged, not UTF-8 or not text."""
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        data = _bounded(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: damaged gzip ({error}); fetch the file again.") from error
     except OSError as error:
@@ -182,7 +183,24 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _line(data: bytes, position: int) -> int:
+def _bounded(path: Path) -> bytearray:
+    """The bytes of a table, unpacked. Raises UserError as soon as there are more than MAX_TABLE_BYTES."""
+    is_packed = path.suffix.lower() == ".gz"
+    data = bytearray()
+    with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if is_packed else raw as file:
+        too_large = not is_packed and path.stat().st_size > MAX_TABLE_BYTES
+        while not too_large and (chunk := file.read(READ_BYTES)):
+            too_large = len(data) + len(chunk) > MAX_TABLE_BYTES
+            data += chunk
+    if too_large:
+        raise UserError(
+            f"{path}: more than {MAX_TABLE_BYTES:,} bytes{' once unpacked' if is_packed else ''}; split the "
+            "table, or see whether this is the right file."
+        )
+    return data
+
+
+def _line(data: bytes | bytearray, position: int) -> int:
     return data.count(b"\n", 0, position) + 1
 
 

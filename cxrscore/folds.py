@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrscore.datasets.patient_ids import spellings, told
 from cxrscore.errors import UserError
 from cxrscore.files import read_names, read_table, write_text
 from cxrscore.labels import LabelTable, read_labels
@@ -120,22 +121,36 @@ def make_folds(
 ) -> tuple[str, ...]:
     """The stage -> notes to print. Raises UserError where labels and index do not fit, or k is too large."""
     table = read_labels(labels_csv, **labels.model_dump())
+    if params.method == "patient":
+        _refuse_unclear_patients(table, labels)
     index = read_table(index_csv)
     _refuse_unprepared(table.ids, index.column(labels.id), index_csv)
     table = _in_order_of(index.column(labels.id), table, index_csv)
     if params.method == "image":
         fold = stratify_images(table.y, k=params.k, seed=params.seed)
-    elif table.patient is None:
-        raise UserError(
-            "folds.method is patient, and labels.patient is null; name a column, or set folds.method: image."
-        )
     else:
+        assert table.patient is not None
         fold = stratify(table.y, table.patient, k=params.k, seed=params.seed)
     report = balance(table, index.column("sha256"), fold, k=params.k)
     assert params.method == "image" or not report["patients"]["split"]
     write_folds(folds_csv, Folds(table.ids, table.patient, fold), id=labels.id, patient=labels.patient)
     write_text(report_json, json.dumps({"method": params.method, **report}, indent=1) + "\n")
     return (*table.notes, *_notes(report))
+
+
+def _refuse_unclear_patients(table: LabelTable, labels: "LabelParams") -> None:
+    """Raises UserError where there are no patients, or ids that may be of one and lie in two folds."""
+    if table.patient is None or labels.patient is None:
+        raise UserError(
+            "folds.method is patient, and labels.patient is null; name a column, or set folds.method: image."
+        )
+    numbers = spellings(table.patient) if labels.patient_ids == "text" else []
+    if numbers:
+        raise UserError(
+            f"{table.path}: {told(numbers, labels.patient)}; folds.method: patient has to know whose images "
+            "they are. Write each id in one way, or set labels.patient_ids: number (they are one patient) or "
+            "distinct (they are different patients)."
+        )
 
 
 def _refuse_unprepared(labelled: list[str], prepared: list[str], index_csv: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.datasets import BLANK, FORMATS, UNCERTAIN, Columns
+from cxrscore.datasets.patient_ids import BLANKS, near_spellings, one_id_per_number, some, spellings, told
 from cxrscore.errors import UserError
 from cxrscore.files import Table, read_table
 
@@ -65,12 +66,14 @@ def read_labels(
     id: str,
     patient: str | None,
     study: str | None,
+    patient_ids: str,
     findings: Sequence[str],
     blank: str,
     uncertain: str,
 ) -> LabelTable:
     """`id`, `patient` and `study` as the format's module says; findings in the order given, none for its own.
 
+    `patient_ids`: number makes one patient of all spellings of a number; text and distinct keep each.
     `blank` is zero, ignore or error; `uncertain` can be one, too. Raises UserError for a bad table.
     """
     twice = [name for name, times in Counter(findings).items() if times > 1]
@@ -79,8 +82,12 @@ def read_labels(
     table, notes = _without_repeats(read_table(path), id)
     _check_ids(table, id)
     columns = FORMATS[format](table, id=id, patient=patient, study=study, findings=findings)
-    _check_filled(table, columns.patient, patient)
-    _check_filled(table, columns.study, study)
+    patients, patient_notes = _without_blanks(table, columns.patient, patient)
+    studies, study_notes = _without_blanks(table, columns.study, study)
+    id_notes = [*patient_notes, *study_notes, *_patient_doubts(patients, patient, patient_ids)]
+    if patients and patient_ids == "number":
+        patients = one_id_per_number(patients)
+    id_notes += _study_doubts(studies, patients, study)
     y, mask = _decide(table, columns, blank=blank, uncertain=uncertain)
     return LabelTable(
         path=path,
@@ -88,12 +95,16 @@ def read_labels(
         findings=tuple(columns.findings),
         y=y,
         mask=mask,
-        patient=columns.patient,
-        study=_studies(columns),
+        patient=patients,
+        study=_studies(studies, patients),
         view=columns.view,
         sex=columns.sex,
         age=columns.age,
-        notes=(*notes, *_doubts(y, tuple(columns.findings))),
+        notes=(
+            *notes,
+            *(f"{path}: {note}" for note in id_notes),
+            *_doubts(y, tuple(columns.findings)),
+        ),
     )
 
 
@@ -134,11 +145,52 @@ def _check_filled(table: Table, cells: list[str] | None, name: str | None) -> No
             )
 
 
-def _studies(columns: Columns) -> list[str] | None:
+def _without_blanks(
+    table: Table, cells: list[str] | None, name: str | None
+) -> tuple[list[str] | None, list[str]]:
+    """The ids of patients or studies without blanks around them -> ids, notes. A blank there is never meant:
+    one patient would be two. Raises UserError where nothing is left.
+    """
+    if cells is None:
+        return None, []
+    stripped = [cell.strip(BLANKS) for cell in cells]
+    _check_filled(table, stripped, name)
+    changed = sum(a != b for a, b in zip(cells, stripped, strict=True))
+    notes = [f"{changed} cells of {name!r} begin or end with blanks, which do not count."] if changed else []
+    return stripped, notes
+
+
+def _patient_doubts(patients: list[str] | None, name: str | None, patient_ids: str) -> list[str]:
+    """Ids that may be of one person. Case alone is only told: ids that are codes (aB3, Ab3) need it, while
+    one number under two spellings is what spreadsheets make of a table.
+    """
+    if not patients or not name:
+        return []
+    numbers, names = spellings(patients), near_spellings(patients)
+    counts = "each number counts as one" if patient_ids == "number" else "each spelling counts as a"
+    notes = (
+        [f"{told(numbers, name)}; {counts} patient (labels.patient_ids: {patient_ids})."] if numbers else []
+    )
+    if names:
+        notes.append(
+            f"{sum(map(len, names))} ids of {name!r} differ from another in case or Unicode form alone, such "
+            f"as {some(names[0])}; each counts as a patient."
+        )
+    return notes
+
+
+def _study_doubts(studies: list[str] | None, patients: list[str] | None, name: str | None) -> list[str]:
+    if not studies or not name:
+        return []
+    numbers = spellings(studies, within=patients)
+    return [f"{told(numbers, name)}; each spelling counts as a study."] if numbers else []
+
+
+def _studies(studies: list[str] | None, patients: list[str] | None) -> list[str] | None:
     """patient/study: many tables number the studies of each patient from 1."""
-    if columns.study is None or columns.patient is None:
-        return columns.study
-    return [f"{patient}/{study}" for patient, study in zip(columns.patient, columns.study, strict=True)]
+    if studies is None or patients is None:
+        return studies
+    return [f"{patient}/{study}" for patient, study in zip(patients, studies, strict=True)]
 
 
 def _decide(

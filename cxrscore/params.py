@@ -32,6 +32,7 @@ class LabelParams(Section):
     id: Text
     patient: str | None
     study: str | None
+    patient_ids: Literal["text", "number", "distinct"]  # of ids such as 2 and 0002
     findings: list[Text]
     blank: Literal["zero", "ignore", "error"]
     uncertain: Literal["zero", "one", "ignore", "error"]

@@ -1,6 +1,6 @@
 """params.yaml -> Params, or what is wrong, in which line, and what would be right.
 
-In    a YAML 1.2 file (1e-4 is a number).
+In    a plain YAML file.
 Out   Params; else a UserError, a line a fault.
 """
 
@@ -10,47 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node
 
 from cxrscore.errors import UserError
 from cxrscore.params import KINDS, Params
-
-MAX_BYTES = 1_000_000  # settings of a megabyte are a mistake or an attack, and parsing is not linear in it
+from cxrscore.plain_yaml import read_yaml, shown
 
 
 def read_params(path: Path) -> Params:
-    """Raises UserError with file, line and remedy. Source of the number rules: YAML 1.2.2, section 10.3.2."""
+    """Raises UserError with file, line and remedy."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run in a project folder, or make one with `cxrscore init`.")
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: {path.stat().st_size} bytes; settings fit in {MAX_BYTES}.")
-    text = path.read_text(encoding="utf-8", errors="replace")
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        node = yaml.compose(text)
-        _refuse_aliases(path, yaml, text)
-        values = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: {error.problem or 'not YAML'}.") from error
-    except YAMLError as error:
-        raise UserError(f"{path}: {error}") from error
-    if not isinstance(values, Mapping):
+    settings = read_yaml(path)
+    if not isinstance(settings.values, Mapping):
         raise UserError(f"{path}: sections with settings were expected, such as `prepare:`.")
     try:
-        return Params.model_validate(dict(values))
+        return Params.model_validate(settings.values)
     except ValidationError as error:
-        raise UserError(_explain(path, node, error)) from error
-
-
-def _refuse_aliases(path: Path, yaml: YAML, text: str) -> None:
-    for event in yaml.parse(text):  # an anchor can expand to gigabytes, and no settings file needs one
-        if type(event).__name__ == "AliasEvent":
-            raise UserError(
-                f"{path}:{event.start_mark.line + 1}: aliases (*name) are not read; write the value."
-            )
+        raise UserError(_explain(path, settings.root, error)) from error
 
 
 def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
@@ -66,9 +43,9 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
             message = "missing; every setting is stated, see the presets and the README"
         elif problem["type"] == "union_tag_invalid":
             context = problem["ctx"]
-            message = f"kind is one of {context['expected_tags']}, not {context['tag']!r}"
+            message = f"kind is one of {context['expected_tags']}, not {shown(context['tag'])}"
         elif problem["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]} (found {problem['input']!r})"
+            message = f"{message[0].lower()}{message[1:]} (found {shown(problem['input'])})"
         lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
     return "\n".join(lines)
 

@@ -24,6 +24,7 @@ from cxrscore.datasets.describe import describe
 from cxrscore.errors import UserError
 from cxrscore.files import Table, read_table, write_text
 from cxrscore.inputs.folder import list_images
+from cxrscore.plain_yaml import read_yaml
 
 PRESETS = Path(__file__).parent / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
@@ -120,7 +121,7 @@ def write_code_fingerprints(folder: Path) -> None:
 def _read_sources(labels_csv: Path, images: Path) -> Table:
     if not labels_csv.is_file():
         raise UserError(f"{labels_csv}: no such label table.")
-    if labels_csv.suffix == ".gz":
+    if labels_csv.suffix.lower() == ".gz":
         raise UserError(f"{labels_csv}: unpack it first (gunzip), so that its versions can be compared.")
     if not images.is_dir():
         raise UserError(f"{images}: no such folder of images.")
@@ -175,8 +176,8 @@ def _with_columns(source: Path, columns: dict[str, Any]) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)  # as the presets are, so that a diff shows what changed
     yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     try:
-        settings = yaml.load(source.read_text(encoding="utf-8"))
-        settings["labels"].update(columns)
+        settings = yaml.load(read_yaml(source).text)
+        settings["labels"].update(columns | {"patient_ids": "text"})  # whatever was said of another table
         settings["folds"]["method"] = "image" if columns["patient"] is None else "patient"
     except (KeyError, TypeError, AttributeError, YAMLError) as error:
         raise UserError(f"{source}: sections `labels` and `folds` were expected ({error}).") from error

@@ -17,7 +17,7 @@ from cxrscore.inputs.listing import Listing, list_input
 from cxrscore.progress import Progress
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
-from cxrscore.scoring.rows import writable
+from cxrscore.scoring.rows import shown_names, writable
 
 TOLD = 5  # names in a verdict
 
@@ -102,7 +102,7 @@ def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
     """Each row's bytes once more. Images that came since the run are not its business."""
     manifest = read_table(files.manifest)
     stated = dict(zip(manifest.column("path"), manifest.column("sha256"), strict=True))
-    here = {writable(path): path for path in listing.paths}
+    here = dict(zip(shown_names(listing.paths), listing.paths, strict=True))
     missing = [path for path in stated if path not in here]
     progress.start("verify", len(stated))
     others = []

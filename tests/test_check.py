@@ -1,6 +1,7 @@
 """`check` names exactly the files that `score` would quarantine, and needs no model for it."""
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
@@ -83,3 +84,10 @@ def test_an_existing_file_is_replaced_only_when_asked(folder: Path) -> None:
 def test_there_has_to_be_something_to_check(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no images here"):
         look(tmp_path)
+
+
+def test_a_check_refuses_names_that_its_table_could_not_tell_apart(folder: Path) -> None:
+    for name in (b"\xff.jpg", b"%FF.jpg"):
+        (folder / os.fsdecode(name)).write_bytes(b"")
+    with pytest.raises(UserError, match=r"are both written as '%FF\.jpg', .*; rename one of the two"):
+        look(folder)

@@ -13,7 +13,12 @@ real_table = pytest.mark.skipif(not TABLES.is_dir(), reason="the real label tabl
 
 CHEXPERT: dict[str, Any] = {"format": "chexpert", "id": "Path", "patient": "Patient_ID", "study": "Study"}
 NIH: dict[str, Any] = {"format": "nih", "id": "Image Index", "patient": "Patient ID", "study": "Follow-up #"}
-POLICY: dict[str, Any] = {"findings": [], "blank": "zero", "uncertain": "zero"}
+POLICY: dict[str, Any] = {
+    "patient_ids": "text",
+    "findings": [],
+    "blank": "zero",
+    "uncertain": "zero",
+}
 CHEXPERT_CSV = """\
 Path,Sex,Age,Frontal/Lateral,AP/PA,Edema,No Finding
 train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0,

@@ -22,6 +22,7 @@ LABELS = LabelParams(
     id="Image_name",
     patient="Patient_ID",
     study=None,
+    patient_ids="text",
     findings=["Edema", "Fracture"],
     blank="zero",
     uncertain="ignore",

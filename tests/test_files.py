@@ -3,10 +3,13 @@
 import csv
 import gzip
 import hashlib
+import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from cxrscore import files
 from cxrscore.errors import UserError
 from cxrscore.files import MAX_CELL, read_table, replacing, sha256_file, write_table, write_text
 
@@ -141,3 +144,101 @@ def test_a_write_makes_its_folder_and_its_content_is_what_is_hashed(tmp_path: Pa
         temporary.write_bytes(b"abc")
         assert not path.exists()
     assert sha256_file(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+BOUND = 4_000_000
+HEADER, ROW = b"id,Edema\n", b"a,1\n"
+
+
+def of_bytes(size: int) -> bytes:
+    """A sound table of exactly so many bytes."""
+    rows = (size - len(HEADER)) // len(ROW) - 1
+    table = HEADER + ROW * rows
+    return table + b"b" * (size - len(table) - 3) + b",0\n"
+
+
+def refused(path: Path) -> int:
+    """Bytes of memory that it takes to refuse a table as too large."""
+    tracemalloc.start()
+    try:
+        message = r"t\.csv.*: more than 4,000,000 bytes.*; split the table, or see whether this is the right"
+        with pytest.raises(UserError, match=message):
+            read_table(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture
+def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_TABLE_BYTES", BOUND)
+
+
+BOMB = b"a" * 1_000_000
+
+
+@pytest.mark.usefixtures("small_bound")
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(HEADER + BOMB * 200),
+        gzip.compress(HEADER) + gzip.compress(BOMB) * 200,
+        gzip.compress(HEADER + BOMB * 200)[:-8],
+        gzip.compress(HEADER + BOMB * 200) + b"garbage",
+        gzip.compress(of_bytes(BOUND + 1)),
+    ],
+    ids=["one member", "many members", "cut", "garbage after it", "one byte more"],
+)
+def test_a_table_that_unpacks_to_too_much_is_refused_in_little_memory(tmp_path: Path, packed: bytes) -> None:
+    assert refused(table(tmp_path, packed, "t.csv.gz")) < 2.5 * BOUND  # moved as it grows, counted twice
+
+
+@pytest.mark.usefixtures("small_bound")
+def test_a_plain_table_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = table(tmp_path, of_bytes(BOUND + 1))
+    assert refused(path) < 1_000_000
+    os.truncate(path, 1 << 40)
+    assert refused(path) < 1_000_000
+
+
+@pytest.mark.usefixtures("small_bound")
+def test_a_table_without_a_size_is_read_no_further_than_the_bound(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").symlink_to("/dev/zero")
+    assert refused(tmp_path / "t.csv") < 2.5 * BOUND
+
+
+@pytest.mark.usefixtures("small_bound")
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_a_table_as_large_as_the_bound_is_read(tmp_path: Path, name: str) -> None:
+    data = of_bytes(BOUND)
+    assert len(data) == BOUND
+    read = read_table(table(tmp_path, gzip.compress(data) if name.endswith(".gz") else data, name))
+    assert read.columns["Edema"][-2:] == ["1", "0"]
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "T.CSV.GZ"])
+def test_a_gz_of_several_members_and_padding_is_one_table(tmp_path: Path, name: str) -> None:
+    packed = gzip.compress(b"id,Ed") + gzip.compress(b"ema\na,1\n") + gzip.compress(b"b,0\n") + b"\0" * 512
+    assert read_table(table(tmp_path, packed, name)).columns == {"id": ["a", "b"], "Edema": ["1", "0"]}
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(HEADER + ROW) + b"garbage",
+        gzip.compress(HEADER + ROW) + gzip.compress(ROW)[:-3],
+        gzip.compress(HEADER + ROW)[:-8] + b"\0" * 8,
+        gzip.compress(HEADER + ROW)[:5],
+        b"\x1f\x8b\x07" + gzip.compress(HEADER + ROW)[3:],
+    ],
+    ids=["garbage", "second member cut", "wrong sum", "header alone", "unknown method"],
+)
+def test_a_gz_with_anything_amiss_is_damaged(tmp_path: Path, packed: bytes) -> None:
+    with pytest.raises(UserError, match=r"t\.csv\.gz: damaged gzip .* fetch the file again"):
+        read_table(table(tmp_path, packed, "t.csv.gz"))
+
+
+def test_a_gz_of_nothing_is_empty(tmp_path: Path) -> None:
+    for packed in (b"", gzip.compress(b"")):
+        with pytest.raises(UserError, match=r"t\.csv\.gz: empty; a header"):
+            read_table(table(tmp_path, packed, "t.csv.gz"))

@@ -36,7 +36,12 @@ class Project:
             "patient": "Patient_ID",
             "study": "Study",
         }
-        self.labels |= {"findings": FINDINGS, "blank": "zero", "uncertain": "error"}
+        self.labels |= {
+            "patient_ids": "text",
+            "findings": FINDINGS,
+            "blank": "zero",
+            "uncertain": "error",
+        }
 
     def run(
         self, *, method: str = "patient", k: int = 3, seed: int = 0
@@ -204,3 +209,61 @@ def test_a_second_run_writes_the_same_bytes(project: Project) -> None:
     first = [(project.folder / "out" / name).read_bytes() for name in ("folds.csv", "balance.json")]
     project.run()
     assert [(project.folder / "out" / name).read_bytes() for name in ("folds.csv", "balance.json")] == first
+
+
+SPELLINGS = ("{}", "{:08}", " {:08}", "{}.0")
+
+
+def spell_in_several_ways(project: Project) -> None:
+    """As tables that went through a spreadsheet: each patient's images under three ids of four kinds."""
+    for i, row in enumerate(project.rows):
+        row[1] = SPELLINGS[i % 4].format(int(row[1]))
+
+
+def test_one_patient_under_several_ids_is_refused_where_folds_keep_patients_whole(project: Project) -> None:
+    spell_in_several_ways(project)
+    message = (
+        r"labels\.csv: \d+ ids of 'Patient_ID' spell 40 numbers in several ways, such as '0' and "
+        r"'00000000'; folds\.method: patient .* labels\.patient_ids: number .* or distinct"
+    )
+    with pytest.raises(UserError, match=message):
+        project.run()
+    assert not (project.folder / "out").exists()
+
+
+def test_declared_one_patient_its_images_lie_in_one_fold(project: Project) -> None:
+    spell_in_several_ways(project)
+    project.labels["patient_ids"] = "number"
+    folds, report, notes = project.run(k=4)
+    person = [name.partition("/")[0] for name in folds.ids]
+    assert len(set(zip(person, folds.fold.tolist(), strict=True))) == len(set(person)) == 40
+    assert report["patients"]["total"] == 40
+    assert any("each number counts as one patient" in note for note in notes)
+
+
+def test_declared_different_patients_may_lie_in_two_folds(project: Project) -> None:
+    spell_in_several_ways(project)
+    project.labels["patient_ids"] = "distinct"
+    _, report, _ = project.run()
+    assert report["patients"]["total"] > 40
+
+
+def test_images_one_by_one_are_split_whatever_their_patients_are_called(project: Project) -> None:
+    spell_in_several_ways(project)
+    _, _, notes = project.run(method="image")
+    assert any("spell 40 numbers in several ways" in note for note in notes)
+
+
+def test_blanks_around_an_id_make_no_second_patient(project: Project) -> None:
+    for row in project.rows[::2]:
+        row[1] = f" {row[1]}\u00a0"
+    folds, report, _ = project.run()
+    assert (report["patients"]["total"], report["patients"]["split"]) == (40, 0)
+    assert set(folds.patient or []) == {f"{patient:02}" for patient in range(40)}
+
+
+def test_case_alone_is_noted_and_refuses_nothing(project: Project) -> None:
+    for row in project.rows:
+        row[1] = f"p{row[1]}"
+    project.rows[0][1] = "P00"
+    assert any("differ from another in case or Unicode form alone" in note for note in project.run()[2])

@@ -16,7 +16,13 @@ ROWS = """\
 00000005_002_001.jpg,00000005,002,Female,69,Frontal,PA,,1,1
 00000007_001_001.jpg,00000007,001,Male,50,Lateral,,0,1,0
 """
-COLUMNS: dict[str, Any] = {"format": "table", "id": "Image_name", "patient": "Patient_ID", "study": "Study"}
+COLUMNS: dict[str, Any] = {
+    "format": "table",
+    "id": "Image_name",
+    "patient": "Patient_ID",
+    "study": "Study",
+    "patient_ids": "text",
+}
 POLICY: dict[str, Any] = {
     "findings": ["Edema", "No Finding", "Support Devices"],
     "blank": "zero",
@@ -234,3 +240,142 @@ def test_an_empty_or_misread_table_is_refused(tmp_path: Path, text: str) -> None
         UserError, match=r"labels\.csv:?1?: (empty|a header and no rows|cells are separated by semicolons)"
     ):
         read(tmp_path, text)
+
+
+def of_patients(tmp_path: Path, *patients: str, **settings: Any) -> LabelTable:
+    """A table of these patients, one image each, and no other column of ids."""
+    rows = "".join(f'{i}.png,"{patient}",1\n' for i, patient in enumerate(patients))
+    text = "Image_name,Patient_ID,Edema\n" + rows
+    return read(tmp_path, text, **{"study": None, "findings": ["Edema"], **settings})
+
+
+@pytest.mark.parametrize(
+    "cell", [" 7a", "7a ", "\t7a", "7a\u00a0", "\u30007a\u2007", "\ufeff7a", "7a\u200b", "7a\n", " \u200b 7a"]
+)
+def test_a_blank_at_the_end_of_a_patients_id_is_never_meant(tmp_path: Path, cell: str) -> None:
+    table = of_patients(tmp_path, "7a", cell, "7 a")
+    assert table.patient == ["7a", "7a", "7 a"]
+    assert table.notes == (
+        f"{tmp_path}/labels.csv: 1 cells of 'Patient_ID' begin or end with blanks, which do not count.",
+    )
+
+
+def test_studies_lose_their_blanks_too_and_the_cells_of_each_column_are_counted(tmp_path: Path) -> None:
+    text = "Image_name,Patient_ID,Study,Edema\na,p, s,1\nb,p,s\u00a0,1\nc, p,s,1\n"
+    table = read(tmp_path, text, findings=["Edema"])
+    assert table.study == ["p/s", "p/s", "p/s"]
+    assert [note.split(": ")[1] for note in table.notes] == [
+        "1 cells of 'Patient_ID' begin or end with blanks, which do not count.",
+        "2 cells of 'Study' begin or end with blanks, which do not count.",
+    ]
+
+
+def test_a_blank_in_a_files_name_is_a_part_of_it(tmp_path: Path) -> None:
+    text = "Image_name,Edema\na.png,1\n a.png,0\na.png ,0\n"
+    table = read(tmp_path, text, patient=None, study=None, findings=["Edema"])
+    assert table.ids == ["a.png", " a.png", "a.png "]
+
+
+@pytest.mark.parametrize("patient", ["", " ", "\u00a0", "\u200b", "\t"])
+def test_a_patient_of_blanks_alone_is_none(tmp_path: Path, patient: str) -> None:
+    with pytest.raises(UserError, match=r"labels\.csv:3: 'Patient_ID' is blank; fill it in"):
+        of_patients(tmp_path, "7", patient)
+
+
+LONG = "76561198000000000000000000000000000001"
+ALIKE = [
+    ("2", "00000002"),
+    ("2", "2.0"),
+    ("2", "2."),
+    ("2", "+2"),
+    ("2", "2e0"),
+    ("20", "2E+1"),
+    ("2", "\uff12"),
+    ("12", "\u0661\u0662"),
+    ("0", "-0"),
+    (LONG, LONG + ".0"),
+    ("1e999999", "10e999998"),
+]
+APART = [
+    ("2", "-2"),
+    ("2", "20"),
+    ("1001", "1_001"),  # patient 1, study 1: no number
+    ("1.2", "1.20.3"),
+    ("nan", "NaN0"),
+    ("inf", "Infinity"),
+    ("1e99999999999999999999", "2"),
+    ("2", "\u00b2"),
+    ("2", "p2"),
+    (LONG, LONG[:-1] + "2"),  # one float
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_two_spellings_of_one_number_are_noted(tmp_path: Path, one: str, other: str) -> None:
+    table = of_patients(tmp_path, one, other, "p1")
+    assert table.patient == [one, other, "p1"]
+    shown = " and ".join(map(repr, sorted((one, other), key=lambda text: (len(text), text))))
+    (note,) = table.notes
+    assert note == (
+        f"{tmp_path}/labels.csv: 2 ids of 'Patient_ID' spell 1 numbers in several ways, such as {shown}; "
+        "each spelling counts as a patient (labels.patient_ids: text)."
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), APART)
+def test_ids_of_different_numbers_or_of_none_are_apart(tmp_path: Path, one: str, other: str) -> None:
+    assert of_patients(tmp_path, one, other).notes == ()
+    assert of_patients(tmp_path, one, other, patient_ids="number").patient == [one, other]
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_one_number_can_be_declared_one_patient_under_its_shortest_spelling(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    shortest = min(one, other, key=lambda text: (len(text), text))
+    for ids in ((one, other, "p1"), (other, one, "p1")):
+        table = of_patients(tmp_path, *ids, patient_ids="number")
+        assert table.patient == [shortest, shortest, "p1"]
+        assert "each number counts as one patient (labels.patient_ids: number)" in table.notes[0]
+
+
+def test_a_number_spelled_in_one_way_keeps_that_way(tmp_path: Path) -> None:
+    table = of_patients(tmp_path, "00000002", "00000003", "00000002", patient_ids="number")
+    assert (table.patient, table.notes) == (["00000002", "00000003", "00000002"], ())
+
+
+def test_two_spellings_can_be_declared_two_patients(tmp_path: Path) -> None:
+    table = of_patients(tmp_path, "2", "0002", patient_ids="distinct")
+    assert table.patient == ["2", "0002"]
+    assert "each spelling counts as a patient (labels.patient_ids: distinct)" in table.notes[0]
+
+
+def test_the_studies_of_a_patient_of_two_spellings_are_its_own(tmp_path: Path) -> None:
+    text = "Image_name,Patient_ID,Study,Edema\na,2,1,1\nb,02,1,0\n"
+    assert read(tmp_path, text, findings=["Edema"]).study == ["2/1", "02/1"]
+    assert read(tmp_path, text, findings=["Edema"], patient_ids="number").study == ["2/1", "2/1"]
+
+
+def test_spellings_of_one_study_of_a_patient_are_noted_and_stay_apart(tmp_path: Path) -> None:
+    text = "Image_name,Patient_ID,Study,Edema\na,p,1,1\nb,p,001,1\nc,q,1,1\nd,r,01,1\n"
+    table = read(tmp_path, text, findings=["Edema"])
+    assert table.study == ["p/1", "p/001", "q/1", "r/01"]
+    assert table.notes == (
+        f"{tmp_path}/labels.csv: 2 ids of 'Study' spell 1 numbers in several ways, such as '1' and '001'; "
+        "each spelling counts as a study.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("P1", "p1"), ("M\u00fcller", "Mu\u0308ller"), ("stra\u00dfe", "STRASSE")]
+)
+def test_patients_that_differ_in_case_or_unicode_form_alone_are_noted(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    table = of_patients(tmp_path, one, other, "p2")
+    assert table.patient == [one, other, "p2"]
+    shown = " and ".join(map(repr, sorted((one, other), key=lambda text: (len(text), text))))
+    assert table.notes == (
+        f"{tmp_path}/labels.csv: 2 ids of 'Patient_ID' differ from another in case or Unicode form alone, "
+        f"such as {shown}; each counts as a patient.",
+    )

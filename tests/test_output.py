@@ -4,6 +4,8 @@ sidecars that say which bytes made which row.
 
 import csv
 import json
+import os
+import re
 import shutil
 import tarfile
 import zipfile
@@ -253,6 +255,33 @@ def test_the_manifest_says_which_bytes_made_each_row(project: Project, folder: P
         assert row["sha256"] == sha256_file(folder / row["path"])
         assert int(row["bytes"]) == (folder / row["path"]).stat().st_size
         assert row["fault"] == ("NOT_AN_IMAGE" if row["path"] == "bad.jpg" else "")
+
+
+@pytest.mark.parametrize(
+    ("odd", "plain", "id_kind"),
+    [
+        (b"\xff.jpg", b"%FF.jpg", "relpath"),
+        (b"\xff.jpg", b"%FF.jpg", "stem"),
+        (b"\xff/%.jpg", b"%FF/%25.jpg", "name"),  # apart by name, alike as paths, which the manifest holds
+    ],
+)
+def test_two_files_that_a_table_could_not_tell_apart_end_a_run_before_it_begins(
+    project: Project, folder: Path, tmp_path: Path, odd: bytes, plain: bytes, id_kind: str
+) -> None:
+    one, other, *_ = sorted(folder.iterdir())
+    for image, name in ((one, odd), (other, plain)):
+        place = folder / os.fsdecode(name)
+        place.parent.mkdir(exist_ok=True)
+        image.rename(place)
+    message = re.escape(f"{plain!r} and {odd!r} are both written as") + ".*; rename one of the two"
+    with pytest.raises(UserError, match=message):
+        run(folder, tmp_path / "sub.csv", project, id_kind=id_kind)
+    assert not list(tmp_path.glob("sub.csv*"))
+    (folder / os.fsdecode(plain)).rename(folder / "renamed.jpg")
+    run(folder, tmp_path / "sub.csv", project, id_kind=id_kind)
+    rows = lines(tmp_path / "sub.csv.manifest.csv")
+    sha256 = sha256_file(folder / os.fsdecode(odd))
+    assert [row["sha256"] for row in rows if row["path"] == os.fsdecode(plain)] == [sha256]
 
 
 def test_the_provenance_says_what_made_the_table(project: Project, folder: Path, tmp_path: Path) -> None:

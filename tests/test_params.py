@@ -1,10 +1,14 @@
 """Settings: everything stated, nothing unknown, errors with line and remedy."""
 
+import os
 import re
 import textwrap
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 import cxrscore
 from cxrscore.errors import UserError
@@ -60,7 +64,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         (
             "  lr: 2e-3",
             "  lerning_rate: 2e-3\n  lr: 2e-3",
-            r"params.yaml:67: train.lerning_rate: unknown key",
+            r"params.yaml:68: train.lerning_rate: unknown key",
         ),
         ("    l1: 1e-3", "    l_1: 1e-3", r"train.head.l_1: unknown key; did you mean 'l1'\?"),
         ("  k: 3", "  k: 1", r"params.yaml:\d+: folds.k: .*greater than or equal to 2 \(found 1\)"),
@@ -78,6 +82,11 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("id: Image_name", "id: fold", r"labels: fold: named twice, or reserved"),
         ("patient: Patient_ID", "patient: Image_name", r"labels: Image_name: named twice, or reserved"),
         ("seed: 0", "seed: 4294967296", r"folds.seed: .*less than 4294967296"),
+        (
+            "patient_ids: text",
+            "patient_ids: numbers",
+            r"labels.patient_ids: .*'text', 'number' or 'distinct'",
+        ),
         ("blank: zero", "blank: none", r"labels.blank: .*'zero', 'ignore' or 'error'"),
     ],
 )
@@ -88,24 +97,142 @@ def test_a_wrong_setting_is_named_with_its_line_and_remedy(
         read_params(changed(tmp_path, old, new))
 
 
+DEEP = 3000  # Python stops at 1,000 calls within each other
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: &x 1\nb: *x\n", "aliases"),
-        ("train: !!python/object:os.system {}\n", "params.yaml:1: "),
-        ("a: 1\na: 2\n", "duplicate key"),
+        ("a: &x 1\nb: *x\n", "params.yaml:1: aliases"),
+        ("a: 1\nb: *x\n", "params.yaml:2: aliases"),
+        ("train: !!python/object:os.system {}\n", r"params.yaml:1: tags \(.*os.system\) are not read"),
+        (
+            "a: 1\nb: !!int x\n",
+            r"params.yaml:2: tags \(tag:yaml.org,2002:int\) are not read; write the value",
+        ),
+        ("a: !!float x\n", "params.yaml:1: tags"),
+        ("a: !!binary '&'\n", "params.yaml:1: tags"),
+        ("a: !!bool x\n", "params.yaml:1: tags"),
+        ("a: !!set {b}\n", "params.yaml:1: tags"),
+        ("a: ! b\n", "params.yaml:1: tags"),
+        ("%YAML 1.1\n---\na: no\n", "params.yaml:2: directives"),
+        ("%TAG ! x:\n---\na: no\n", "params.yaml:2: directives"),
+        ("a: 1\na: 2\n", "params.yaml:2: duplicate key 'a'"),
+        ("a:\n  b: 1\n  'b': 1\n", "params.yaml:3: duplicate key 'b'"),
         ("a:\n\t- 1\n", "params.yaml:2: "),
+        ("a: 1\n<<: {b: 1}\n", "params.yaml:2: '<<' is no name of a setting"),
+        ("? [a]\n: 1\n", "params.yaml:1: 'a list or section' is no name of a setting"),
+        ("1: a\n", "params.yaml:1: '1' is no name of a setting; quote it"),
+        ("~: a\n", "params.yaml:1: '~' is no name of a setting"),
+        ("a: 1\nb: 2023-99-01\n", "params.yaml:2: '2023-99-01' is read as a timestamp in YAML; quote it"),
+        ("a: 2023-01-01\n", "params.yaml:1: '2023-01-01' is read as a timestamp"),
+        ("a: =\n", "params.yaml:1: '=' is read as a value in YAML"),
+        ("a: " + "9" * 5000, "params.yaml:1: a number of 5,000 characters"),
+        ("a: 0x" + "f" * 9000, "params.yaml:1: a number of 9,002 characters"),
+        ("a: 1." + "9" * 5000, "params.yaml:1: a number of 5,002 characters"),
+        ("a: +_\n", r"params.yaml:1: '\+_' is no number"),
+        ("a: " + "[" * DEEP, "params.yaml:1: nested 16 deep"),
+        ("{a: " * DEEP, "params.yaml:1: nested 16 deep"),
+        ("- " * DEEP, "params.yaml:1: nested 16 deep"),
+        ("? " * DEEP, "params.yaml:1: nested 16 deep"),
+        ("".join(f"{' ' * i}a:\n" for i in range(400)), "params.yaml:17: nested 16 deep"),
+        ("a: 1\nb: \0\n", r"params.yaml:2: the character U\+0000; remove it"),
+        ("a: \x07\n", r"params.yaml:1: the character U\+0007"),
+        ('a: "\\0"\n', r"params.yaml:1: a text with the character U\+0000"),
+        ('a: "\\ud800"\n', r"params.yaml:1: a text with the character U\+D800"),
+        ('a: 1\nb: "\\U00110000"\n', r"params.yaml:2: an escape \\U of no character"),
+        ('a: "\\UFFFFFFFF"\n', r"params.yaml:1: an escape \\U of no character"),
+        (b"a: 1\nb: caf\xe9\n", "params.yaml:2: byte 0xe9 is not UTF-8; save it as UTF-8"),
+        ("a: 1".encode("utf-16"), "params.yaml:1: byte 0xff is not UTF-8"),
+        ("a: 1\n--- \nb: 1\n", "params.yaml:2: "),
         ("- 1\n", "sections with settings"),
         ("", "sections with settings"),
-        ("x" * 1_000_001, "settings fit in"),
+        ("x" * 100_001, "100,001 bytes; settings fit in 100,000"),
     ],
-    ids=["alias", "python tag", "duplicate key", "tab", "list", "empty", "huge"],
 )
-def test_a_file_that_is_not_settings_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_settings_is_refused(tmp_path: Path, text: bytes | str, message: str) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=message):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=message) as caught:
         read_params(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_file_of_a_hundred_megabytes_is_not_even_read(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.touch()
+    os.truncate(path, 100_000_000)
+    with pytest.raises(UserError, match="100,000,000 bytes; settings fit in 100,000"):
+        read_params(path)
+
+
+def test_a_byte_order_mark_and_other_line_ends_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + DEMO.replace("\n", "\r\n").encode())
+    assert read_params(path) == read_params(PRESETS / "demo.yaml")
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ("lr: 1e999999999", r"train.lr: .*finite number \(found inf\)"),
+        ("lr: .inf", r"train.lr: .*finite number"),
+        ("lr: -1e-999999", r"train.lr: .*greater than 0 \(found -?0\.0\)"),
+        ("lr: [[[[1]]]]", r"train.lr: .*valid number \(found \[\[\[\[1\]\]\]\]\)"),
+        ("lr: " + "x" * 9000, r"train.lr: .*valid number \(found 'x{76}\.\.\.\)"),
+        ("lr:", r"train.lr: .*valid number \(found None\)"),
+    ],
+)
+def test_a_value_of_any_size_is_shown_in_short(tmp_path: Path, new: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        read_params(changed(tmp_path, "lr: 2e-3", new))
+    assert len(str(caught.value)) < 1000
+
+
+ODD = (
+    *"[]{}:,?-&*!|>%@`\"'#~=<\t\n \0\x07\x85\ufeff\u2028\r\\_+.",
+    *(
+        "<<",
+        "!!",
+        "!!int ",
+        "%YAML 1.1\n---\n",
+        "\\x",
+        "\\U",
+        "0x",
+        "0b",
+        "1e",
+        "9" * 4400,
+        "2023-99-99",
+        "~",
+        ".nan",
+    ),
+    *("[" * 50, "? ", "- ", "\n---\n", "\n...\n", "null", "kind: lamp", "2023-01-01T99:00:00", "1:2", "no"),
+)
+
+
+def read_whole_or_refused(path: Path, data: bytes) -> bool:
+    """Whether the settings were refused; anything but a UserError goes through."""
+    path.write_bytes(data)
+    try:
+        read_params(path)
+    except UserError as error:
+        assert str(path) in str(error)
+        return True
+    return False
+
+
+@given(data=st.data())
+@hypothesis.settings(max_examples=100, deadline=None, database=None)
+def test_settings_with_anything_amiss_anywhere_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    text = DEMO[DEMO.index("labels:") :]
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        gone = data.draw(st.sampled_from((0, 0, 1, 8, 200)))
+        text = text[:at] + data.draw(st.sampled_from(ODD) | st.text(max_size=4)) + text[at + gone :]
+    folder = tmp_path_factory.getbasetemp()
+    read_whole_or_refused(folder / "params.yaml", text.encode(errors="surrogatepass"))
 
 
 def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ LABELS = LabelParams(
     id="Image_name",
     patient=None,
     study=None,
+    patient_ids="text",
     findings=["Edema"],
     blank="zero",
     uncertain="error",

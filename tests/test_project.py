@@ -193,6 +193,17 @@ def test_own_data_replaces_the_demo_for_good(imported: Path, phantoms: Path, tmp
     assert not list(imported.glob(".data*"))
 
 
+def test_what_was_said_of_another_tables_patients_does_not_hold_for_new_data(
+    imported: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    params = imported / "params.yaml"
+    params.write_text(params.read_text().replace("patient_ids: text", "patient_ids: distinct"))
+    names = some_images(phantoms, tmp_path / "own")
+    (tmp_path / "own" / "labels.csv").write_text(NIH_TABLE.format(names=names))
+    use_data(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
+    assert read_params(params).labels.patient_ids == "text"
+
+
 def test_data_that_dvc_has_not_stored_is_never_replaced(
     imported: Path, phantoms: Path, tmp_path: Path
 ) -> None:
@@ -244,6 +255,25 @@ def test_a_table_describes_itself(
     assert tuple(settings.values()) == expected
 
 
+@pytest.mark.parametrize(
+    ("header", "column", "label"),
+    [
+        ("Image_name,Patient_ID,Edema", "Patient_ID", "1"),
+        ("Image Index,Patient ID,Finding Labels", "Patient ID", "Mass"),
+    ],
+)
+def test_a_new_project_is_told_of_patients_under_several_ids(
+    tmp_path: Path, header: str, column: str, label: str
+) -> None:
+    rows = "".join(f"{i}.png,{patient},{label}\n" for i, patient in enumerate(("2", " 0002", "3", "2.0")))
+    (tmp_path / "labels.csv").write_text(f"{header}\n{rows}")
+    _, notes = describe(read_table(tmp_path / "labels.csv"))
+    assert notes[-1] == (
+        f"3 ids of {column!r} spell 1 numbers in several ways, such as '2', '2.0' and '0002'; "
+        "labels.patient_ids in params.yaml says whose they are"
+    )
+
+
 def test_a_failed_init_leaves_no_parent_folder_behind(phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError):
@@ -259,6 +289,32 @@ def test_a_column_that_cannot_be_a_finding_is_named_with_its_odd_cell(tmp_path: 
     assert settings["findings"] == ["Edema"]
     assert "no finding, left out: 'Fracture' holds '1 ' on line 2" in notes
     assert "no finding, left out: 'comment' is blank throughout" in notes
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (b"labels: " + b"[" * 3000, r"params\.yaml:1: nested 16 deep"),
+        (b"labels: {}\nfolds: !!int x\n", r"params\.yaml:2: tags"),
+        (b"labels: {}\nfolds: {k: " + b"9" * 5000 + b"}\n", r"params\.yaml:2: a number of 5,000 characters"),
+        (b"labels: {}\n# caf\xe9\nfolds: {}\n", r"params\.yaml:2: byte 0xe9 is not UTF-8"),
+        (b"labels: {}\nfolds: 2023-99-01\n", r"params\.yaml:2: '2023-99-01' is read as a timestamp"),
+        (b"labels: []\nfolds: {}\n", r"params\.yaml: sections `labels` and `folds` were expected"),
+        (b"labels: {}\n", r"params\.yaml: sections `labels` and `folds` were expected"),
+        (b"", r"params\.yaml: sections `labels` and `folds` were expected"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_no_place_for_new_data(
+    phantoms: Path, tmp_path: Path, params: bytes, message: str
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    (project / "params.yaml").write_bytes(params)
+    before = contents(project)
+    with pytest.raises(UserError, match=message):
+        use_data(project, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+    assert contents(project) == before
 
 
 def test_an_interrupted_data_use_is_undone_before_the_next_one(phantoms: Path, tmp_path: Path) -> None:

@@ -204,6 +204,7 @@ def chexpert() -> LabelTable:
         "id": "Path",
         "patient": "Patient",
         "study": None,
+        "patient_ids": "text",
         "findings": [],
     }
     return read_labels(CHEXPERT_CSV, **columns, blank="zero", uncertain="zero")

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxrscore.errors import UserError
+from cxrscore.files import read_table
 from cxrscore.scoring.output import write_errors
-from cxrscore.scoring.rows import check_columns, formula_notes, ids_of, match_template, read_template
+from cxrscore.scoring.rows import (
+    check_columns,
+    formula_notes,
+    ids_of,
+    match_template,
+    read_template,
+    shown_names,
+    writable,
+)
 from cxrscore.submission import read_scores, write_scores
 
 FINDINGS = ["Edema", "No Finding", "Pleural Effusion"]
@@ -150,7 +160,89 @@ def test_ids_are_paths_names_or_stems() -> None:
     paths = ["p1/view1.jpg", "p2/view2.tar.gz"]
     assert ids_of(paths, "relpath", notes=[]) == paths
     assert ids_of(paths, "name", notes=[]) == ["view1.jpg", "view2.tar.gz"]
-    assert ids_of(paths, "stem", notes=[]) == ["view1", "view2.tar"]
+    assert ids_of(paths, "stem", notes=[]) == ["view1", "view2.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [
+        ("1.2.826.0.1.11.1001", "1.2.826.0.1.11.1001"),  # a DICOM UID, as archives export files
+        ("1.2.826.0.1.11.1001.dcm", "1.2.826.0.1.11.1001"),
+        ("scan.2023.12.01", "scan.2023.12.01"),
+        ("p1.v2/0001", "0001"),
+        ("p1.png/0001.v2", "0001.v2"),
+        ("a.b.JPG", "a.b"),
+        ("a.Jpeg", "a"),
+        ("x.tar.png", "x.tar"),
+        ("x.png.jpg", "x.png"),
+        ("x.jp2", "x"),
+        ("x.heic", "x"),
+        ("name.", "name."),
+        ("name.png.", "name.png."),
+        ("name. png", "name. png"),
+        ("a/.png", ".png"),
+        ("png", "png"),
+        ("x.pngx", "x.pngx"),
+        ("x.bin", "x.bin"),
+    ],
+)
+def test_a_stem_lacks_the_suffix_of_an_image_and_nothing_else(path: str, stem: str) -> None:
+    assert ids_of([path], "stem", notes=[]) == [stem]
+
+
+def test_uids_without_a_suffix_stay_apart() -> None:
+    uids = ["1.2.826.0.1.11.1001", "1.2.826.0.1.11.1002", "1.2.826.0.1.12.1002"]
+    assert ids_of(uids, "stem", notes=[]) == uids
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["jpg", "jpeg", "png", "tif", "tiff", "gif", "bmp", "webp", "jp2", "jxl", "heic", "avif", "dcm"],
+)
+def test_each_format_that_is_known_by_its_bytes_has_a_suffix_of_its_own(suffix: str) -> None:
+    assert ids_of([f"a.{suffix}", f"b.{suffix.upper()}"], "stem", notes=[]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "plain", "kind"),
+    [
+        (b"\xff.jpg", b"%FF.jpg", "relpath"),
+        (b"p/\xff.jpg", b"q/%FF.jpg", "name"),
+        (b"\xff.jpg", b"%FF.png", "stem"),
+        (b"50%\xe9.jpg", b"50%25%E9.jpg", "relpath"),
+        (b"\xe9t\xe9/1.jpg", b"%E9t%E9/1.jpg", "relpath"),
+        ("é".encode() + b"\xff.jpg", "é%FF.jpg".encode(), "name"),
+    ],
+)
+def test_a_name_of_odd_bytes_that_looks_like_another_in_a_table_is_refused_with_both(
+    odd: bytes, plain: bytes, kind: str
+) -> None:
+    for paths in ([odd, plain], [plain, b"x.jpg", odd]):
+        first, *_, last = paths
+        message = re.escape(f"{first!r} and {last!r} are both written as ") + ".*; rename one of the two"
+        with pytest.raises(UserError, match=message):
+            ids_of([*map(os.fsdecode, paths)], kind, notes=[])
+
+
+@pytest.mark.parametrize("name", ["%FF.jpg", "caf%C3%A9.jpg", "100%.jpg", "%25FF.jpg", "%25.jpg"])
+def test_a_name_that_only_looks_escaped_keeps_its_bytes(name: str) -> None:
+    notes: list[str] = []
+    assert ids_of([name, os.fsdecode(b"\xfe.jpg")], "relpath", notes=notes) == [name, "%FE.jpg"]
+    assert notes == ["1 file names are not UTF-8; their odd bytes are written as %XX"]
+
+
+NAMES = st.lists(st.sampled_from([b"\xff", b"%FF", b"%", b"25", b"%25", b"\xfe", b"FE", b"a"]), min_size=1)
+
+
+@given(st.sets(NAMES.map(b"".join), max_size=6))
+def test_names_are_written_apart_or_refused(raw: set[bytes]) -> None:
+    names = [os.fsdecode(name) for name in sorted(raw)]
+    different = {writable(name).encode() for name in names}
+    if len(different) == len(names):
+        assert shown_names(names) == [writable(name) for name in names]
+    else:
+        with pytest.raises(UserError, match="are both written as"):
+            shown_names(names)
 
 
 @pytest.mark.parametrize(("kind", "other"), [("name", "p2/x.jpg"), ("stem", "p1/x.png")])
@@ -169,6 +261,13 @@ def test_only_the_first_ten_clashes_are_told() -> None:
 def test_ids_like_formulas_are_kept_and_told() -> None:
     assert formula_notes(["a", "b"]) == []
     assert formula_notes(["=1+1", "@x", "a=b"])[0].startswith("2 ids begin like a formula")
+
+
+def test_a_quote_for_spreadsheets_makes_no_two_names_alike(tmp_path: Path) -> None:
+    names = ["=a", "'=a", "''=a", "'a", "a", "@a", "'@a"]
+    write_errors(tmp_path / "e.csv", [(name, "list", "IO_ERROR", "") for name in names])
+    shown = read_table(tmp_path / "e.csv").columns["path"]
+    assert shown == ["'=a", "''=a", "'''=a", "'a", "a", "'@a", "''@a"]
 
 
 def test_the_list_of_errors_is_safe_to_open_in_a_spreadsheet(tmp_path: Path) -> None:

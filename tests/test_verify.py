@@ -1,5 +1,6 @@
 """Whatever of a table, its sidecars, its models or its images changes after a run is named."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,29 @@ def test_a_manifest_is_an_input_too(scored: Path) -> None:
         progress=Silent(),
     )
     assert not any(verdict.faults for verdict in verdicts)
+
+
+def test_a_name_of_odd_bytes_is_verified_and_its_double_is_not_taken_for_it(
+    project: Project, tmp_path: Path
+) -> None:
+    images = Path(shutil.copytree(project.data / "test", tmp_path / "images"))
+    one, other, *_ = sorted(images.iterdir())
+    one.rename(images / os.fsdecode(b"\xff.jpg"))
+    score(
+        str(images),
+        tmp_path / "sub.csv",
+        Options(workers=0),
+        models=project.layout.models,
+        machine=Machine(torch.device("cpu"), torch.float32),
+        progress=Silent(),
+    )
+    shutil.copytree(project.layout.models, tmp_path / "models")
+    assert faults(tmp_path) == []
+    shutil.copy(other, images / "%FF.jpg")  # came since
+    with pytest.raises(
+        UserError, match=r"b'%FF.jpg' and b'\\xff.jpg' are both written as '%FF.jpg', .* rename"
+    ):
+        faults(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\xff", b'{"schema": 99, "run": 0}'])

@@ -53,6 +53,7 @@ LABELS: Any = Section(
     id="Image_name",
     patient=None,
     study=None,
+    patient_ids="text",
     findings=list(FINDINGS),
     blank="zero",
     uncertain="error",

@@ -9,6 +9,7 @@ from typing import Any
 
 from cxrscore.datasets import chexpert, nih
 from cxrscore.datasets.columns import WHOLE
+from cxrscore.datasets.patient_ids import BLANKS, spellings, told
 from cxrscore.errors import UserError
 from cxrscore.files import Table
 
@@ -22,7 +23,8 @@ def describe(table: Table) -> tuple[dict[str, Any], list[str]]:
     """Raises UserError where no column can be a finding or an id."""
     names = list(table.columns)
     if "Finding Labels" in names:
-        return _settings("nih", "Image Index", "Patient ID", None, list(nih.FINDINGS)), []
+        settings = _settings("nih", "Image Index", "Patient ID", None, list(nih.FINDINGS))
+        return settings, _spellings(table, "Patient ID")
     if "Path" in names and set(chexpert.FINDINGS) <= set(names):
         return _settings("chexpert", "Path", "Patient_ID", "Study", list(chexpert.FINDINGS)), []
     id_column, patient, study = (_named(names, known) for known in (IDS, PATIENTS, STUDIES))
@@ -44,7 +46,16 @@ def describe(table: Table) -> tuple[dict[str, Any], list[str]]:
         notes.append(f"{blanks:,} labels are blank; labels.blank in params.yaml says what that means")
     if patient is None:
         notes.append("no patient column, such as Patient_ID: folds are by image, and a patient's images leak")
+    else:
+        notes += _spellings(table, patient)
     return _settings("table", id_column, patient, study, findings), notes
+
+
+def _spellings(table: Table, patient: str) -> list[str]:
+    numbers = spellings([cell.strip(BLANKS) for cell in table.columns.get(patient, [])])
+    if not numbers:
+        return []
+    return [f"{told(numbers, patient)}; labels.patient_ids in params.yaml says whose they are"]
 
 
 def _settings(

@@ -232,4 +232,5 @@ def _manifest_rows(plan: Plan, shards: Iterable[Rows]) -> Iterator[Sequence[obje
 
 
 def _safe(cell: str) -> str:
-    return "'" + cell if cell.startswith(FORMULA) else cell
+    """A quote before what a spreadsheet would run, and one more where a name has quotes there of its own."""
+    return "'" + cell if cell.lstrip("'").startswith(FORMULA) else cell

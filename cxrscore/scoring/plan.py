@@ -19,7 +19,7 @@ from cxrscore.files import sha256_bytes
 from cxrscore.images import PREPROCESSING
 from cxrscore.inputs.listing import Listing
 from cxrscore.scoring.faults import Cause, known_faults
-from cxrscore.scoring.rows import Template, check_columns, ids_of, match_template
+from cxrscore.scoring.rows import Template, check_columns, ids_of, match_template, shown_names
 
 Fault = tuple[str, str, str, str]  # path, stage, kind, message
 STUDY_IN_NAME = re.compile(r"(.*/)?(\d+_\d+)_\d+\.[^./]+")  # Grand X-Ray SLAM: patient, study, image
@@ -88,6 +88,7 @@ def make_plan(
             f"{PREPROCESSING}: train again, or score with the version that trained them."
         )
     notes = [*(f"{count} skipped: {reason}" for reason, count in listing.skipped.items()), *listing.notes]
+    shown_names([*listing.paths, *(path for path, _, _ in listing.folder_faults)])  # as the sidecars will
     ids = ids_of(listing.paths, id_kind, notes=notes)
     faults = [(path, "list", kind, message) for path, kind, message in listing.folder_faults]
     if template is not None:

@@ -4,6 +4,7 @@ In    relative paths; a template, as a competition's sample submission is.
 Out   ids, positions, notes. Names stay byte for byte what they are.
 """
 
+import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -15,10 +16,25 @@ from cxrscore.files import nearest, read_table
 from cxrscore.submission import unique_ids
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run, CWE-1236
+# Of the formats that images.py knows, decodable or not, and of their relatives.
+JPEG, RASTER = {"jpg", "jpeg", "jpe", "jfif"}, {"png", "apng", "tif", "tiff", "gif", "bmp", "dib", "webp"}
+NEWER = {"jp2", "j2k", "j2c", "jpc", "jpf", "jpx", "jls", "jxl", "heic", "heif", "hif", "avif"}
+IMAGE_SUFFIXES = JPEG | RASTER | NEWER | {"dcm", "dicom", "dic", "ima", "pgm", "ppm", "pbm", "pnm"}
+
+
+def stem(path: str) -> str:
+    """A file's name without the suffix of an image: what follows the last point of a DICOM UID is a part of
+    the name, and two UIDs may differ there alone.
+    """
+    name = PurePosixPath(path).name
+    front, _, suffix = name.rpartition(".")
+    return front if front and suffix.lower() in IMAGE_SUFFIXES else name
+
+
 ID_OF: dict[str, Callable[[str], str]] = {
     "relpath": str,
     "name": lambda path: PurePosixPath(path).name,
-    "stem": lambda path: PurePosixPath(path).stem,
+    "stem": stem,
 }
 
 
@@ -45,7 +61,7 @@ def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
     What a table or a spreadsheet may make of them is added to `notes`.
     """
     plain = [ID_OF[kind](path) for path in paths]
-    ids = [writable(name) for name in plain]
+    ids = shown_names(plain, of=paths)
     escaped = sum(a != b for a, b in zip(plain, ids, strict=True))
     if escaped:
         notes.append(f"{escaped} file names are not UTF-8; their odd bytes are written as %XX")
@@ -57,8 +73,28 @@ def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
     return ids
 
 
+def shown_names(names: Sequence[str], *, of: Sequence[str] | None = None) -> list[str]:
+    """`writable` of each. Raises UserError where two different names become one, with their files, `of`."""
+    shown = [writable(name) for name in names]
+    first: dict[str, int] = {}
+    for i, name in enumerate(shown):
+        other = first.setdefault(name, i)
+        if names[other] != names[i]:
+            one, two = (os.fsencode((of or names)[at]) for at in (other, i))
+            raise UserError(
+                f"{one!r} and {two!r} are both written as {name!r}, as a table can hold no byte that is not "
+                "UTF-8; rename one of the two."
+            )
+    return shown
+
+
 def writable(name: str) -> str:
-    """A name as a UTF-8 table can hold it: where bytes of it are not UTF-8, those and % become %XX."""
+    """A name as a UTF-8 table can hold it: where bytes of it are not UTF-8, those and % become %XX.
+
+    Names of other files stay byte for byte, so that %FF.jpg can be either; `shown_names` refuses both.
+    """
+    if name.isascii():
+        return name
     odd = [char for char in name if "\udc80" <= char <= "\udcff"]
     if not odd:
         return name
