@@ -20,7 +20,7 @@ from pathlib import Path
 from cxrscore.errors import UserError
 
 LARGE = 32_000_000  # characters of a table; a smaller one csv has read before polars is imported
-MAX_TABLE_BYTES = 1 << 30  # of text, once unpacked: a .gz of 3 MB can hold 3 GB of nothing
+MAX_TABLE_BYTES = 1 << 29  # of text, once unpacked: a .gz of 3 MB can hold 3 GB of nothing
 READ_BYTES = 1 << 20  # of a table at once
 MAX_CELL = 1_000_000  # characters; a longer cell is a quote that was never closed, or an attack
 
