@@ -18,7 +18,9 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Text = Annotated[str, Field(min_length=1)]
-RESERVED = frozenset({"fold", "sha256", "width", "height", "shard", "row", "kind", "message"})  # our columns
+RESERVED = frozenset(  # our columns
+    {"fold", "sha256", "width", "height", "shard", "row", "pixels_sha256", "kind", "message"}
+)
 
 
 class Section(BaseModel):
@@ -50,6 +52,7 @@ class LabelParams(Section):
 
 class PrepareParams(Section):
     size: Annotated[int, Field(ge=32, le=2048)]
+    bit_depth: Annotated[int, Field(ge=8, le=16)] | None  # of samples stored in 16 bits
     max_unreadable: Share
 
 

@@ -55,11 +55,25 @@ def prepare(
     _check_files(images, table.ids, strangers, max_unreadable=params.max_unreadable)
     tally = Tally(len(table.ids), params.max_unreadable)
     progress.start("prepare", tally.total)
-    batches = decode_batches(listing.places, table.ids, size=params.size, batch_size=BATCH, workers=workers)
+    batches = decode_batches(
+        listing.places,
+        table.ids,
+        size=params.size,
+        batch_size=BATCH,
+        workers=workers,
+        bit_depth=params.bit_depth,
+    )
     with _replacing_folder(out) as folder, closing(batches):
         decoded = (one for batch in batches for one in batch.items)  # stored before the next is asked for
         readable = _readable(decoded, tally, progress)
-        write_store(folder, readable, size=params.size, id_column=labels.id, preprocessing=PREPROCESSING)
+        write_store(
+            folder,
+            readable,
+            size=params.size,
+            id_column=labels.id,
+            preprocessing=PREPROCESSING,
+            bit_depth=params.bit_depth,
+        )
         if len(tally.faults) == tally.total:
             raise UserError(f"{images}: no image can be read: {_first_ten(map(_sentence, tally.faults))}.")
         write_quarantine(folder, tally.faults, id_column=labels.id)

@@ -4,8 +4,12 @@ In    images in order: name, pixels (S, S) uint8, sha256 of the source bytes, so
 Out   a folder: about.json, how the pixels were made; shard-00000.npy, ... of (n, S, S) uint8 with SHARD_ROWS
       rows each, the last one shorter; index.csv, written last, so that a folder without it is no store;
       quarantine.csv for the files left out.
+
+The index holds the sha256 of each row's pixels, and by its own sha256 names the whole content. A row is
+compared with its own when it is first read: nothing changes unseen what a model is trained on.
 """
 
+import hashlib
 import json
 import mmap
 import os
@@ -17,12 +21,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.errors import UserError
-from cxrscore.files import Table, read_table, sha256_file, write_table, write_text
+from cxrscore.errors import BrokenPromise, UserError
+from cxrscore.files import Table, read_table, sha256_bytes, sha256_file, write_table, write_text
 
 SHARD_ROWS = 4096
-INDEX_COLUMNS = ("sha256", "width", "height", "shard", "row")
+INDEX_COLUMNS = ("sha256", "width", "height", "shard", "row", "pixels_sha256")
 REMEDY = "run `dvc repro prepare`"
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -43,24 +48,45 @@ class Store:
     folder: Path
     size: int
     preprocessing: str  # the name of the rules that made the pixels
+    bit_depth: int | None  # as it was declared for them
     ids: list[str]
     sha256: list[str]
-    sha256_index: str  # of index.csv, which holds the sha256 of every source file: it names the whole content
+    sha256_index: str  # of index.csv, which holds those of all sources and pixels: it names the whole content
     shards: list[NDArray[np.uint8]]  # of (n, S, S)
     place: NDArray[np.int64]  # (n, 2): shard, row in it
+    digests: NDArray[np.uint8]  # (n, 32): sha256 of each row's pixels
+    checked: NDArray[np.bool_]  # (n,): the rows that were compared with theirs
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, rows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.uint8]:
-        """(B,) row numbers, in any order -> (B, S, S) pixels, a copy."""
+        """(B,) row numbers, in any order -> (B, S, S) pixels, a copy. Raises UserError where they are not
+        those that were written, which is looked at when a row is first read: 0.08 ms for 380 x 380.
+        """
         places = self.place[rows].tolist()
         for shard, row in places:
             _fetch(self.shards[shard], row)
         pixels = np.empty((len(rows), self.size, self.size), np.uint8)
         for i, (shard, row) in enumerate(places):
             pixels[i] = self.shards[shard][row]
+        for i, row in enumerate(rows):
+            if not self.checked[row]:
+                self._check(int(row), pixels[i])
         return pixels
+
+    def _check(self, row: int, pixels: NDArray[np.uint8]) -> None:
+        if hashlib.sha256(pixels.data).digest() != self.digests[row].tobytes():
+            path = shard_path(self.folder, int(self.place[row, 0]))
+            raise UserError(
+                f"{path}: damaged: the pixels of {self.ids[row]!r} are not those that were prepared; "
+                "run `dvc repro --force prepare`."
+            )
+        self.checked[row] = True
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    return folder / f"shard-{shard:05}.npy"
 
 
 def _fetch(shard: Any, row: int) -> None:
@@ -82,11 +108,13 @@ def write_store(
     size: int,
     id_column: str,
     preprocessing: str,
+    bit_depth: int | None = None,
     shard_rows: int = SHARD_ROWS,
 ) -> None:
     """One pass over `images`, one image in memory at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "about.json", json.dumps({"preprocessing": preprocessing}) + "\n")
+    about = {"preprocessing": preprocessing, "bit_depth": bit_depth}
+    write_text(folder / "about.json", json.dumps(about) + "\n")
     rows = _write_shards(folder, images, size=size, shard_rows=shard_rows)
     write_table(folder / "index.csv", [id_column, *INDEX_COLUMNS], rows)
 
@@ -111,39 +139,49 @@ def open_store(folder: Path) -> Store:
     size = shards[0].shape[1]
     if any(shard.shape[1:] != (size, size) for shard in shards):
         raise UserError(f"{folder}: shards of different image sizes; {REMEDY}.")
+    preprocessing, bit_depth = _read_about(folder / "about.json")
     return Store(
         folder=folder,
         size=size,
-        preprocessing=_preprocessing(folder / "about.json"),
+        preprocessing=preprocessing,
+        bit_depth=bit_depth,
         ids=index.columns[id_column],
         sha256=index.columns["sha256"],
         sha256_index=sha256_file(index_csv),
         shards=shards,
         place=place,
+        digests=_read_digests(index),
+        checked=np.zeros(len(index), dtype=bool),
     )
 
 
-def _preprocessing(path: Path) -> str:
+def _read_about(path: Path) -> tuple[str, int | None]:
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["preprocessing"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        preprocessing, bit_depth = about["preprocessing"], about["bit_depth"]
+        if isinstance(preprocessing, str) and (bit_depth is None or type(bit_depth) is int):
+            return preprocessing, bit_depth
+        raise ValueError("values of another type")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: missing or damaged; {REMEDY}.") from error
 
 
 def _write_shards(
     folder: Path, images: Iterable[StoredImage], *, size: int, shard_rows: int
-) -> Iterator[tuple[str, str, int, int, int, int]]:
+) -> Iterator[tuple[str, str, int, int, int, int, str]]:
     """Rows of the index, each after its pixels are written."""
     iterator = iter(images)
     shard = 0
     while (image := next(iterator, None)) is not None:
-        with (folder / f"shard-{shard:05}.npy").open("wb") as file:
+        with shard_path(folder, shard).open("wb") as file:
             _write_header(file, n=shard_rows, size=size)
             row = 0
             while image is not None:
-                assert image.pixels.shape == (size, size) and image.pixels.dtype == np.uint8, image.name
-                file.write(image.pixels.tobytes())
-                yield image.name, image.sha256, image.width, image.height, shard, row
+                if image.pixels.shape != (size, size) or image.pixels.dtype != np.uint8:
+                    raise BrokenPromise(f"{image.name}: {image.pixels.dtype} of shape {image.pixels.shape}")
+                pixels = image.pixels.tobytes()
+                file.write(pixels)
+                yield image.name, image.sha256, image.width, image.height, shard, row, sha256_bytes(pixels)
                 row += 1
                 image = next(iterator, None) if row < shard_rows else None
             file.seek(0)
@@ -174,8 +212,21 @@ def _read_place(index: Table) -> NDArray[np.int64]:
     return place
 
 
+def _read_digests(index: Table) -> NDArray[np.uint8]:
+    """(n, 32) bytes of each row's sha256."""
+    cells = index.columns["pixels_sha256"]
+    try:
+        if any(len(cell) != 2 * DIGEST_BYTES for cell in cells):
+            raise ValueError("a cell is longer or shorter")
+        return np.frombuffer(bytes.fromhex("".join(cells)), np.uint8).reshape(-1, DIGEST_BYTES)
+    except ValueError as error:
+        raise UserError(
+            f"{index.path}: pixels_sha256 is 64 hexadecimal digits ({error}); {REMEDY}."
+        ) from error
+
+
 def _open_shard(folder: Path, shard: int, n: int) -> NDArray[np.uint8]:
-    path = folder / f"shard-{shard:05}.npy"
+    path = shard_path(folder, shard)
     try:
         pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:

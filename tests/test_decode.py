@@ -92,7 +92,7 @@ def test_a_fault_lets_go_of_the_bytes_of_its_file(tmp_path: Path, name: str) -> 
 def test_what_no_decoder_should_raise_is_kept_to_its_file_and_names_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def decode(*_: object, size: int) -> None:
+    def decode(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("cxrscore.decoding.decode.decode", decode)
@@ -106,7 +106,7 @@ def test_what_no_decoder_should_raise_is_kept_to_its_file_and_names_its_place(
 def test_the_persons_interrupt_is_not_a_fault_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def decode(*_: object, size: int) -> None:
+    def decode(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cxrscore.decoding.decode.decode", decode)

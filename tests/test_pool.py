@@ -56,7 +56,7 @@ POISONED = """
     }
     really_decode_into, really_read_place = decode.decode_into, decode.read_place
 
-    def decode_into(row, index, path, place):
+    def decode_into(row, index, path, place, **how):
         def read_place(place):
             if "half" in path:
                 row[:4] = 255
@@ -66,7 +66,7 @@ POISONED = """
             return really_read_place(place)
 
         decode.read_place = read_place
-        return really_decode_into(row, index, path, place)
+        return really_decode_into(row, index, path, place, **how)
 
     worker.decode_into = decode_into
     worker.main()
@@ -479,7 +479,9 @@ def test_an_answer_to_another_question_is_never_taken(
         from dataclasses import replace
         from cxrscore.decoding import worker
         really = worker.decode_into
-        worker.decode_into = lambda row, index, *rest: replace(really(row, index, *rest), index=index + 1)
+        def next_one(row, index, *rest, **how):
+            return replace(really(row, index, *rest, **how), index=index + 1)
+        worker.decode_into = next_one
         worker.main()
     """
     program(tmp_path / "worker.py", text, monkeypatch)

@@ -47,9 +47,13 @@ def a_project(root: Path, names: list[str], n_files: int | None = None) -> tuple
 
 
 def run(
-    project: tuple[Path, Path, Path], *, max_unreadable: float = 0.5, workers: int = 0
+    project: tuple[Path, Path, Path],
+    *,
+    max_unreadable: float = 0.5,
+    workers: int = 0,
+    bit_depth: int | None = None,
 ) -> tuple[str, ...]:
-    params = PrepareParams(size=32, max_unreadable=max_unreadable)
+    params = PrepareParams(size=32, bit_depth=bit_depth, max_unreadable=max_unreadable)
     return prepare(*project, labels=LABELS, params=params, workers=workers, progress=Silent())
 
 
@@ -206,3 +210,16 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path, name: str, message:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=message):
         run((labels, tmp_path / name, out))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_declared_depth_is_the_scale_of_twelve_bits_in_sixteen(tmp_path: Path, workers: int) -> None:
+    project = a_project(tmp_path, ["deep.tif", "plain.png"])
+    eight = np.asarray(Image.open(io.BytesIO(a_png(0))))
+    Image.fromarray(np.rint(eight * (4095 / 255)).astype(np.uint16)).save(project[1] / "deep.tif")
+    run(project, workers=workers, bit_depth=12)
+    store = open_store(project[2])
+    assert (store.bit_depth, store.ids) == (12, ["deep.tif", "plain.png"])
+    assert (store.read([0])[0] == read_image(a_png(0), size=32)).all()
+    assert "1 images cannot be read" in " ".join(run(project, workers=workers))
+    assert open_store(project[2]).bit_depth is None

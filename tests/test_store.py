@@ -1,7 +1,9 @@
 """Prepared images come back as they were written, or not at all."""
 
+import hashlib
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,10 @@ def some_images(n: int, size: int = 8) -> list[StoredImage]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (n, size, size), dtype=np.uint8)
     return [StoredImage(f"p{i}/view,{i}.png", pixels[i], f"{i:064x}", 640 + i, 480) for i in range(n)]
+
+
+def some_pixels_sha256(i: int) -> str:
+    return hashlib.sha256(some_images(i + 1)[i].pixels.tobytes()).hexdigest()
 
 
 def a_store(folder: Path, n: int = 7) -> Path:
@@ -32,6 +38,76 @@ def test_rows_come_back_in_any_order_as_they_were_written(tmp_path: Path) -> Non
     assert store.ids == [image.name for image in images]
     assert store.sha256 == [image.sha256 for image in images]
     assert (len(store), store.size) == (7, 8)
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray], None]) -> None:
+    """Other pixels in the same file of the same size and time."""
+    about = path.stat()
+    pixels = np.load(path)
+    change(pixels)
+    np.save(path, pixels)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def zero_half(pixels: np.ndarray) -> None:
+    pixels[len(pixels) // 2 :] = 0
+
+
+def flip_a_bit(pixels: np.ndarray) -> None:
+    pixels[2, 7, 7] ^= 1
+
+
+def swap_rows(pixels: np.ndarray) -> None:
+    pixels[[1, 2]] = pixels[[2, 1]]
+
+
+def shift_a_pixel(pixels: np.ndarray) -> None:
+    pixels[:] = np.roll(pixels, 1)
+
+
+@pytest.mark.parametrize("change", [zero_half, flip_a_bit, swap_rows, shift_a_pixel])
+def test_pixels_that_are_not_those_that_were_written_are_refused(
+    tmp_path: Path, change: Callable[[np.ndarray], None]
+) -> None:
+    rewrite(a_store(tmp_path) / "shard-00001.npy", change)
+    store = open_store(tmp_path)
+    assert (store.read([0, 1, 2, 6])[3] == some_images(7)[6].pixels).all()
+    with pytest.raises(UserError, match=r"00001\.npy: damaged: the pixels of 'p5/view,5\.png' are not those"):
+        store.read([6, 5, 0])
+
+
+def test_shards_that_changed_places_are_refused(tmp_path: Path) -> None:
+    one, two = (a_store(tmp_path) / f"shard-0000{i}.npy" for i in (0, 1))
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    with pytest.raises(UserError, match=r"damaged: the pixels of .*run `dvc repro --force prepare`"):
+        open_store(tmp_path).read([0])
+
+
+def test_a_row_is_compared_once(tmp_path: Path) -> None:
+    """At its first touch: later epochs pay nothing."""
+    store = open_store(a_store(tmp_path))
+    store.read([1, 2])
+    assert store.checked.tolist() == [False, True, True, False, False, False, False]
+    rewrite(tmp_path / "shard-00000.npy", zero_half)
+    with pytest.raises(UserError, match="damaged"):
+        open_store(tmp_path).read([2])
+
+
+def test_the_declared_depth_is_kept_with_the_pixels(tmp_path: Path) -> None:
+    assert open_store(a_store(tmp_path / "a")).bit_depth is None
+    write_store(tmp_path / "b", some_images(2), size=8, id_column="id", preprocessing="v1", bit_depth=12)
+    assert open_store(tmp_path / "b").bit_depth == 12
+
+
+@pytest.mark.parametrize(
+    "about", ["", "[]", '{"preprocessing": "v1"}', '{"preprocessing": 1, "bit_depth": null}']
+)
+def test_a_store_that_does_not_say_how_it_was_made_is_refused(tmp_path: Path, about: str) -> None:
+    (a_store(tmp_path) / "about.json").write_text(about, encoding="utf-8")
+    with pytest.raises(UserError, match=r"about\.json: missing or damaged; run `dvc repro prepare`"):
+        open_store(tmp_path)
 
 
 def test_a_batch_of_no_rows_is_empty(tmp_path: Path) -> None:
@@ -83,8 +159,8 @@ def test_images_are_drawn_one_at_a_time(tmp_path: Path) -> None:
 
 def test_the_index_is_readable_by_people_and_names_the_id_column(tmp_path: Path) -> None:
     lines = (a_store(tmp_path) / "index.csv").read_text().splitlines()
-    assert lines[0] == "Image_name,sha256,width,height,shard,row"
-    assert lines[5] == f'"p4/view,4.png",{4:064x},644,480,1,1'
+    assert lines[0] == "Image_name,sha256,width,height,shard,row,pixels_sha256"
+    assert lines[5] == f'"p4/view,4.png",{4:064x},644,480,1,1,{some_pixels_sha256(4)}'
 
 
 def test_the_quarantine_says_which_and_why(tmp_path: Path) -> None:
@@ -149,11 +225,13 @@ def test_shards_of_two_sizes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (",1,0\n", ",1,2\n", r"index.csv:5: shards and rows do not count up"),
-        (",0,0\n", ",0,1\n", r"index.csv:2: shards and rows do not count up"),
-        (",2,0\n", ",4,0\n", r"index.csv:8: shards and rows do not count up"),
-        (",1,0\n", ",1,x\n", r"index.csv: shard and row are whole numbers"),
+        (",1,0,", ",1,2,", r"index.csv:5: shards and rows do not count up"),
+        (",0,0,", ",0,1,", r"index.csv:2: shards and rows do not count up"),
+        (",2,0,", ",4,0,", r"index.csv:8: shards and rows do not count up"),
+        (",1,0,", ",1,x,", r"index.csv: shard and row are whole numbers"),
         ("sha256", "sha512", r"index.csv:1: columns Image_name, sha512, .* are not those of an index"),
+        ('\n"p1/', 'g\n"p1/', r"index.csv: pixels_sha256 is 64 hexadecimal digits"),
+        (some_pixels_sha256(1), "z" * 64, r"index.csv: pixels_sha256 is 64 hexadecimal digits"),
     ],
 )
 def test_an_index_that_does_not_fit_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

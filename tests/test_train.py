@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,30 @@ def test_an_index_with_two_rows_exchanged_is_refused(
     swap(mine.layout.prepared / "index.csv", column)
     with pytest.raises(UserError, match=message):
         read(mine, 0, cpu)
+
+
+def test_prepared_pixels_that_changed_stop_a_training_and_change_no_output(mine: Project) -> None:
+    """Half a shard of zeros, in a file of the same size and time."""
+    shard = mine.layout.prepared / "shard-00000.npy"
+    about, data = shard.stat(), bytearray(shard.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    shard.write_bytes(data)
+    os.utime(shard, ns=(about.st_atime_ns, about.st_mtime_ns))
+    before = contents(mine.layout.trained)
+    with pytest.raises(
+        UserError, match=r"shard-00000\.npy: damaged: the pixels of .* `dvc repro --force prepare`"
+    ):
+        mine.train(0)
+    assert contents(mine.layout.trained) == before
+
+
+def test_images_prepared_for_another_depth_are_refused(mine: Project, cpu: Machine) -> None:
+    prepare = mine.params.prepare.model_copy(update={"bit_depth": 12})
+    mine = dataclasses.replace(mine, params=mine.params.model_copy(update={"prepare": prepare}))
+    with pytest.raises(
+        UserError, match=r"prepared with bit_depth None, prepare\.bit_depth is 12; run `dvc repro"
+    ):
+        mine.train(0)
 
 
 def test_an_image_that_lost_its_label_is_refused(project: Project, cpu: Machine, tmp_path: Path) -> None:

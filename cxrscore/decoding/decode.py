@@ -47,14 +47,16 @@ class Decoded:
     bytes: int = 0  # of the file
 
 
-def decode_into(row: NDArray[np.uint8], index: int, path: str, place: Place) -> Decoded:
-    """`row` is (S, S); where the result has a fault it is as it was."""
+def decode_into(
+    row: NDArray[np.uint8], index: int, path: str, place: Place, *, bit_depth: int | None = None
+) -> Decoded:
+    """`row` is (S, S); where the result has a fault it is as it was. `bit_depth` as `read_image` takes it."""
     sha256, count = "", 0
     try:
         data = read_place(place)
         sha256, count = sha256_bytes(data), len(data)
         header = read_header(data)
-        row[:] = decode(data, header, size=len(row))
+        row[:] = decode(data, header, size=len(row), bit_depth=bit_depth)
     except Unreadable as error:
         fault = Unreadable(error.kind, str(error))  # the caught one holds on to the bytes by its traceback
     except Exception as error:  # noqa: BLE001 - see the module's words

@@ -47,12 +47,14 @@ class Dispatcher:
         *,
         workers: int,
         timeout_s: float,
+        bit_depth: int | None = None,
     ) -> None:
         self._batches = batches
         self._file = file
         self._ring = ring
         self._count = workers
         self._timeout_s = timeout_s
+        self._bit_depth = bit_depth
         self._workers: list[Worker] = []
         self._stillborn = 0
         self._room = len(ring)  # batches that the ring has room for
@@ -224,7 +226,7 @@ class Dispatcher:
         return None
 
     def _hire(self, task: Task | None = None) -> None:
-        worker = Worker(self._file, self._ring.shape)
+        worker = Worker(self._file, self._ring.shape, bit_depth=self._bit_depth)
         worker.began = self._clock
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ def decode_batches(
     start: int = 0,
     timeout_s: float = 10.0,
     depth: int = 3,
+    bit_depth: int | None = None,
 ) -> Generator[Batch, None, None]:
     """Batches of paths[start:], in order, the same for any number of workers.
 
@@ -60,10 +62,14 @@ def decode_batches(
         ring = map_ring(file, shape)
         if workers == 0:
             for first, batch in zip(starts, tasks, strict=True):
-                items = [decode_into(ring[0, task.row], task.index, task.path, task.place) for task in batch]
+                items = [
+                    decode_into(ring[0, task.row], task.index, task.path, task.place, bit_depth=bit_depth)
+                    for task in batch
+                ]
                 yield _batch(first, items, ring[0])
             return
-        with closing(Dispatcher(tasks, file, ring, workers=workers, timeout_s=timeout_s)) as dispatcher:
+        how: dict[str, Any] = {"workers": workers, "timeout_s": timeout_s, "bit_depth": bit_depth}
+        with closing(Dispatcher(tasks, file, ring, **how)) as dispatcher:
             for i, first in enumerate(starts):
                 yield _batch(first, dispatcher.take(), ring[i % depth])
                 dispatcher.give_back()

@@ -49,7 +49,7 @@ class Task:
 class Worker:
     """A process, the socket to it, and the tasks that it has not answered."""
 
-    def __init__(self, ring: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, ring: int, shape: tuple[int, ...], *, bit_depth: int | None = None) -> None:
         """`ring` is the number of a file of shared memory. Raises OSError where no process can be had."""
         self.tasks: deque[Task] = deque()
         self.ready = False
@@ -71,7 +71,7 @@ class Worker:
                     *WORKER,
                     json.dumps(sys.path, default=str),
                 ]
-                + [str(number) for number in (*numbers, *shape)],
+                + [str(number) for number in (*numbers, bit_depth or 0, *shape)],
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,

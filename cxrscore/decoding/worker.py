@@ -31,20 +31,22 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 
 
 def main() -> None:
-    """Arguments: the parent's sys.path (read by who starts us), the socket's and the ring's number, shape."""
-    channel, ring, *shape = (int(word) for word in sys.argv[2:])
+    """Arguments: the parent's sys.path (read by who starts us), the numbers of the socket and the ring, the
+    declared depth (0: none), the ring's shape.
+    """
+    channel, ring, bit_depth, *shape = (int(word) for word in sys.argv[2:])
     _stand_alone()
     with suppress(ConnectionError):  # the parent is gone: nobody is there to be told
-        serve(socket.socket(fileno=channel), map_ring(ring, tuple(shape)))
+        serve(socket.socket(fileno=channel), map_ring(ring, tuple(shape)), bit_depth=bit_depth or None)
 
 
-def serve(channel: socket.socket, ring: NDArray[np.uint8]) -> None:
+def serve(channel: socket.socket, ring: NDArray[np.uint8], *, bit_depth: int | None = None) -> None:
     """Until the other side closes the channel."""
     channel.sendall(json.dumps(READY).encode() + b"\n")
     for line in channel.makefile("rb"):
         index, path, buffer, row, place = json.loads(line)
         os.ftruncate(sys.stderr.fileno(), 0)  # what is left there when we die is of this file
-        one = decode_into(ring[buffer, row], index, path, Place(*place))
+        one = decode_into(ring[buffer, row], index, path, Place(*place), bit_depth=bit_depth)
         kind, message = (one.fault.kind, str(one.fault)) if one.fault else ("", "")
         facts = (one.sha256, one.width, one.height, one.orientation, one.bytes, kind, message)
         channel.sendall(json.dumps((one.index, buffer, row, *facts)).encode() + b"\n")

@@ -63,6 +63,11 @@ def read_job(
             f"{layout.prepared}: images of {data.store.size} px, prepare.size is {params.prepare.size}; "
             "run `dvc repro prepare`."
         )
+    if data.store.bit_depth != params.prepare.bit_depth:
+        raise UserError(
+            f"{layout.prepared}: prepared with bit_depth {data.store.bit_depth}, prepare.bit_depth is "
+            f"{params.prepare.bit_depth}; run `dvc repro prepare`."
+        )
     y, mask = data.truth(data.val)
     if np.isnan(macro(auc_by_finding(y, mask, y))):
         raise UserError(
@@ -101,7 +106,7 @@ def identity(job: Job, machine: Machine, world: World) -> str:
             "labels": job.params.labels.model_dump(),
             "train": job.params.train.model_dump(),
             "sources": job.sha256,
-            "pixels": [job.data.store.size, job.data.store.preprocessing],
+            "pixels": [job.data.store.size, job.data.store.preprocessing, job.data.store.bit_depth],
             "code": fingerprint_of_code("cxrscore.train"),
             "versions": versions(),
             "numbers": [machine.device.type, str(machine.dtype), machine.compile],
