@@ -7,7 +7,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     terminal project params_file                                         progress; data use; params.yaml
     ablate params                                                        label heads, compared; settings
     bench                                                                this machine, measured
-    prepare folds train evaluate report | score check verify phantom     the stages | the other stories
+    prepare folds train evaluate report | score check verify reseal phantom   the stages | other stories
     ensemble training/ scoring/                                          folds; epochs; scorer's engine
     checkpoint groups batches decoding/                                  a model's file; files -> pixels
     model store labels split submission inputs/                          pixels -> logits; tables; files
@@ -15,7 +15,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
     scenes cooccurrence processes metrics curves machine heap layout progress closure formats/  statistics
     learned bootstrap variants text_table                                what heads learned; comparisons
-    sealed lock signals                                                  tensors with a sha256; stopping
+    sealed lock signals                                                  tensors and facts, sealed; stopping
     files plain_yaml                                                     whole-or-nothing writes; settings
     errors frames                                                        what a person can mend; polars
 

@@ -13,14 +13,25 @@ from cxrscore.errors import UserError
 from cxrscore.machine import Machine
 from cxrscore.predict import VIEWS
 
-AGREE = ("findings", "id_column", "size", "preprocessing", "k", "backbone", "head", "params", "sha256")
+AGREE = (
+    "findings",
+    "id_column",
+    "size",
+    "preprocessing",
+    "bit_depth",
+    "k",
+    "backbone",
+    "head",
+    "params",
+    "sha256",
+)
 
 
 def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None = None) -> list[Fold]:
     """The fold checkpoints of a folder, in fold order: all k of them, or exactly those named in `folds`.
 
-    Raises UserError for a missing fold, the same file twice, or folds that do not score the same thing in the
-    same way.
+    Raises UserError for a missing fold, the same file twice, folds that do not score the same thing in the
+    same way, or a file that is replaced meanwhile.
     """
     paths = checkpoint_paths(folder)
     cards = {path: read_card(path) for path in paths}
@@ -30,6 +41,7 @@ def load_ensemble(folder: Path, machine: Machine, *, folds: Sequence[int] | None
     _refuse_incomplete(folder, [cards[path] for path in paths], folds)
     _refuse_mixture(cards, paths)
     loaded = [load_fold(path, machine) for path in paths]
+    _refuse_replaced(loaded, cards)
     _refuse_twins(loaded)
     return loaded
 
@@ -101,6 +113,16 @@ def _first_difference(name: str, mine: Any, theirs: Any) -> tuple[str, Any, Any]
         key = "kind" if "kind" in unlike else min(unlike)  # the settings of another kind say less
         return _first_difference(f"{name}.{key}", mine.get(key), theirs.get(key))
     return name, mine, theirs
+
+
+def _refuse_replaced(loaded: Sequence[Fold], cards: Mapping[Path, Card]) -> None:
+    """What was checked is what was loaded: cards are read before the weights, which take longer."""
+    for fold in loaded:
+        if fold.card != cards[fold.path]:
+            raise UserError(
+                f"{fold.path}: replaced by another checkpoint while it was read; repeat the command when "
+                "nothing writes there."
+            )
 
 
 def _refuse_twins(loaded: Sequence[Fold]) -> None:

@@ -18,6 +18,7 @@ from cxrscore.progress import Progress
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
 from cxrscore.scoring.rows import shown_names, writable
+from cxrscore.sealed import read_sealed
 
 TOLD = 5  # names in a verdict
 
@@ -93,8 +94,14 @@ def _column(path: Path, name: str | None) -> list[str] | None:
 
 
 def _models(folder: Path, stated: Sequence[Mapping[str, Any]]) -> Verdict:
-    here = {sha256_file(path) for path in checkpoint_paths(folder)}
+    """By their bytes; a table of an older version may rest on a checkpoint whose facts no seal covered."""
+    here = {sha256_file(path): path for path in checkpoint_paths(folder)}
     faults = [f"fold {model['fold']} is not there" for model in stated if model["sha256"] not in here]
+    for path in (here[model["sha256"]] for model in stated if model["sha256"] in here):
+        try:
+            read_sealed(path)
+        except UserError as error:
+            faults.append(str(error))
     return Verdict(f"{len(stated)} models are in {folder}", faults)
 
 

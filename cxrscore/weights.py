@@ -28,6 +28,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from cxrscore.errors import UserError
+from cxrscore.sealed import is_ours, read_sealed
 
 FILENAME = "model.safetensors"  # in each of timm's repositories
 PROBE_S = 3.0  # for an answer of the hub: huggingface_hub itself tries again for a minute
@@ -135,11 +136,13 @@ def fitting_weights(backbone: Any, name: str, path: Path, init_except: Sequence[
 
 
 def _read(path: Path) -> Weights:
-    """A checkpoint of ours is told by its `backbone.` keys and gives those; its head stays behind. It saw the
-    rows of its folds: a start for other data, not for another fold of the same.
+    """A checkpoint of ours gives its `backbone.` keys, where its seals hold; its head stays behind. It saw
+    the rows of its folds: a start for other data, not for another fold of the same.
     """
     try:
-        weights: Weights = load_file(path)
+        weights: Weights = read_sealed(path).tensors if is_ours(path) else load_file(path)
+    except UserError as error:
+        raise UserError(f"train.init: {error}") from error
     except (OSError, SafetensorError) as error:
         raise UserError(f"train.init: {path}: not a readable .safetensors file ({error}).") from error
     for key, value in weights.items():

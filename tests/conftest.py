@@ -1,10 +1,11 @@
 """Shared makings of tests: a tiny model, a machine, a project of phantoms that every stage has run on."""
 
+import json
 import os
 import shutil
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import hypothesis
 import pytest
 import torch
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
 
 import cxrscore
+from cxrscore.checkpoint import load_fold
 from cxrscore.evaluate import evaluate
 from cxrscore.folds import make_folds
 from cxrscore.layout import Layout
@@ -25,6 +28,7 @@ from cxrscore.phantom import make_phantoms
 from cxrscore.prepare import prepare
 from cxrscore.progress import Silent
 from cxrscore.report import write_report
+from cxrscore.sealed import KEY, digest_of
 from cxrscore.train import train_fold
 
 TINY = "test_resnet"  # timm's smallest, 0.5 million parameters
@@ -184,6 +188,16 @@ def project(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
     evaluate(made.labels, layout, labels=params.labels, folds=params.folds.train)
     write_report(layout, folds=params.folds.train)
     return made
+
+
+def unseal(path: Path, **card: Any) -> None:
+    """The checkpoint as the version before seals wrote it; `card` changes what it says."""
+    found = load_fold(path, Machine(torch.device("cpu"), torch.float32))
+    old = asdict(found.card) | {"schema": 1}
+    del old["bit_depth"]
+    tensors = {name: tensor.contiguous() for name, tensor in found.model.state_dict().items()}
+    text = json.dumps({"card": old | card, "sha256": digest_of(tensors)}, sort_keys=True)
+    save_file(tensors, path, metadata={KEY: text})
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import PRESETS, Project, contents, make_tiny
+from conftest import PRESETS, Project, contents, make_tiny, unseal
 
 import cxrscore
 from cxrscore.__main__ import main
@@ -175,12 +175,47 @@ def test_a_check_before_a_run_and_a_verification_after_it(
     assert call.code == 1 and "    1 files have other bytes: bad.jpg" in call.out
 
 
+def test_an_unsealed_model_scores_once_it_is_resealed(door: Door, project: Project, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        shutil.copytree(project.layout.models, tmp_path / name)
+    unseal(tmp_path / "old" / "fold0.safetensors")
+    (tmp_path / "new" / "fold0.safetensors").unlink()
+    words = ["score", project.data / "test", "-o", "sub.csv", "--models"]
+    call = door(*words, "old")
+    assert is_one_error(call)
+    assert "`cxrscore reseal old/fold0.safetensors -o NEW`" in call.err
+    call = door("reseal", "old/fold0.safetensors", "-o", "new/fold0.safetensors")
+    assert (call.code, call.err) == (0, "")
+    findings = [line[6:].rpartition("  ")[0] for line in call.out.splitlines()[-14:]]
+    assert findings == project.params.labels.findings
+    assert door(*words, "new").code == 0
+    call = door("reseal", "old/fold0.safetensors", "-o", "new/fold0.safetensors", "--overwrite", "--json")
+    assert json.loads(call.out)["findings"] == findings
+    assert is_one_error(door("reseal", "new/fold0.safetensors", "-o", "newer.safetensors"))
+
+
+def test_two_finding_names_that_changed_places_score_nothing(
+    door: Door, project: Project, tmp_path: Path
+) -> None:
+    models = Path(shutil.copytree(project.layout.models, tmp_path / "models"))
+    for path in models.iterdir():
+        data = path.read_bytes()
+        swapped = data.replace(b"Edema", b"#####", 1).replace(b"Pneumonia", b"=========", 1)
+        path.write_bytes(swapped.replace(b"#####", b"Pneumonia", 1).replace(b"=========", b"Edema", 1))
+        assert len(path.read_bytes()) == len(data)
+    call = door("score", project.data / "test", "-o", "sub.csv", "--models", "models")
+    assert is_one_error(call)
+    assert "its facts do not match the sha256 that seals them" in call.err
+    assert not list(tmp_path.glob("sub.csv*"))
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["score", "nowhere", "-o", "sub.csv"],
         ["check", "nowhere"],
         ["verify", "nowhere.csv"],
+        ["reseal", "none.safetensors", "-o", "new.safetensors"],
         ["train", "--fold", "0", "--params", "none.yaml"],
         ["train", "--fold", "0"],
         ["prepare"],

@@ -1,5 +1,6 @@
 """What a command prints: plain lines for pipes, and on a terminal tables that lose no character."""
 
+import dataclasses
 import io
 import os
 import pty
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from test_checkpoint import CARD
 
 from cxrscore.ablate.table import table_blocks
 from cxrscore.bench.text import text_blocks
 from cxrscore.cli.words import facts_blocks, metrics_blocks
+from cxrscore.reseal import sealed_blocks
 from cxrscore.terminal import draw
 from cxrscore.text_table import Block, TextTable, plain_text
 
@@ -55,6 +58,7 @@ PRINTED: dict[str, list[Block]] = {
     "check": facts_blocks(CHECKED),
     "ablate": table_blocks(ABLATED),
     "bench": text_blocks(BENCHED),
+    "reseal": sealed_blocks(dataclasses.asdict(CARD) | {"findings": ["a", LONG, "c"]}),
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, Project, contents
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from cxrscore.augment import draw_jitters, jitter
@@ -25,11 +26,13 @@ from cxrscore.model import build_model
 from cxrscore.params import AugmentParams, IndependentHead, TrainParams
 from cxrscore.predict import VIEWS
 from cxrscore.progress import Silent
+from cxrscore.sealed import KEY
 from cxrscore.submission import read_scores
 from cxrscore.train import build_learner
 from cxrscore.training.course import Course
 from cxrscore.training.epochs import train_epoch
 from cxrscore.training.fold_data import FoldData, read_fold
+from cxrscore.training.job import _refuse_what_has_seen
 from cxrscore.training.learner import Learner
 
 INDEPENDENT = {"kind": "independent", "dropout": 0.0, "pool": "gap"}
@@ -209,6 +212,24 @@ def test_a_start_from_what_has_seen_the_validated_images_is_refused(mine: Projec
         mine.train(0, init=other)
     mine.train(1, init=other, epochs=1)  # it went through the same rows only
     assert read_card(mine.layout.checkpoint(1)).sha256["init"]
+
+
+def test_a_start_whose_past_cannot_be_read_is_refused(mine: Project, tmp_path: Path) -> None:
+    """It may have seen the images: it is not taken for a stranger's."""
+    weights, sources = load_file(mine.layout.checkpoint(1)), read_card(mine.layout.checkpoint(1)).sha256
+    for name, card, match in (
+        ("stripped", {"facts": {}}, "its facts do not match"),
+        ("unsealed", {"card": {}, "sha256": ""}, "cxrscore reseal"),
+        ("odd", 7, "not a readable"),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(weights, path, metadata={KEY: json.dumps(card)})
+        with pytest.raises(UserError, match=match):
+            _refuse_what_has_seen(0, sources, path)
+        with pytest.raises(UserError, match=rf"train\.init: .*{match}"):
+            mine.train(0, init=str(path))
+    save_file(weights, tmp_path / "theirs.safetensors", metadata={"format": "pt"})
+    _refuse_what_has_seen(0, sources, tmp_path / "theirs.safetensors")
 
 
 def test_a_training_that_diverges_keeps_its_best_as_a_checkpoint(

@@ -88,6 +88,12 @@ def test_tensors_and_facts_come_back_as_they_were(folder: StateFolder) -> None:
         assert torch.equal(found[name], tensor)
 
 
+def test_a_loss_that_is_no_number_comes_back_as_such(folder: StateFolder) -> None:
+    folder.save(1, {"w": torch.zeros(1)}, {"losses": [float("nan"), float("inf"), 0.5]})
+    found = folder.load()[1]["losses"]
+    assert [str(loss) for loss in found] == ["nan", "inf", "0.5"]
+
+
 @pytest.mark.parametrize("kind", ["empty", "cut", "header alone", "zeros", "zeros at its end", "longer"])
 def test_a_damaged_state_gives_way_to_the_one_before_with_a_note(folder: StateFolder, kind: str) -> None:
     save(folder, 1)

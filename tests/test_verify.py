@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Project
+from conftest import Project, unseal
 
 from cxrscore.errors import UserError
+from cxrscore.files import sha256_file
 from cxrscore.machine import Machine
 from cxrscore.progress import Silent
 from cxrscore.score import score
@@ -88,6 +89,24 @@ def test_what_changed_is_named(scored: Path, change: str) -> None:
     do, message = CHANGES[change]
     do(scored)
     assert any(fault.startswith(message) for fault in faults(scored)), faults(scored)
+
+
+@pytest.mark.parametrize("damage", ["unsealed", "changed"])
+def test_a_model_that_no_longer_loads_is_named_though_its_bytes_are_those_of_the_run(
+    scored: Path, damage: str
+) -> None:
+    """The table is of a version that looked at the weights alone."""
+    path, provenance = scored / "models" / "fold1.safetensors", scored / "sub.csv.provenance.json"
+    before = sha256_file(path)
+    if damage == "unsealed":
+        unseal(path)
+    else:
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"Atelectasis", b"Atelectasix", 1))
+    provenance.write_text(provenance.read_text().replace(before, sha256_file(path)))
+    (fault,) = faults(scored)
+    assert fault.startswith(f"{path}: ")
+    assert ("cxrscore reseal" if damage == "unsealed" else "its facts do not match") in fault
 
 
 def test_a_table_renamed_with_its_sidecars_is_the_same_table_and_another_one_is_not(scored: Path) -> None:

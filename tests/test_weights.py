@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import COUPLING, TINY
+from conftest import COUPLING, TINY, unseal
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from test_checkpoint import CARD
@@ -21,6 +21,7 @@ from cxrscore.backbone import create_backbone
 from cxrscore.checkpoint import save_checkpoint
 from cxrscore.errors import UserError
 from cxrscore.model import CXRModel, build_model, check_backbone
+from cxrscore.reseal import reseal
 from cxrscore.weights import fitting_weights, load_weights
 
 HUB_ID = "timm/test_resnet.r160_in1k"
@@ -149,6 +150,30 @@ def test_a_checkpoint_of_ours_at_another_size_gives_its_backbone(tmp_path: Path)
     path = tmp_path / "fold0.safetensors"
     save_checkpoint(path, model.state_dict(), dataclasses.replace(CARD, backbone="test_vit", size=96))
     check(path, "test_vit", size=128)
+
+
+@pytest.mark.parametrize("place", ["weights", "card", "seal"])
+def test_a_damaged_checkpoint_of_ours_is_no_start(tmp_path: Path, tiny_model: CXRModel, place: str) -> None:
+    path = tmp_path / "fold0.safetensors"
+    save_checkpoint(path, tiny_model.state_dict(), CARD)
+    data = bytearray(path.read_bytes())
+    at = {"weights": len(data) - 1, "card": data.index(b"Image_name"), "seal": data.index(b"seal")}[place]
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"train\.init: .*fold0.* do not match the sha256 that seals them"):
+        check(path)
+
+
+def test_an_unsealed_checkpoint_of_ours_is_no_start_until_it_is_sealed(
+    tmp_path: Path, tiny_model: CXRModel
+) -> None:
+    path = tmp_path / "fold0.safetensors"
+    save_checkpoint(path, tiny_model.state_dict(), CARD)
+    unseal(path)
+    with pytest.raises(UserError, match=r"train\.init: .*fold0.*cxrscore reseal"):
+        check(path)
+    reseal(path, tmp_path / "new.safetensors", overwrite=False)
+    check(tmp_path / "new.safetensors")
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:

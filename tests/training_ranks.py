@@ -25,7 +25,7 @@ from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.params_file import read_params
 from cxrscore.progress import Silent
-from cxrscore.sealed import _digest
+from cxrscore.sealed import digest_of
 from cxrscore.train import train_fold
 from cxrscore.training.learner import Learner
 from cxrscore.training.ranks import World, joined
@@ -70,7 +70,7 @@ def recorded(seen: dict[str, Any], *, poisoned: bool) -> Iterator[None]:
         loss = usual_step(self, gray, *rest, **kwargs)
         seen["losses"].append(loss)
         seen["skipped"].append(self.skipped)
-        seen["weights"] = _digest(self.tensors())
+        seen["weights"] = digest_of(self.tensors())
         return loss
 
     cxrscore.training.epochs.batches, Learner.step = batches, step  # type: ignore[assignment,method-assign]

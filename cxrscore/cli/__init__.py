@@ -13,6 +13,7 @@ import typer
 
 from cxrscore import __version__
 from cxrscore.cli.ablating import ablate
+from cxrscore.cli.checkpoints import reseal
 from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
@@ -45,7 +46,8 @@ def root(
 
 
 # in the order that --help lists them
-for command in (prepare, folds, train, evaluate, report, score, check, verify, ablate, phantom, bench, init):
+stages = (prepare, folds, train, evaluate, report)
+for command in (*stages, score, check, verify, reseal, ablate, phantom, bench, init):
     app.command()(command)
 app.command(hidden=True)(code)
 data_app.command("use")(data_use)

@@ -22,6 +22,7 @@ from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.metrics import auc_by_finding, macro
 from cxrscore.model import check_backbone
+from cxrscore.sealed import is_ours
 from cxrscore.training.early import embeddings_file, refuse_early
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.ranks import World
@@ -86,10 +87,9 @@ def read_job(
 
 def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> None:
     """A start from another fold's checkpoint of the same data would be validated on what it has seen."""
-    try:
-        card = read_card(init)
-    except UserError:
-        return  # no checkpoint of ours
+    if not is_ours(init):
+        return
+    card = read_card(init)  # one that is damaged or unsealed is ours as well, and may have seen them
     same = {name: card.sha256.get(name) == sources[name] for name in ("labels", "images", "folds")}
     if (same["labels"] or same["images"]) and not (same["folds"] and card.fold == fold):
         raise UserError(
@@ -131,6 +131,7 @@ def card_of(job: Job, best: dict[str, Any]) -> Card:
         head=params.train.head.model_dump(),
         size=data.store.size,
         preprocessing=data.store.preprocessing,
+        bit_depth=data.store.bit_depth,
         fold=job.fold,
         k=data.k,
         epoch=best["epoch"],

@@ -15,15 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cxrscore.errors import Stopped, UserError
 from cxrscore.lock import locked
-from cxrscore.sealed import read_tensors, write_sealed
+from cxrscore.sealed import read_sealed, write_sealed
 
 KEPT = 2
-FACTS = "facts"  # as a tensor of bytes, so that the seal covers them
+FACTS = "state"  # JSON in a text of its own: a loss may be NaN, which sealed facts may not
 
 
 def state_root(out: Path) -> Path:
@@ -54,9 +53,8 @@ class StateFolder:
 
     def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Raises Stopped where the disk takes no more; the states before are still there."""
-        text = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
         try:
-            write_sealed(self._path(step), {**tensors, FACTS: text}, {})
+            write_sealed(self._path(step), tensors, {FACTS: json.dumps(facts)})
         except OSError as error:
             raise Stopped(f"train: {self.folder}: {error.strerror}; make room") from error
         for path in self._newest_first()[KEPT:]:
@@ -69,13 +67,12 @@ class StateFolder:
         notes = []
         for path in self._newest_first():
             try:
-                tensors = read_tensors(path)
+                state = read_sealed(path)
             except UserError as error:
                 notes.append(f"a state is left out: {error}")
                 path.unlink(missing_ok=True)  # by its number it would outlive whole ones
                 continue
-            facts = json.loads(tensors.pop(FACTS).numpy().tobytes())
-            return tensors, facts, notes
+            return state.tensors, json.loads(state.facts[FACTS]), notes
         return {}, {}, notes
 
     @property
