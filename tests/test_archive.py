@@ -239,7 +239,9 @@ def test_links_and_devices_in_archives_are_counted(tmp_path: Path) -> None:
             member.type, member.linkname = kind, "../../etc/passwd"
             tar.addfile(member)
         tar.addfile(tarfile.TarInfo("x.png"))
-    assert list_archive(tmp_path / "t").skipped == {"links in the archive": 2, "neither files nor folders": 1}
+    listing = list_archive(tmp_path / "t")
+    assert listing.skipped == {"links in the archive": 1, "neither files nor folders": 1}
+    assert listing.file_faults == [("b", "VANISHED", "a link to no file of the archive; pack it anew")]
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         link = zipfile.ZipInfo("a")
         link.external_attr = 0o120777 << 16
@@ -248,6 +250,81 @@ def test_links_and_devices_in_archives_are_counted(tmp_path: Path) -> None:
         archive.writestr("x.png", PNG)
     listing = list_archive(tmp_path / "z")
     assert (listing.paths, listing.skipped) == (["x.png"], {"links in the archive": 1})
+
+
+def test_a_second_name_of_an_inode_has_its_row(tmp_path: Path) -> None:
+    """GNU tar and tarfile write it as a hard link to the first."""
+    for name in ("a.png", "sub/b.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(PNG + name.encode())
+    (tmp_path / "images" / "linked.png").hardlink_to(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "sub" / "up.png").symlink_to("../a.png")
+    (tmp_path / "images" / "sub" / "again.png").symlink_to("up.png")
+    (tmp_path / "images" / "folder").symlink_to("sub")
+    (tmp_path / "images" / "out.png").symlink_to("../elsewhere.png")
+    for style in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "t", "w", format=style) as tar:
+            tar.add(tmp_path / "images", arcname=".")
+        listing = list_archive(tmp_path / "t")
+        assert listing.paths == ["a.png", "linked.png", "sub/again.png", "sub/b.png", "sub/up.png"]
+        assert (listing.skipped, listing.faults) == ({"links in the archive": 2}, [])
+        for name in ("a.png", "linked.png", "sub/again.png", "sub/up.png"):
+            assert read_place(listing.place(name)) == PNG + b"a.png"
+
+
+def test_a_symbolic_link_in_a_zip_has_the_row_of_its_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "z", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, target in [("sub/up.png", "../a.png"), ("none.png", "gone.png"), ("folder", "sub")]:
+            link = zipfile.ZipInfo(name)
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, target)
+        archive.writestr("a.png", PNG)
+        archive.writestr("sub/b.png", PNG)
+    listing = list_archive(tmp_path / "z")
+    assert listing.paths == ["a.png", "sub/b.png", "sub/up.png"]
+    assert read_place(listing.place("sub/up.png")) == PNG
+    assert listing.file_faults == [("none.png", "VANISHED", "a link to no file of the archive; pack it anew")]
+    assert listing.skipped == {"links in the archive": 1}
+
+
+def add_link(tar: tarfile.TarFile, name: str, target: str, kind: bytes = tarfile.LNKTYPE) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    tar.addfile(member)
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_links_that_lead_nowhere_end_and_lose_no_row(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "t", "w") as tar:
+        add_link(tar, "loop.png", "pool.png", kind)
+        add_link(tar, "pool.png", "loop.png", kind)
+        add_link(tar, "self.png", "self.png", kind)
+        add_link(tar, "gone.png", "nothing.png", kind)
+        add_link(tar, ".hidden.png", "x.png", kind)
+        add_link(tar, "seen.png", ".secret.png", kind)
+        for name in ("x.png", ".secret.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(PNG)
+            tar.addfile(member, io.BytesIO(PNG))
+    listing = list_archive(tmp_path / "t")
+    assert listing.paths == ["seen.png", "x.png"]
+    names = [name for name, kind, _ in listing.file_faults if kind == "VANISHED"]
+    assert names == ["gone.png", "loop.png", "pool.png", "self.png"]
+    assert listing.skipped == {"hidden or system files": 2}
+
+
+def test_a_link_to_what_is_wrong_is_wrong(tmp_path: Path) -> None:
+    make_tar(tmp_path / "t", "twice.png", "x.png", "twice.png")
+    with tarfile.open(tmp_path / "t", "a") as tar:
+        add_link(tar, "link.png", "twice.png")
+        add_link(tar, "x.png", "x.png")
+    listing = list_archive(tmp_path / "t")
+    assert listing.paths == []
+    assert {name: kind for name, kind, _ in listing.file_faults} == {
+        "link.png": "CORRUPT_DATA",
+        "twice.png": "CORRUPT_DATA",
+        "x.png": "CORRUPT_DATA",
+    }
 
 
 def test_a_sparse_member_is_a_fault(tmp_path: Path) -> None:
