@@ -17,7 +17,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     learned bootstrap variants text_table                                what heads learned; comparisons
     sealed lock signals                                                  tensors and facts, sealed; stopping
     files plain_yaml                                                     whole-or-nothing writes; settings
-    errors frames                                                        what a person can mend; polars
+    errors frames resources                                              what a person can mend; polars
 
 Data flow forward only:
 

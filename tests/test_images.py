@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from cxrscore.errors import QUARANTINE_KINDS, Unreadable
-from cxrscore.images import PREPROCESSING, read_header, read_image, sniff
+from cxrscore.images import MAX_BYTES, PREPROCESSING, read_header, read_image, sniff
+from cxrscore.resources import DECODER_BYTES
 
 S = 48
 
@@ -609,3 +610,16 @@ def test_one_shade_everywhere_is_no_radiograph(shade: int) -> None:
     for format in ("PNG", "JPEG"):
         assert fault(encode(Image.new("L", (100, 100), shade), format)) == "BLANK_IMAGE"
     assert fault(sixteen(np.full((100, 100), shade * 257))) == "BLANK_IMAGE"
+
+
+def test_no_file_asks_a_decoder_for_more_than_its_share_of_the_memory() -> None:
+    """resources.DECODER_BYTES was measured with a file of MAX_BYTES, the worst of which is RGBA."""
+    assert 5 * MAX_BYTES == DECODER_BYTES
+    for colour, depth, channels in ((0, 16, 1), (2, 8, 3), (2, 16, 3), (4, 8, 2), (6, 8, 4), (6, 16, 4)):
+        bytes_per_pixel = max(channels * depth // 8, 4 if colour else 0)
+        side = int((MAX_BYTES / bytes_per_pixel) ** 0.5) - 4
+        small = a_png(b"", side, side, depth=depth, colour=colour)
+        assert read_header(small).width == side
+        with pytest.raises(Unreadable, match=r"(decompress to|at most 64 million)") as caught:
+            read_header(a_png(b"", side, side + 40, depth=depth, colour=colour))
+        assert caught.value.kind == "TOO_LARGE"

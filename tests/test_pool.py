@@ -567,3 +567,8 @@ def test_thousands_of_files_take_no_more_memory_than_a_few(tmp_path: Path) -> No
 def rss_mib(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_more_decoders_than_the_memory_bears_are_refused_before_they_start(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"9999 decoding processes may need 6\d{3}\.\d GB, .*; use \d+\."):
+        run(tmp_path, ["x.png"], workers=9999)

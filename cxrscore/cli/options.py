@@ -5,11 +5,12 @@ In    argv and CXRSCORE_* environment variables, read by Typer.
 Out   annotated types and defaults for a command's arguments; values, or what the words should have been.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
+
+from cxrscore.resources import most_decoders, usable_cores
 
 LabelsCsv = Annotated[Path, typer.Option("--labels", help="Label table.")]
 Images = Annotated[Path, typer.Option("--images", help="Folder that the label table's names are in.")]
@@ -33,7 +34,7 @@ FollowSymlinks = Annotated[
 ]
 Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="Seconds that one file may take.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-CORES = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+CORES = min(16, usable_cores(), most_decoders())
 LABELS, IMAGES, OUT, PARAMS = Path("data/labels.csv"), Path("data/images"), Path("out"), Path("params.yaml")
 
 

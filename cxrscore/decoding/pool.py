@@ -19,7 +19,9 @@ from cxrscore.decoding.decode import Decoded, decode_into
 from cxrscore.decoding.dispatch import Dispatcher
 from cxrscore.decoding.process import Task
 from cxrscore.decoding.ring import map_ring, reserve_ring
+from cxrscore.errors import UserError
 from cxrscore.inputs.place import Places
+from cxrscore.resources import DECODER_BYTES, most_decoders
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,13 @@ def decode_batches(
 
     A batch's pixels are valid until the next one is asked for. With `workers=0` the caller decodes in its own
     process, and a file that crashes or hangs takes it along. Who leaves early closes it, and with that the
-    workers. Raises UserError where there is no memory for `depth` batches, WorkersLost where workers cannot
-    start.
+    workers. Raises UserError where there is no memory for `depth` batches or so many workers, WorkersLost
+    where workers cannot start.
     """
     assert depth >= 2, "one batch is the consumer's, others are to be filled"
+    if workers > most_decoders():
+        needed = f"{workers} decoding processes may need {workers * DECODER_BYTES / 1e9:.1f} GB"
+        raise UserError(f"{needed}, more than half of this machine's memory; use {most_decoders()}.")
     starts = range(start, len(paths), batch_size)
     depth = min(depth, len(starts)) if workers else 1
     if not starts:

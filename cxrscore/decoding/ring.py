@@ -9,14 +9,13 @@ import mmap
 import os
 import tempfile
 from fcntl import F_DUPFD_CLOEXEC, fcntl
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import UserError
+from cxrscore.resources import usable_memory
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container: version 2, as its root shows it
 REMEDY = "use a smaller batch size"
 
 
@@ -24,8 +23,10 @@ def reserve_ring(shape: tuple[int, ...]) -> int:
     """The number of the file, all of zeros. Raises UserError."""
     nbytes = math.prod(shape)
     what = f"{nbytes / 2**20:,.0f} MiB of memory for pixels (batches, images, height, width: {shape})"
-    if nbytes > _memory() // 2:
-        raise UserError(f"{what} are more than half of this machine's {_memory() / 2**20:,.0f}; {REMEDY}.")
+    if nbytes > usable_memory() // 2:
+        raise UserError(
+            f"{what} are more than half of this machine's {usable_memory() / 2**20:,.0f}; {REMEDY}."
+        )
     handle = _nameless_file()
     try:
         os.posix_fallocate(handle, 0, nbytes)  # without it the pages would be looked for when written
@@ -52,10 +53,3 @@ def _nameless_file() -> int:
         return above_stdio(os.memfd_create("cxrscore-pixels"))
     with tempfile.TemporaryFile() as file:
         return above_stdio(os.dup(file.fileno()))
-
-
-def _memory() -> int:
-    """Bytes that this machine, or the container, has at all."""
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = CGROUP_LIMIT.read_text(encoding="utf-8").strip() if CGROUP_LIMIT.is_file() else "max"
-    return physical if limit == "max" else min(physical, int(limit))

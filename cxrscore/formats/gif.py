@@ -31,7 +31,7 @@ def read_gif_header(data: bytes) -> Header:
     if len(frames) == 1 and (x, y, *size) != (0, 0, width, height):
         found = f"a frame of {size[0]} x {size[1]} pixels at {x}, {y} on a screen of {width} x {height}"
         raise Unreadable("INCOMPLETE", found)
-    return Header("GIF", width, height, decoded_bytes=width * height, frames=len(frames))
+    return Header("GIF", width, height, decoded_bytes=4 * width * height, frames=len(frames))
 
 
 def _colour_bytes(flags: int) -> int:

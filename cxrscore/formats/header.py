@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Header:
     """What a file says about itself, read before anything is allocated. `decoded_bytes`: what its pixels take
-    once they are decompressed; `chunks` are a PNG's, checked.
+    once they are decompressed, colours as four bytes each; `chunks` are a PNG's, checked.
     """
 
     format: str

@@ -43,7 +43,7 @@ def read_png_header(data: bytes) -> Header:
         format="PNG",
         width=width,
         height=height,
-        decoded_bytes=_row_bytes(chunks[b"IHDR"]),
+        decoded_bytes=max(_row_bytes(chunks[b"IHDR"]), 4 * width * height if colour else 0),
         depth=depth,
         orientation=orientation(*_metadata(chunks, texts)),
         frames=struct.unpack_from(">I", chunks.get(b"acTL", b"\0\0\0\1"))[0],
@@ -53,7 +53,7 @@ def read_png_header(data: bytes) -> Header:
 
 def rewrite_png(header: Header) -> bytes:
     """The PNG anew, its pixels inflated once and stored: Pillow paints missing rows black in silence."""
-    expected = header.decoded_bytes
+    expected = _row_bytes(header.chunks[b"IHDR"])
     inflate = zlib.decompressobj()
     try:
         rows = inflate.decompress(header.chunks[b"IDAT"], expected + 1)

@@ -50,12 +50,13 @@ def read_tiff_header(data: bytes) -> Header:
     _refuse_other_pictures(directory)
     _refuse_unread_samples(directory)
     parts = _parts_declared(directory)
-    depth = directory.number(BITS, 1)
+    depth, width, height = (directory.number(*tag) for tag in ((BITS, 1), (WIDTH, 0), (HEIGHT, 0)))
+    colours = directory.number(SAMPLES, 1) > 1 or _photometric(directory) == PALETTE
     return Header(
         format="TIFF",
-        width=directory.number(WIDTH, 0),
-        height=directory.number(HEIGHT, 0),
-        decoded_bytes=parts.count * parts.most,
+        width=width,
+        height=height,
+        decoded_bytes=max(parts.count * parts.most, 4 * width * height if colours else 0),
         depth=depth,
         full_scale=2**depth - 1 if 8 < depth < 16 else None,
         white_is_zero=_photometric(directory) == WHITE_IS_ZERO,
