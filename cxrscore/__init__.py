@@ -16,7 +16,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     scenes cooccurrence processes metrics curves machine heap layout progress closure formats/  statistics
     learned bootstrap variants text_table                                what heads learned; comparisons
     sealed lock signals                                                  tensors with a sha256; stopping
-    files                                                                whole-or-nothing writes
+    files caches                                          whole-or-nothing writes; the user's cache folder
     errors frames                                                        what a person can mend; polars
 
 Data flow forward only:
