@@ -76,7 +76,10 @@ def score(
                 if not resumed:
                     journal.remove()  # nothing was written; what an earlier call had scored stays
                 raise
-            journal.remove()
+            if left := journal.remove():
+                progress.say(
+                    f"{files.journal}: stays, as it holds what is not the run's: {', '.join(left[:3])}"
+                )
     return outcome
 
 
