@@ -434,3 +434,22 @@ def test_the_best_weights_of_a_training_that_diverges_lie_where_its_state_was(
     assert read_card(good).epoch == 0
     train(mine, max_bad_steps=1)
     assert states(mine) == []
+
+
+def test_a_state_folder_loses_only_what_trainings_wrote(folder: StateFolder) -> None:
+    with folder.held("outputs"):
+        save(folder, 7)
+    theirs = ("notes.txt", ".thesis.tex.4711.tmp", ".x.tmp", "state-best.safetensors", "deep/chapter1.txt")
+    for name in theirs:
+        (folder.folder / name).parent.mkdir(exist_ok=True)
+        (folder.folder / name).write_bytes(b"years")
+    for half in (".state-000000007.safetensors.4711.tmp", ".good.safetensors.4711.tmp"):
+        (folder.folder / half).write_bytes(b"half")
+    with folder.held("outputs"):
+        assert loaded_step(folder) == 7
+        folder.drop()
+    assert sorted(contents(folder.folder)) == sorted(theirs)
+    (folder.folder / "state-best.safetensors").unlink()
+    with folder.held("outputs"):
+        pass
+    assert sorted(contents(folder.folder)) == sorted(set(theirs) - {"state-best.safetensors"})
