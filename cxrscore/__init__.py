@@ -16,7 +16,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     scenes cooccurrence processes metrics curves machine heap layout progress closure formats/  statistics
     learned bootstrap variants text_table                                what heads learned; comparisons
     sealed lock signals                                                  tensors and facts, sealed; stopping
-    files plain_yaml                                                     whole-or-nothing writes; settings
+    files plain_yaml caches                                              whole writes; settings; the cache
     errors frames resources                                              what a person can mend; polars
 
 Data flow forward only:

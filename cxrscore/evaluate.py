@@ -21,7 +21,7 @@ from cxrscore.files import write_table, write_text
 from cxrscore.frames import places
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.layout import Layout
-from cxrscore.learned import Learned, Picture, read_learned, sparsity_rows, tidy_rows
+from cxrscore.learned import TABLES, Learned, Picture, read_learned, sparsity_rows, tidy_rows
 from cxrscore.metrics import auc_by_finding, group_means, macro
 from cxrscore.scenes import aligned, share_rows, view_rows
 from cxrscore.submission import read_scores
@@ -76,8 +76,9 @@ def evaluate(
     write_text(layout.metrics, json.dumps(metrics, indent=1) + "\n")
     parts = [("all", "one", pooled), ("all", "views", pooled_views)]
     parts += [(str(fold), "one", part) for fold, part in zip(folds, plain, strict=True)]
-    for left in list(layout.plots.glob("*.csv")):  # by another head, whose pictures the report would show
-        left.unlink()
+    assert learned.keys() <= TABLES, learned.keys() - TABLES
+    for name in TABLES:  # by another head, whose pictures the report would show
+        (layout.plots / f"{name}.csv").unlink(missing_ok=True)
     _write_areas(layout.plots / "auc.csv", parts)
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
     _write_curves(layout.plots, pooled)

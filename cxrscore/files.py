@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,22 @@ def move_into_place(written: Path, path: Path) -> None:
         os.fsync(file.fileno())
     written.replace(path)
     _fsync_folder(path.parent)
+
+
+def half_written(folder: Path, names: str) -> list[Path]:
+    """Temporary files of `replacing` whose process was killed, where the file's name matches the pattern."""
+    pattern = temporary_name(names)
+    return [path for path in folder.iterdir() if pattern.fullmatch(path.name) and is_regular(path)]
+
+
+def temporary_name(names: str) -> re.Pattern[str]:
+    """What `replacing` calls its temporary files, of files whose names match the pattern."""
+    return re.compile(rf"\.(?:{names})\.\d+\.tmp")
+
+
+def is_regular(path: Path) -> bool:
+    """A file itself: no link, folder or pipe."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -20,6 +20,11 @@ from cxrscore.files import write_text
 
 FINDING_AXES = ("finding", "source", "target", "given")
 DIGITS = 6  # significant ones: what is small stays apart from what is zero
+PICTURES = {"coupling", "coupling_of_gate", "gates", "adjacency", "prior_graph", "attention_tokens"}
+PICTURES |= {"attention_labels", "attention", "scenes", "scene_counts", "scene_cooccurrence"}
+TABLES = {f"{name}{kind}" for name in PICTURES for kind in ("", "_shares", "_by_view")} | {
+    "coupling_sparsity"
+}
 TAUS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 
 

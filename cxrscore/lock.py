@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from pathlib import Path
 from cxrscore.errors import Busy, UserError
 
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the person's to mend by another name
+BEGINS = b'{"pid": '
 
 
 @contextmanager
@@ -68,6 +70,21 @@ def _still_there(path: Path, handle: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(handle))
     except FileNotFoundError:
         return False
+
+
+def is_lock(path: Path) -> bool:
+    """Whether `locked` may have made the file: its holder's name begins so, if a kill or a power cut did not
+    leave it empty or as zeros. No other file is to be locked: its content would be lost.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for a writer
+    except OSError:
+        return False
+    try:
+        head = os.read(handle, len(BEGINS)).strip(b"\0") if stat.S_ISREG(os.fstat(handle).st_mode) else b"?"
+    finally:
+        os.close(handle)
+    return BEGINS.startswith(head)
 
 
 def _me() -> dict[str, str | int]:

@@ -5,7 +5,6 @@ Out   a store (store.py). Files that cannot be read are in its quarantine.csv; t
 """
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from cxrscore.errors import UserError
 from cxrscore.images import PREPROCESSING
 from cxrscore.inputs.folder import list_images
 from cxrscore.labels import read_labels
-from cxrscore.store import StoredImage, write_quarantine, write_store
+from cxrscore.store import StoredImage, others_in, remove_store, write_quarantine, write_store
 
 if TYPE_CHECKING:
     from cxrscore.params import LabelParams, PrepareParams
@@ -83,8 +82,12 @@ def prepare(
 def _check_replaceable(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file; name the folder for the prepared images.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "index.csv").is_file():
-        raise UserError(f"{out}: holds other files, which would be deleted; name a new folder.")
+    for folder in (out, *_beside(out)):
+        if folder.is_dir() and (others := others_in(folder)):
+            raise UserError(
+                f"{folder}: holds other files, such as {others[0]!r}, which would be deleted; move them, or "
+                "name a new folder."
+            )
 
 
 def _check_files(
@@ -142,12 +145,17 @@ def _first_ten(names: Iterable[str]) -> str:
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
+def _beside(out: Path) -> tuple[Path, Path]:
+    """Where the new store is made, and where the old one waits until the new is in place."""
+    return out.with_name(f".{out.name}.tmp"), out.with_name(f".{out.name}.old")
+
+
 @contextmanager
 def _replacing_folder(out: Path) -> Iterator[Path]:
     """Yield a folder beside `out`; on success it takes the place of `out`, else it is removed."""
-    new, old = (out.with_name(f".{out.name}.{state}") for state in ("tmp", "old"))
+    new, old = _beside(out)
     for leftover in (new, old):  # of a call that was killed: one call at a time writes to `out`
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove_store(leftover)
     try:
         yield new
         if out.exists():
@@ -159,5 +167,5 @@ def _replacing_folder(out: Path) -> Iterator[Path]:
                 old.rename(out)
             raise
     finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        remove_store(new)
+    remove_store(old)

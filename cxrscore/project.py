@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ruamel.yaml.error import YAMLError
 from cxrscore.closure import fingerprint
 from cxrscore.datasets.describe import describe
 from cxrscore.errors import UserError
-from cxrscore.files import Table, read_table, write_text
+from cxrscore.files import Table, half_written, read_table, write_text
 from cxrscore.inputs.folder import list_images
 from cxrscore.plain_yaml import read_yaml
 
@@ -30,6 +31,8 @@ PRESETS = Path(__file__).parent / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
 NULL = "tag:yaml.org,2002:null"  # else a setting that is null is written as nothing at all
 IGNORED = "/.cxrscore/\n/.venv/\n/data\n/out/.*\n"
+PARTS = ("data", "data.dvc")
+MARK, SIGNED, DONE = "mark", "cxrscore data use 1\n", "done"  # in .data.old, which a call makes and removes
 LINKED = "images are hard-linked; a cache that links too, as init sets it, makes them read-only"
 
 
@@ -73,8 +76,9 @@ def use_data(project: Path, *, labels_csv: Path, images: Path) -> list[str]:
     data, tracked = project / "data", project / "data.dvc"
     if data.exists() and (not tracked.exists() or _changed(project)):
         raise UserError(f"{data}: holds changes that DVC has not stored; `dvc add data`, or move them away.")
-    fresh, old = project / ".data.new", project / ".data.old"
-    old.mkdir()
+    old = project / ".data.old"
+    fresh = old / "new"
+    write_text(old / MARK, SIGNED)
     try:
         notes += _take_in(fresh, labels_csv, images, table.columns[columns["id"]])
         for part in (data, tracked):
@@ -87,22 +91,56 @@ def use_data(project: Path, *, labels_csv: Path, images: Path) -> list[str]:
     except BaseException:
         _recover(project)
         raise
-    old.rename(project / ".data.trash")
-    shutil.rmtree(project / ".data.trash")
+    (old / DONE).touch()  # what it has made counts from now on
+    _clear(old)
     return notes
 
 
 def _recover(project: Path) -> list[str]:
-    """What a call that did not end had moved to .data.old goes back to its place; what it had made goes."""
+    """What a call that did not end had moved to .data.old goes back to its place; what it had made goes.
+    Raises UserError where a person has made either.
+    """
     old = project / ".data.old"
-    interrupted = old.exists()
-    for part in ("data", "data.dvc"):
-        if (old / part).exists() or (old / f"{part}.absent").exists():
-            _remove(project / part)
-            _move(old / part, project / part)
-    for leftover in (old, project / ".data.new", project / ".data.trash"):
-        _remove(leftover)
+    if not old.exists() or not _marked(old):
+        return []
+    interrupted = not (old / DONE).exists()
+    moved = [part for part in PARTS if (old / part).exists() or (old / f"{part}.absent").exists()]
+    for part in moved if interrupted else ():
+        if (old / "new").exists() and (project / part).exists():  # else it is the new one
+            raise UserError(
+                f"{project / part}: was made after a call had been interrupted; move it away, and the one "
+                "before comes back."
+            )
+    for part in moved if interrupted else ():
+        _remove(project / part)
+        _move(old / part, project / part)
+    _clear(old)
     return ["an earlier call had been interrupted; what it had done was undone first"] * interrupted
+
+
+def _marked(old: Path) -> bool:
+    """False for one that was not marked yet, which then goes. Raises UserError where it is somebody's own."""
+    with suppress(OSError, UnicodeDecodeError):
+        if (old / MARK).read_text(encoding="utf-8") == SIGNED:
+            return True
+    for half in half_written(old, MARK) if old.is_dir() else ():
+        half.unlink()
+    try:
+        old.rmdir()
+    except OSError as error:
+        raise UserError(
+            f"{old}: no mark says that `data use` made it, and it would be deleted; move it away. What an "
+            "earlier version had moved there goes back by hand."
+        ) from error
+    return False
+
+
+def _clear(old: Path) -> None:
+    """The mark goes last: without it nothing here would be deleted."""
+    for name in ("new", *PARTS, *(f"{part}.absent" for part in PARTS), DONE, MARK):
+        _remove(old / name)
+    with suppress(OSError):  # others' files
+        old.rmdir()
 
 
 def _remove(path: Path) -> None:

@@ -18,10 +18,9 @@ from cxrscore import figures
 from cxrscore.errors import UserError
 from cxrscore.files import read_table, write_text
 from cxrscore.layout import Layout
-from cxrscore.learned import mean_of_rows
+from cxrscore.learned import TABLES, mean_of_rows
 
 Tables = Mapping[str, Sequence[Mapping[str, str]]]  # rows by name of the table
-OF_SCORES = {"auc", "auc_pooled", "roc", "pr"}  # the tables in out/plots that no head has left
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -54,7 +53,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
 
 def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Of each table that the head's kind has left, what the template shows: `picture` as SVG, and numbers."""
-    tables = {path.stem: _rows(path) for path in sorted(plots.glob("*.csv")) if path.stem not in OF_SCORES}
+    tables = {path.stem: _rows(path) for path in sorted(plots.glob("*.csv")) if path.stem in TABLES}
     shown = {"coupling": _coupling, "adjacency": _adjacency, "attention_labels": _attention_labels}
     shown |= {"attention_tokens": _attention_maps, "attention": _attention_maps}
     shown |= {"scene_cooccurrence": _scenes}

@@ -9,9 +9,11 @@ Source of the rule (mean of probabilities over views, then over folds): sparse l
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cxrscore.caches import secure_code_cache
 from cxrscore.checkpoint import Fold
 from cxrscore.ensemble import load_ensemble, trained_views
 from cxrscore.errors import Stopped, UserError, WorkersLost
@@ -59,7 +61,8 @@ def score(
         )
         _check(files, plan, ensemble, options, journal)
         kept = _kept_recipe(journal, files) if options.resume else None
-        recipe = _recipe(ensemble, plan, options, views=len(views), machine=machine, kept=kept)
+        how: dict[str, Any] = {"views": len(views), "kept": kept, "machine": machine, "progress": progress}
+        recipe = _recipe(ensemble, plan, options, **how)
         identity = fingerprint(ensemble, recipe, plan, device=machine.device, views=views)
         if options.resume and not journal.begun and files.table.exists():
             return finished_before(files, identity, plan, options, notes=notes)
@@ -73,7 +76,10 @@ def score(
                 if not resumed:
                     journal.remove()  # nothing was written; what an earlier call had scored stays
                 raise
-            journal.remove()
+            if left := journal.remove():
+                progress.say(
+                    f"{files.journal}: stays, as it holds what is not the run's: {', '.join(left[:3])}"
+                )
     return outcome
 
 
@@ -128,14 +134,17 @@ def _recipe(
     views: int,
     machine: Machine,
     kept: Mapping[str, Any] | None,
+    progress: Progress,
 ) -> Recipe:
-    """How to compute; a resumed run keeps what was chosen for it, whatever was measured since."""
+    """How to compute; a resumed run keeps what was chosen for it, whatever was measured since. Raises
+    UserError.
+    """
     card = ensemble[0].card
     batch_size = choose_batch_size(options.batch_size, machine, size=card.size)
     if kept is not None:
         compiled = kept["compile"] if options.compile == "auto" else options.compile == "on"
         return Recipe(dtype_word(machine.dtype), batch_size, compiled, kept["merge"])
-    return choose_recipe(
+    recipe = choose_recipe(
         card.backbone,
         lambda: folded_backbone(ensemble[0].model, machine),
         machine,
@@ -144,6 +153,19 @@ def _recipe(
         compile=options.compile,
         forwards=-(-len(plan.paths) // batch_size) * views * len(ensemble),
     )
+    return _safely(recipe, asked=options.compile == "on", progress=progress) if recipe.compile else recipe
+
+
+def _safely(recipe: Recipe, *, asked: bool, progress: Progress) -> Recipe:
+    """Compiled only where the code is safe from others. Raises UserError where compiling was asked for."""
+    try:
+        secure_code_cache()
+    except UserError as fault:
+        if asked:
+            raise
+        progress.say(f"not compiled, though it would pay: {fault}")
+        return replace(recipe, compile=False)
+    return recipe
 
 
 def _kept_recipe(journal: Journal, files: Outputs) -> Mapping[str, Any] | None:

@@ -13,7 +13,9 @@ import hashlib
 import json
 import mmap
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,12 +24,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import BrokenPromise, UserError
-from cxrscore.files import Table, read_table, sha256_bytes, sha256_file, write_table, write_text
+from cxrscore.files import (
+    Table,
+    half_written,
+    read_table,
+    sha256_bytes,
+    sha256_file,
+    write_table,
+    write_text,
+)
 
 SHARD_ROWS = 4096
 INDEX_COLUMNS = ("sha256", "width", "height", "shard", "row", "pixels_sha256")
 REMEDY = "run `dvc repro prepare`"
 DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+WRITTEN = r"about\.json|index\.csv|quarantine\.csv|shard-\d{5,}\.npy"
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,35 @@ def write_store(
 def write_quarantine(folder: Path, rows: Iterable[tuple[str, str, str]], *, id_column: str) -> None:
     """`rows` are name, kind, message."""
     write_table(folder / "quarantine.csv", [id_column, "kind", "message"], rows)
+
+
+def others_in(folder: Path) -> list[str]:
+    """Names of what is no file of a store, whole or half-written; an index of something else is none."""
+    ours = {path.name for path in _files(folder)}
+    if not _is_index(folder / "index.csv"):
+        ours.discard("index.csv")
+    return sorted(path.name for path in folder.iterdir() if path.name not in ours)
+
+
+def remove_store(folder: Path) -> None:
+    """The files of a store, and the folder unless it holds others. Nothing where there is none."""
+    if folder.is_dir():
+        for path in _files(folder):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _files(folder: Path) -> list[Path]:
+    whole = [path for path in folder.iterdir() if re.fullmatch(WRITTEN, path.name) and path.is_file()]
+    return [*whole, *half_written(folder, WRITTEN)]
+
+
+def _is_index(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return f",{','.join(INDEX_COLUMNS[:5])}".encode() in file.read(100_000)  # also an older version's
 
 
 def open_store(folder: Path) -> Store:

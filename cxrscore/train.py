@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cxrscore.checkpoint import Card, Fold, load_fold, save_checkpoint
 from cxrscore.errors import Stopped
-from cxrscore.files import sha256_file, write_table, write_text
+from cxrscore.files import half_written, sha256_file, write_table, write_text
 from cxrscore.heap import reused_memory
 from cxrscore.layout import Layout
 from cxrscore.learned import write_learned
@@ -97,8 +97,9 @@ def train_fold(
 def _held(state: StateFolder, layout: Layout, fold: int) -> Iterator[None]:
     """Nobody else trains this, and nobody else writes these outputs. Raises Busy, UserError, Stopped."""
     with state.held(f"{layout.trained.resolve()} {fold}"):
-        for half in layout.trained.glob(f"*/.fold{fold}.*.tmp"):  # a process was killed while it wrote
-            half.unlink()
+        for folder in layout.trained.glob("*/"):
+            for half in half_written(folder, rf"fold{fold}(\.views)?\.(safetensors|csv|json)"):
+                half.unlink()
         try:
             yield
         except OSError as error:

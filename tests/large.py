@@ -28,7 +28,7 @@ import torch
 
 import cxrscore.train
 import cxrscore.training.epochs
-from cxrscore.files import write_table, write_text
+from cxrscore.files import sha256_bytes, write_table, write_text
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.params import Params
@@ -72,12 +72,13 @@ def make_large(root: Path, *, rows: int, size: int) -> None:
     )
     folds = Folds(ids, patient, np.arange(rows) // 6 % 3)
     write_folds(layout.folds, folds, id=labels.id, patient=labels.patient)
-    write_text(layout.prepared / "about.json", '{"preprocessing": "sparse"}\n')
+    write_text(layout.prepared / "about.json", '{"preprocessing": "sparse", "bit_depth": null}\n')
     for shard in range(-(-rows // SHARD_ROWS)):
         shape = (min(SHARD_ROWS, rows - shard * SHARD_ROWS), size, size)
         path = layout.prepared / f"shard-{shard:05}.npy"
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
-    index = ((ids[i], f"{i:064x}", 2048, 2048, i // SHARD_ROWS, i % SHARD_ROWS) for i in range(rows))
+    black = sha256_bytes(bytes(size * size))
+    index = ((ids[i], f"{i:064x}", 2048, 2048, *divmod(i, SHARD_ROWS), black) for i in range(rows))
     write_table(layout.prepared / "index.csv", [labels.id, *INDEX_COLUMNS], index)
 
 

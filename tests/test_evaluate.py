@@ -16,6 +16,7 @@ from cxrscore.evaluate import evaluate, evaluate_table
 from cxrscore.layout import Layout
 from cxrscore.learned import Picture, write_learned
 from cxrscore.params import LabelParams
+from cxrscore.report import write_report
 
 LABELS = LabelParams(
     format="table",
@@ -459,3 +460,14 @@ def test_scores_of_an_earlier_version_which_told_nothing_of_its_heads_are_measur
     metrics, _ = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
     assert metrics["macro_auc"] > 0
     assert sorted(path.name for path in layout.plots.iterdir()) == list(OF_SCORES)
+
+
+def test_plots_that_are_not_ours_stay_and_are_not_read(project: Project, tmp_path: Path) -> None:
+    mine = project.copy_to(tmp_path)
+    for name in ("mine.csv", "coupling2.csv", "thesis.csv"):
+        (mine.layout.plots / name).write_text("a;b\n1;2;3\n")
+    (mine.layout.plots / "scenes_shares.csv").write_text("fold,scene,mean,share\n0,0,1,1\n")
+    evaluate(mine.labels, mine.layout, labels=mine.params.labels, folds=mine.params.folds.train)
+    write_report(mine.layout, folds=mine.params.folds.train)
+    assert {"mine.csv", "coupling2.csv", "thesis.csv"} <= {path.name for path in mine.layout.plots.iterdir()}
+    assert not (mine.layout.plots / "scenes_shares.csv").exists()

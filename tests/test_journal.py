@@ -1,6 +1,7 @@
 """What a run has done is on disk, whole or not there, and comes back as it was."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,7 +179,7 @@ def test_temporary_files_that_a_kill_left_do_no_harm_and_go_in_the_end(tmp_path:
     with opened_journal(tmp_path / "journal", shard_rows=7) as journal:
         journal.begin(RUN, listed())
         filled(journal)
-        for name in (".000000028.shard.4711.tmp", ".run.json.4711.tmp", ".x.csv.4711.tmp", "x.csv.made"):
+        for name in (".000000028.shard.4711.tmp", ".run.json.4711.tmp", ".0.made.4711.tmp", "0.made"):
             (journal.folder / name).write_bytes(b"half")
         assert again(journal).done == 30
         assert journal.fingerprint() == RUN
@@ -253,13 +254,136 @@ def test_what_a_kill_in_the_middle_of_removing_left_is_no_obstacle(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_that_name_with_somebodys_files_is_left_alone(tmp_path: Path) -> None:
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder: bytes of files, None for folders."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+SOMEBODYS: dict[str, dict[str, bytes]] = {
+    "a text": {"thesis.tex": b"years"},
+    "a lock beside a thesis": {"lock": b"", "thesis/chapter1.txt": b"years"},
+    "a lock of another program": {"lock": b"4711\n"},
+    "its settings": {"run.json": b'{"recipe": {"compile": false, "merge": {}}}', "notes.txt": b"years"},
+    "a mark of another program": {"journal": b"Dear diary,\n", "lock": b""},
+    "an empty mark": {"journal": b"", "lock": b""},
+    "shards of an archive": {"000000000.shard": b"years"},
+    "a journal of an earlier version": {"lock": b'{"pid": 1}', "run.json": b"{}", "manifest.jsonl": b""},
+}
+
+
+@pytest.mark.parametrize("name", SOMEBODYS)
+def test_a_folder_of_that_name_that_is_somebodys_own_is_refused_and_never_changed(
+    tmp_path: Path, name: str
+) -> None:
+    put(tmp_path / "journal", SOMEBODYS[name])
+    before = tree(tmp_path)
+    with (
+        pytest.raises(UserError, match=r"journal: .*or choose another name for the output"),
+        opened_journal(tmp_path / "journal", shard_rows=7),
+    ):
+        pass
+    assert tree(tmp_path) == before
+
+
+def test_a_journal_of_an_earlier_version_is_told_apart(tmp_path: Path) -> None:
+    put(tmp_path / "journal", SOMEBODYS["a journal of an earlier version"])
+    with (
+        pytest.raises(
+            UserError,
+            match=r"journal: no mark says that it is a journal: .* of an earlier version.*remove the folder",
+        ),
+        opened_journal(tmp_path / "journal", shard_rows=7),
+    ):
+        pass
+
+
+LEFT_BY_A_KILL: dict[str, dict[str, bytes]] = {
+    "an empty folder": {},
+    "an empty lock": {"lock": b""},
+    "a lock": {"lock": b'{"pid": 4711, "host": "here", "started": "today"}'},
+    "a lock that lost its end": {"lock": b'{"pid": 47'},
+    "a lock of zeros": {"lock": bytes(60)},
+    "half a mark": {"lock": b"", ".journal.4711.tmp": b"cxrsc"},
+    "a whole mark": {"lock": b"", "journal": b"cxrscore journal 1\n"},
+    "a mark and half a manifest": {"journal": b"cxrscore journal 1\n", ".manifest.jsonl.4711.tmp": b"["},
+}
+
+
+@pytest.mark.parametrize("name", LEFT_BY_A_KILL)
+def test_what_a_kill_left_before_a_run_had_begun_is_taken_over_and_gone_in_the_end(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "journal").mkdir()
-    (tmp_path / "journal" / "thesis.tex").write_text("years")
-    opening = opened_journal(tmp_path / "journal", shard_rows=7)
-    with pytest.raises(UserError, match=r"journal: holds other files; move them"):
-        opening.__enter__()
-    assert (tmp_path / "journal" / "thesis.tex").read_text() == "years"
+    put(tmp_path / "journal", LEFT_BY_A_KILL[name])
+    with opened_journal(tmp_path / "journal", shard_rows=7) as journal:
+        assert not journal.begun
+        journal.begin(RUN, listed())
+        filled(journal)
+        journal.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+FOREIGN: dict[str, bytes] = {
+    "@eaDir/SYNO@.fileindex": b"x",
+    ".DS_Store": b"x",
+    ".nfs000000000012": b"x",
+    "notes.shard": b"mine",
+    "12.shard": b"mine",
+    "x.csv.made": b"mine",
+    ".thesis.tex.4711.tmp": b"mine",
+    ".run.json.old.tmp": b"mine",
+    "000000005.shard/deep": b"mine",
+}
+
+
+def test_what_others_put_into_a_journal_stays_and_is_no_obstacle_to_this_run_and_the_next(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "journal"
+    for turn in range(2):
+        with opened_journal(folder, shard_rows=7) as journal:
+            journal.begin(RUN, listed())
+            put(folder, FOREIGN)
+            (folder / "0.made").symlink_to("notes.shard")
+            filled(journal)
+            journal.begin(RUN | {"size": turn}, listed())
+            filled(journal)
+            assert again(journal).done == 30
+            left = journal.remove()
+        assert "@eaDir" in left and ".DS_Store" in left
+        assert {path: data for path, data in tree(folder).items() if data == b"mine"} == {
+            **{path: data for path, data in FOREIGN.items() if data == b"mine"},
+            "0.made": b"mine",
+        }
+        assert {path.name for path in folder.iterdir() if path.is_file()} >= {"journal", ".DS_Store"}
+        assert not any((folder / name).exists() for name in ("lock", "run.json", "manifest.jsonl"))
+        (folder / "0.made").unlink()
+    shutil.rmtree(folder / "@eaDir")
+    shutil.rmtree(folder / "000000005.shard")
+    for name in FOREIGN:
+        (folder / name).unlink(missing_ok=True)
+    with opened_journal(folder, shard_rows=7):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_is_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    os.mkfifo(tmp_path / "journal" / "lock")
+    with (
+        pytest.raises(UserError, match=r"journal: holds other files, such as 'lock'"),
+        opened_journal(tmp_path / "journal", shard_rows=7),
+    ):
+        pass
 
 
 def test_a_run_that_has_removed_its_journal_leaves_the_next_ones_alone(tmp_path: Path) -> None:

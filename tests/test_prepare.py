@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import contents
 from PIL import Image
 
 from cxrscore.errors import UserError
@@ -177,7 +178,9 @@ def test_a_new_run_replaces_the_old_store(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_files_is_never_replaced(tmp_path: Path) -> None:
     labels, images, _ = a_project(tmp_path, ["a.png"])
-    with pytest.raises(UserError, match=r"images: holds other files, which would be deleted"):
+    with pytest.raises(
+        UserError, match=r"images: holds other files, such as 'a.png', which would be deleted"
+    ):
         run((labels, images, images))
     with pytest.raises(UserError, match=r"labels.csv: a file; name the folder"):
         run((labels, images, labels))
@@ -223,3 +226,37 @@ def test_the_declared_depth_is_the_scale_of_twelve_bits_in_sixteen(tmp_path: Pat
     assert (store.read([0])[0] == read_image(a_png(0), size=32)).all()
     assert "1 images cannot be read" in " ".join(run(project, workers=workers))
     assert open_store(project[2]).bit_depth is None
+
+
+@pytest.mark.parametrize("place", ["prepared", ".prepared.tmp", ".prepared.old"])
+@pytest.mark.parametrize("name", ["thesis/chapter1.txt", "notes.csv", "shard-00000.npy.bak", "shard-x.npy"])
+def test_what_no_prepare_wrote_is_never_deleted(tmp_path: Path, place: str, name: str) -> None:
+    project = a_project(tmp_path, ["a.png"])
+    run(project)
+    theirs = tmp_path / "out" / place / name
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text("years")
+    before = contents(tmp_path / "out")
+    with pytest.raises(UserError, match=rf"{place}: holds other files, such as '{name.partition('/')[0]}'"):
+        run(project)
+    assert contents(tmp_path / "out") == before
+
+
+def test_an_index_of_something_else_makes_no_store(tmp_path: Path) -> None:
+    project = a_project(tmp_path, ["a.png"])
+    project[2].mkdir(parents=True)
+    (project[2] / "index.csv").write_text("word,page\nlung,7\n")
+    with pytest.raises(UserError, match=r"prepared: holds other files, such as 'index.csv'"):
+        run(project)
+    assert (project[2] / "index.csv").read_text() == "word,page\nlung,7\n"
+
+
+def test_what_a_killed_prepare_left_is_replaced(tmp_path: Path) -> None:
+    project = a_project(tmp_path, ["a.png"])
+    run(project)
+    for place in (".prepared.tmp", ".prepared.old"):
+        (tmp_path / "out" / place).mkdir()
+        for name in ("about.json", "shard-00000.npy", ".index.csv.4711.tmp"):
+            (tmp_path / "out" / place / name).write_bytes(b"half")
+    run(project)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["prepared"]

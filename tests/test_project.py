@@ -323,7 +323,70 @@ def test_an_interrupted_data_use_is_undone_before_the_next_one(phantoms: Path, t
     for folder, word in ((".data.old/data", "old"), ("data", "new")):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "labels.csv").write_text(word)
+    (tmp_path / ".data.old" / "mark").write_text("cxrscore data use 1\n")
     with pytest.raises(UserError, match="holds changes that DVC has not stored"):
         use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert (tmp_path / "data" / "labels.csv").read_text() == "old"
+    assert not (tmp_path / ".data.old").exists()
+
+
+@pytest.mark.parametrize("name", ["images/0.jpg", "labels.csv", "data/labels.csv", "data.dvc", "data.absent"])
+@pytest.mark.parametrize("place", [".data.old", ".data.new", ".data.trash"])
+def test_a_folder_that_is_named_like_one_of_ours_is_never_deleted(
+    phantoms: Path, tmp_path: Path, place: str, name: str
+) -> None:
+    for settings in ("dvc.yaml", "params.yaml"):
+        (tmp_path / settings).write_text((PRESETS / "demo.yaml").read_text())
+    for path in (tmp_path / place / name, tmp_path / "data" / "labels.csv"):
+        path.parent.mkdir(parents=True)
+        path.write_text("years")
+    before = contents(tmp_path)
+    message = "data.old: no mark says" if place == ".data.old" else "holds changes that DVC has not stored"
+    with pytest.raises(UserError, match=message):
+        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+    assert contents(tmp_path) == before
+
+
+def test_data_that_a_person_has_put_in_place_since_an_interrupted_call_stay(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    for settings in ("dvc.yaml", "params.yaml"):
+        (tmp_path / settings).write_text((PRESETS / "demo.yaml").read_text())
+    for path in (".data.old/data/labels.csv", ".data.old/new/labels.csv", "data/labels.csv"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(path)
+    (tmp_path / ".data.old" / "mark").write_text("cxrscore data use 1\n")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="data: was made after a call had been interrupted; move it away"):
+        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("left", [[], [".mark.4711.tmp"], ["mark"], ["mark", "new/images/a.jpg"]])
+def test_what_a_killed_data_use_left_before_it_moved_anything_goes(
+    phantoms: Path, tmp_path: Path, left: list[str]
+) -> None:
+    for settings in ("dvc.yaml", "params.yaml"):
+        (tmp_path / settings).write_text((PRESETS / "demo.yaml").read_text())
+    (tmp_path / "data").mkdir()
+    (tmp_path / ".data.old").mkdir()
+    for name in left:
+        (tmp_path / ".data.old" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".data.old" / name).write_text("cxrscore data use 1\n")
+    with pytest.raises(UserError, match="holds changes that DVC has not stored"):
+        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+    assert not (tmp_path / ".data.old").exists()
+
+
+def test_what_was_done_before_a_kill_is_not_undone(phantoms: Path, tmp_path: Path) -> None:
+    for settings in ("dvc.yaml", "params.yaml"):
+        (tmp_path / settings).write_text((PRESETS / "demo.yaml").read_text())
+    for path in (".data.old/data/labels.csv", "data/labels.csv"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(path)
+    (tmp_path / ".data.old" / "mark").write_text("cxrscore data use 1\n")
+    (tmp_path / ".data.old" / "done").touch()
+    with pytest.raises(UserError, match="holds changes that DVC has not stored"):
+        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+    assert (tmp_path / "data" / "labels.csv").read_text() == "data/labels.csv"
     assert not (tmp_path / ".data.old").exists()

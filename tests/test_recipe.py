@@ -8,8 +8,9 @@ import timm
 import torch
 from torch import nn
 
+from cxrscore.caches import cache_folder
 from cxrscore.machine import Machine
-from cxrscore.scoring.measured import cache_folder, recall, store
+from cxrscore.scoring.measured import recall, store
 from cxrscore.scoring.recipe import (
     Recipe,
     choose_batch_size,

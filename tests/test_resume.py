@@ -440,3 +440,52 @@ def test_among_the_images_a_journal_is_no_image_and_resumes(
     run(folder, folder / "sub.csv", project.layout.models, resume=True)
     assert tables(folder / "sub.csv") == tables(tmp_path / "plain.csv")
     assert {path: data for path, data in contents(folder).items() if not path.startswith("sub.csv")} == before
+
+
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
+@pytest.mark.parametrize("lock", [b"", b'{"pid": 1, "host": "here", "started": "today"}', b"4711"])
+def test_a_folder_in_the_journals_place_with_somebodys_thesis_is_refused_and_stays(
+    project: Project, folder: Path, tmp_path: Path, how: dict[str, bool], lock: bytes
+) -> None:
+    thesis = tmp_path / "out" / "my.csv.journal" / "thesis"
+    thesis.mkdir(parents=True)
+    (thesis / "chapter1.txt").write_text("years", encoding="utf-8")
+    (thesis.parent / "lock").write_bytes(lock)
+    before = contents(tmp_path / "out")
+    with pytest.raises(UserError, match=r"my.csv.journal: holds other files, such as '(lock|thesis)'; move"):
+        run(folder, tmp_path / "out" / "my.csv", project.layout.models, **how)
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_journal_of_an_earlier_version_is_never_deleted(
+    project: Project, folder: Path, tmp_path: Path, how: dict[str, bool]
+) -> None:
+    journal = interrupt(folder, tmp_path / "out.csv", project.layout.models)
+    (journal / "journal").unlink()
+    before = contents(journal)
+    with pytest.raises(UserError, match=r"of an earlier version of cxrscore.*remove the folder if nobody"):
+        run(folder, tmp_path / "out.csv", project.layout.models, **how)
+    assert contents(journal) == before
+
+
+def test_what_a_storage_device_puts_into_the_journal_neither_goes_nor_stops_a_run(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    out_csv, models = tmp_path / "sub.csv", project.layout.models
+    run(folder, tmp_path / "plain.csv", models)
+    journal = interrupt(folder, out_csv, models)
+    (journal / "@eaDir" / "000000000.shard").mkdir(parents=True)
+    (journal / "@eaDir" / "000000000.shard" / "SYNO").write_bytes(b"x")
+    for name in (".DS_Store", ".nfs0000000000000012"):
+        (journal / name).write_bytes(b"x")
+    stays = {name: data for name, data in contents(journal).items() if data == b"x"} | {
+        "journal": b"cxrscore journal 1\n"
+    }
+    for how in ({"resume": True}, {"overwrite": True}, {"resume": True}):
+        heard = Heard()
+        assert run(folder, out_csv, models, heard, **how).scored == 40
+        assert tables(out_csv) == tables(tmp_path / "plain.csv")
+        assert contents(journal) == stays
+        done_before = how == {"resume": True} and heard.total == -1
+        assert done_before or any("sub.csv.journal: stays, as it holds" in said for said in heard.said)

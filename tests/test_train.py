@@ -417,3 +417,12 @@ def test_each_image_is_jittered_by_its_own_factors_of_the_epoch(
     for row in data.train:
         pixels = data.store.read([row])[0].tobytes()
         assert seen.get(pixels, expected[row].tolist()) == expected[row].tolist()
+
+
+def test_a_training_deletes_no_temporary_files_but_its_own(project: Project, tmp_path: Path) -> None:
+    mine = project.copy_to(tmp_path)
+    theirs = (".fold0.thesis.tex.tmp", ".fold0.notes.4711.tmp", ".fold0.csv.tmp", ".fold00.csv.1.tmp")
+    for name in (*theirs, ".fold0.safetensors.4711.tmp", ".fold0.views.csv.4711.tmp"):
+        (mine.layout.models / name).write_text("years")
+    mine.train(0, epochs=1)
+    assert sorted(path.name for path in mine.layout.models.glob(".*")) == sorted(theirs)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import COUPLING, Project, contents
@@ -299,7 +301,18 @@ def turned(path: Path) -> None:
 
 def retold(about: Path) -> None:
     """The same images, prepared by other rules."""
-    about.write_text(json.dumps({"preprocessing": "another"}), encoding="utf-8")
+    about.write_text(json.dumps({"preprocessing": "another", "bit_depth": None}), encoding="utf-8")
+
+
+def touch_up(prepared: Path) -> None:
+    """The same sources, and one other pixel in the last row, as the index says."""
+    shard, index_csv = prepared / "shard-00000.npy", prepared / "index.csv"
+    pixels = np.load(shard)
+    pixels[-1, 0, 0] ^= 1
+    np.save(shard, pixels)
+    *first, last = index_csv.read_text(encoding="utf-8").splitlines()
+    last = f"{last.rpartition(',')[0]},{hashlib.sha256(pixels[-1].tobytes()).hexdigest()}"
+    index_csv.write_text("\n".join([*first, last, ""]), encoding="utf-8")
 
 
 OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {
@@ -313,6 +326,7 @@ OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {
     "labels": ({}, lambda project: more(project.labels)),
     "folds": ({}, lambda project: turned(project.layout.folds)),
     "number format": ({"dtype": torch.bfloat16}, lambda _: None),
+    "pixels themselves": ({}, lambda project: touch_up(project.layout.prepared)),
     "rules of the pixels": ({}, lambda project: retold(project.layout.prepared / "about.json")),
 }
 
@@ -440,3 +454,22 @@ def test_the_best_weights_of_a_training_that_diverges_lie_where_its_state_was(
     assert read_card(good).epoch == 0
     train(mine, max_bad_steps=1)
     assert states(mine) == []
+
+
+def test_a_state_folder_loses_only_what_trainings_wrote(folder: StateFolder) -> None:
+    with folder.held("outputs"):
+        save(folder, 7)
+    theirs = ("notes.txt", ".thesis.tex.4711.tmp", ".x.tmp", "state-best.safetensors", "deep/chapter1.txt")
+    for name in theirs:
+        (folder.folder / name).parent.mkdir(exist_ok=True)
+        (folder.folder / name).write_bytes(b"years")
+    for half in (".state-000000007.safetensors.4711.tmp", ".good.safetensors.4711.tmp"):
+        (folder.folder / half).write_bytes(b"half")
+    with folder.held("outputs"):
+        assert loaded_step(folder) == 7
+        folder.drop()
+    assert sorted(contents(folder.folder)) == sorted(theirs)
+    (folder.folder / "state-best.safetensors").unlink()
+    with folder.held("outputs"):
+        pass
+    assert sorted(contents(folder.folder)) == sorted(set(theirs) - {"state-best.safetensors"})

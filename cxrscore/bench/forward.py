@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from cxrscore.bench.by_hand import COMPILED_TIMM, PLAIN, Forward, Plain, forwards_by_hand
 from cxrscore.bench.models import CALIBRATION, random_model
 from cxrscore.bench.race import Race, in_turn
+from cxrscore.caches import INDUCTOR, TRITON
 from cxrscore.heap import reused_memory
 from cxrscore.machine import Machine
 from cxrscore.model import CXRModel
@@ -115,16 +116,16 @@ def _ours_compiled(
 @contextmanager
 def _empty_compiler_cache() -> Iterator[None]:
     """What compiling costs is what it costs a machine that has not done it yet."""
-    name = "TORCHINDUCTOR_CACHE_DIR"
-    before = os.environ.get(name)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        os.environ[name] = folder
-        try:
+    names = (INDUCTOR, TRITON)
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            os.environ[INDUCTOR] = folder
             yield
-        finally:
-            del os.environ[name]
-            if before is not None:
-                os.environ[name] = before
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _differences(lines: Mapping[str, Forward]) -> dict[str, float]:

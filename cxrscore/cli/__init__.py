@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cxrscore import __version__
+from cxrscore.caches import name_code_cache
 from cxrscore.cli.ablating import ablate
 from cxrscore.cli.checkpoints import reseal
 from cxrscore.cli.measuring import bench
@@ -42,7 +43,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
-    pass
+    name_code_cache()  # before a command imports torch
 
 
 # in the order that --help lists them

@@ -8,7 +8,6 @@ convolutions in fp32, weights and maps are in the recipe's number format, the he
 """
 
 import gc
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cxrscore.caches import secure_code_cache
 from cxrscore.checkpoint import Fold
 from cxrscore.errors import Stopped, UserError
 from cxrscore.fuse import fold_batchnorms, merge_all, pool_quickly
@@ -26,7 +26,6 @@ from cxrscore.heads import HeadOutput
 from cxrscore.machine import DTYPES, Machine
 from cxrscore.model import CXRModel
 from cxrscore.predict import pad, predict_folds
-from cxrscore.scoring.measured import cache_folder
 from cxrscore.scoring.recipe import Recipe
 
 
@@ -38,14 +37,16 @@ def folded_backbone(model: CXRModel, machine: Machine) -> nn.Module:
 
 
 class FastModel:
-    """The two halves of a CXRModel, quick: gray -> features -> HeadOutput."""
+    """The two halves of a CXRModel, quick: gray -> features -> HeadOutput. Raises UserError where it is to be
+    compiled and others could write where compiled code is kept.
+    """
 
     def __init__(self, model: CXRModel, backbone: nn.Module, recipe: Recipe) -> None:
         if recipe.merge:
             merge_all(backbone, recipe.merge)
         self.body: Any = _Body(model, backbone.to(memory_format=torch.channels_last), DTYPES[recipe.dtype])
         if recipe.compile:
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+            secure_code_cache()
             freezing = model.mean.device.type == "cpu"  # there it packs weights and fuses activations
             self.body = torch.compile(self.body, dynamic=False, options={"freezing": freezing})
         self.label_head = model.head

@@ -4,13 +4,13 @@ In    rows in the order of the plan, as they are scored.
 Out   the same rows after any kill; the next run goes on behind the last whole shard.
 
     <out>.journal/lock                 held by the run that writes
+                  journal              the mark that the folder is one; see journal_folder.py
                   run.json             its fingerprint: all that decides a row's bytes
                   manifest.jsonl       the files, their sizes and times of change, when the run began
                   000000000.shard ...  a sha256, what happened to each file, float32 (n, F, L)
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from cxrscore.errors import Stopped, UserError
 from cxrscore.files import replacing, sha256_bytes, write_bytes, write_text
 from cxrscore.lock import locked
+from cxrscore.scoring.journal_folder import LOCK, MANIFEST, RUN, clear, mark, refuse_strange, shard_paths
 
 COMMIT_S = 60.0  # a slow run commits before a shard is full: a kill costs at most about a minute
 MAGIC = b"cxrscore shard 1 "
-LOCK, RUN, MANIFEST = "lock", "run.json", "manifest.jsonl"
 
 Fingerprint = Mapping[str, Any]
 Listed = tuple[str, int, int]  # path, bytes, time of change in ns
@@ -127,8 +127,9 @@ class Journal:
 
     def begin(self, fingerprint: Fingerprint, manifest: Iterator[Listed]) -> None:
         """Start anew; what an older run had left is deleted."""
+        mark(self.folder)
         (self.folder / RUN).unlink(missing_ok=True)  # first: without it the rest means nothing
-        for shard in self._shards():
+        for shard in shard_paths(self.folder):
             shard.unlink()
         with replacing(self.folder / MANIFEST) as temporary, temporary.open("w", encoding="ascii") as file:
             file.writelines(json.dumps(row) + "\n" for row in manifest)  # escapes what is not UTF-8
@@ -138,7 +139,7 @@ class Journal:
     def resume(self) -> None:
         """Go on behind the last shard of an unbroken, undamaged row of them; what follows it is deleted."""
         self.done = 0
-        for path in self._shards():
+        for path in shard_paths(self.folder):
             rows = Rows.decoded(path.read_bytes())
             if rows is None or rows.start != self.done:
                 path.unlink()
@@ -180,27 +181,17 @@ class Journal:
 
     def rows(self) -> Iterator[Rows]:
         """All rows on disk, a shard at a time. Raises Stopped where the disk lost one."""
-        for path in self._shards():
+        for path in shard_paths(self.folder):
             rows = Rows.decoded(path.read_bytes())
             if rows is None:
                 raise Stopped(f"{path}: damaged since it was written; its rows have to be scored again")
             yield rows
 
-    def remove(self) -> None:
-        """The lock goes last: the moment it has gone, the folder is the next run's."""
-        (self.folder / RUN).unlink(missing_ok=True)
-        for path in self.folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)  # a storage device's own, such as @eaDir
-            elif path.name != LOCK:
-                path.unlink()
+    def remove(self) -> list[str]:
+        """-> names of what others have put there, which stays, and the folder with it."""
+        left = clear(self.folder)
         self.removed = True
-        (self.folder / LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # the next run is there by now
-            self.folder.rmdir()
-
-    def _shards(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.shard") if path.is_file())
+        return left
 
 
 @contextmanager
@@ -208,7 +199,7 @@ def opened_journal(folder: Path, *, shard_rows: int) -> Iterator[Journal]:
     """The journal in `folder`, which is made; gone afterwards where no run began in it. Raises Busy, and
     UserError where the folder is somebody's own.
     """
-    _refuse_strange(folder)
+    refuse_strange(folder)
     with locked(folder / LOCK):
         journal = Journal(folder, shard_rows)
         try:
@@ -217,14 +208,6 @@ def opened_journal(folder: Path, *, shard_rows: int) -> Iterator[Journal]:
             if not journal.removed and not journal.begun:
                 with suppress(OSError):  # of a full or failing disk, which has been told of
                     journal.remove()
-
-
-def _refuse_strange(folder: Path) -> None:
-    names = set()
-    with suppress(FileNotFoundError):  # or it goes this moment
-        names = {path.name for path in folder.iterdir()}
-    if names and not names & {LOCK, RUN}:
-        raise UserError(f"{folder}: holds other files; move them, or choose another name for the output.")
 
 
 def _joined(many: Sequence[Rows]) -> Rows:

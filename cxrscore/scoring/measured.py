@@ -5,19 +5,12 @@ Out   the figure that was stored under it. A file that cannot be read or written
 """
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cxrscore.caches import cache_folder
 from cxrscore.files import write_text
-
-
-def cache_folder() -> Path:
-    """$CXRSCORE_CACHE, else cxrscore in $XDG_CACHE_HOME or ~/.cache; it may not exist."""
-    if named := os.environ.get("CXRSCORE_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrscore"
 
 
 def recall(name: str) -> Any:

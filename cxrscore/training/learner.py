@@ -13,6 +13,7 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
+from cxrscore.caches import secure_code_cache
 from cxrscore.errors import UserError
 from cxrscore.groups import parameter_groups
 from cxrscore.loss import Loss
@@ -68,6 +69,7 @@ class Learner:
         if machine.checkpointing:
             _checkpoint_gradients(self.model)
         if machine.compile:
+            secure_code_cache()
             self.model.compile(dynamic=False)
         self.head_alone = False
         self.shared = world.share(self.model, machine.device)

@@ -9,7 +9,7 @@ Out   <folder>/state-<step>.safetensors, sealed, whole or not at all, the last t
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,10 +18,12 @@ from typing import Any
 from torch import Tensor
 
 from cxrscore.errors import Stopped, UserError
+from cxrscore.files import half_written
 from cxrscore.lock import locked
 from cxrscore.sealed import read_sealed, write_sealed
 
 KEPT = 2
+STATE = re.compile(r"state-\d{9,}\.safetensors")
 FACTS = "state"  # JSON in a text of its own: a loss may be NaN, which sealed facts may not
 
 
@@ -111,17 +113,20 @@ class StateFolder:
                 "$CXRSCORE_STATE."
             ) from error
         with locked(lock), locked(self.folder / "lock"):
-            for half in self.folder.glob(".*.tmp"):  # a process was killed while it wrote
+            for half in half_written(self.folder, rf"{STATE.pattern}|{self.good.name}"):
                 half.unlink()
             try:
                 yield
             finally:
                 lock.unlink(missing_ok=True)
-                if not list(self.folder.glob("*.safetensors")):
-                    shutil.rmtree(self.folder, ignore_errors=True)
+                if not self._newest_first() and not self.good.exists():
+                    (self.folder / "lock").unlink(missing_ok=True)
+                    with suppress(OSError):  # somebody's own files stay, and the folder with them
+                        self.folder.rmdir()
 
     def _path(self, step: int) -> Path:
         return self.folder / f"state-{step:09}.safetensors"
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("state-*.safetensors"), reverse=True)
+        found = self.folder.glob("state-*.safetensors")
+        return sorted((path for path in found if STATE.fullmatch(path.name)), reverse=True)
