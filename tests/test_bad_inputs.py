@@ -90,6 +90,8 @@ def kinds(out_csv: Path) -> dict[str, str]:
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker.py").write_text(POISONED_WORKER)
     monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(tmp_path / "worker.py"),))
+    monkeypatch.setattr("cxrscore.decoding.pool.SECOND_S", 2.0)
+    monkeypatch.setattr("cxrscore.decoding.pool.SECOND_TIMES", 1)
 
 
 def spoil(folder: Path) -> dict[str, str]:

@@ -8,7 +8,8 @@ file alone:
 
   crash   noticed at once. The file is tried once more, in a new worker: somebody else may have killed the
           first. A second crash is WORKER_CRASH. What else the worker had to do is done by others.
-  hang    longer than `timeout_s` at one file: the worker writes where it is, and is killed. TIMEOUT, at once.
+  hang    longer than `timeout_s` at one file: the worker writes where it is, and is killed. TIMEOUT, at once:
+          a second try, when the others are done, is the consumer's (pool.second_try).
 """
 
 import queue
