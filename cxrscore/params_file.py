@@ -36,13 +36,14 @@ def read_params(path: Path) -> Params:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}:{line}: {error.problem or 'not YAML'}.") from error
     except YAMLError as error:
-        raise UserError(f"{path}: {error}") from error
+        first, *rest = str(error).splitlines()
+        raise UserError(f"{path}: {first}", *rest) from error
     if not isinstance(values, Mapping):
         raise UserError(f"{path}: sections with settings were expected, such as `prepare:`.")
     try:
         return Params.model_validate(dict(values))
     except ValidationError as error:
-        raise UserError(_explain(path, node, error)) from error
+        raise UserError(*_explain(path, node, error)) from error
 
 
 def _refuse_aliases(path: Path, yaml: YAML, text: str) -> None:
@@ -53,7 +54,7 @@ def _refuse_aliases(path: Path, yaml: YAML, text: str) -> None:
             )
 
 
-def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
+def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]:
     """One line an error: file:line, key, what was found, what would be right."""
     lines = []
     for problem in error.errors():
@@ -70,7 +71,7 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
         elif problem["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]} (found {problem['input']!r})"
         lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
-    return "\n".join(lines)
+    return lines
 
 
 def _line(node: Node | None, keys: list[int | str]) -> int:

@@ -85,7 +85,7 @@ def _storage_faults(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise Stopped(f"{error.filename or folder}: {error.strerror}") from error
     except WorkersLost as error:
-        raise Stopped(str(error)) from error
+        raise Stopped(*error.lines) from error
 
 
 def _refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> None:

@@ -3,10 +3,11 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
@@ -14,6 +15,7 @@ import torch
 from ruamel.yaml import YAML
 
 import cxrscore
+from cxrscore.__main__ import main
 from cxrscore.evaluate import evaluate
 from cxrscore.folds import make_folds
 from cxrscore.layout import Layout
@@ -189,3 +191,31 @@ def project(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file under the folder, by its path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Call(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Door = Callable[..., Call]
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Door:
+    """Runs `cxrscore` with these words in tmp_path, where params.yaml is a tiny project's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CXRSCORE_DEVICE", raising=False)
+    shutil.copy(PRESETS / "demo.yaml", tmp_path / "params.yaml")
+    make_tiny(tmp_path / "params.yaml")
+
+    def call(*words: object) -> Call:
+        monkeypatch.setattr(sys, "argv", ["cxrscore", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        assert code is None or isinstance(code, int)
+        return Call(code or 0, *capsys.readouterr())
+
+    return call

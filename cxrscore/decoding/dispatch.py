@@ -212,9 +212,10 @@ class Dispatcher:
     def _refuse_stillborn(self, worker: Worker) -> None:
         self._stillborn += 1
         if self._stillborn == STILLBORN:
-            words = worker.last_words().strip() or "it wrote nothing"
+            words = worker.last_words().strip().splitlines() or ["it wrote nothing"]
             raise WorkersLost(
-                f"decoding processes end before they begin, the last by {worker.cause()}: {words}"
+                f"decoding processes end before they begin, the last by {worker.cause()}: {words[0]}",
+                *words[1:],
             )
 
     def _try_again(self, task: Task, cause: str) -> Task | None:
