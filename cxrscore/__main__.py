@@ -1,11 +1,14 @@
-"""The console script: runs the door, and turns faults a person can mend into one line and an exit code."""
+"""The console script: runs the door, and turns faults a person can mend into a few lines and an exit code."""
 
 import errno
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from cxrscore.errors import Busy, UserError
+from cxrscore.terminal import print_notes
+from cxrscore.text_table import visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -15,20 +18,25 @@ def main() -> None:
     from cxrscore.cli import app
 
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except UserError as error:
-        _leave(f"error: {error}", 2)
+        _leave(error.lines, 2)
     except Busy as error:
-        _leave(f"error: {error}", 5)
+        _leave(error.lines, 5)
     except KeyboardInterrupt:
-        _leave("interrupted", 130)
+        print_notes("interrupted")
+        sys.exit(130)
     except BrokenPipeError:  # the reader of stdout, `head` say, has left: nobody is there to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         if error.errno not in FULL:
             raise
-        _leave(f"error: no room left to write{f' {error.filename}' if error.filename else ''}", 4)
+        _leave([f"no room left to write{f' {error.filename}' if error.filename else ''}"], 4)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's, or of the click within typer
+            raise
+        _refuse_words(error)
 
 
 def _go_on_in_utf8() -> None:
@@ -40,9 +48,16 @@ def _go_on_in_utf8() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _leave(words: str, code: int) -> None:
-    with suppress(OSError, AttributeError):  # stderr may be closed; the exit code still speaks
-        sys.stderr.write(words + "\n")
+def _refuse_words(error: Any) -> NoReturn:
+    """What click has to say of argv, which may hold the names of a folder's files: `cxrscore check *`."""
+    if not "".join(sys.argv).isprintable():  # else the message may be a whole help, of many lines
+        error.message = visible(error.message)
+    error.show()
+    sys.exit(error.exit_code)
+
+
+def _leave(lines: Sequence[str], code: int) -> NoReturn:
+    print_notes(f"error: {lines[0]}", *lines[1:])
     sys.exit(code)
 
 

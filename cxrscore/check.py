@@ -5,16 +5,17 @@ Out   how many could be read, the faults of the others, and what the readable on
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from cxrscore.decoding.pool import decode_batches
+from cxrscore.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
 from cxrscore.errors import UserError
-from cxrscore.inputs.listing import list_input
+from cxrscore.inputs.listing import Listing, list_input
 from cxrscore.progress import Progress
-from cxrscore.scoring.faults import fault_of, known_faults
+from cxrscore.scoring.faults import TOO_SLOW, Cause, fault_of, known_faults
 from cxrscore.scoring.output import check_output, write_errors
 from cxrscore.scoring.plan import Fault
 from cxrscore.scoring.rows import shown_names
@@ -51,40 +52,58 @@ def check(
     size: int,
     workers: int,
     timeout_s: float,
-    follow_symlinks: bool,
-    root: Path | None = None,
-    path_column: str | None = None,
+    bit_depth: int | None = None,
+    listed: Mapping[str, Any] | None = None,
     exclude: Iterable[Path],
     progress: Progress,
 ) -> Findings:
-    """Decode every file to `size` x `size`. Raises UserError where there is nothing to look at, or
-    where two files would look alike in the list of faults.
+    """Decode every file to `size` x `size`. `listed`: how they are listed, as `list_input` takes it. Raises
+    UserError where there is nothing to look at, or where two files would look alike in the list of faults.
     """
-    listing = list_input(
-        source, exclude=exclude, follow_symlinks=follow_symlinks, root=root, path_column=path_column
-    )
-    shown_names([*listing.paths, *(path for path, _, _ in listing.folder_faults)])
-    found = Findings(len(listing.paths) + len(listing.folder_faults))
+    listing = list_input(source, exclude=exclude, **(listed or {}))
+    paths = listing.paths
+    shown_names([*paths, *(path for path, _, _ in listing.folder_faults)])
+    found = Findings(len(paths) + len(listing.folder_faults))
     found.notes = [*(f"{count} skipped: {why}" for why, count in listing.skipped.items()), *listing.notes]
     found.faults += [(path, "list", kind, message) for path, kind, message in listing.folder_faults]
+    how: dict[str, Any] = {"size": size, "batch_size": BATCH, "workers": workers, "timeout_s": timeout_s}
+    how["bit_depth"] = bit_depth
+    causes: dict[int, Cause] = {}
+    progress.start("check", len(paths))
+    _look(decode_batches(listing, paths, **how), range(len(paths)), listing, found, causes, progress)
+    slow = [i for i, cause in causes.items() if cause[:2] == TOO_SLOW]
+    if slow:
+        progress.say(f"{len(slow):,} files {once_more(timeout_s, workers)}")
+        progress.start("second try", len(slow))
+        again = second_try(listing, [paths[i] for i in slow], failures=may_stall(len(paths)), **how)
+        _look(again, slow, listing, found, causes, progress)
+    found.faults += [(paths[i], *cause) for i, cause in causes.items()]
+    assert found.listed == found.readable + len(found.faults), "a file is neither readable nor named"
+    return found
+
+
+def _look(
+    batches: Generator[Batch, None, None],
+    positions: Sequence[int],
+    listing: Listing,
+    found: Findings,
+    causes: dict[int, Cause],
+    progress: Progress,
+) -> None:
+    """Count what can be read; the others are in `causes`, by their position, until they can be."""
     known = known_faults(listing)
-    progress.start("check", len(listing.paths))
-    batches = decode_batches(
-        listing, listing.paths, size=size, batch_size=BATCH, workers=workers, timeout_s=timeout_s
-    )
     with closing(batches):
         for batch in batches:
             for item in batch.items:
-                cause = fault_of(listing, item, known)
-                if cause is None:
-                    found.readable += 1
-                    found.shapes[item.width, item.height] += 1
-                    found.turned += item.orientation != 1
-                else:
-                    found.faults.append((item.path, *cause))
-            progress.advance(len(batch.items), f"{len(found.faults):,} would be quarantined")
-    assert found.listed == found.readable + len(found.faults), "a file is neither readable nor named"
-    return found
+                i, cause = positions[item.index], fault_of(listing, item, known)
+                if cause is not None:
+                    causes[i] = cause
+                    continue
+                causes.pop(i, None)
+                found.readable += 1
+                found.shapes[item.width, item.height] += 1
+                found.turned += item.orientation != 1
+            progress.advance(len(batch.items), f"{len(causes):,} would be quarantined")
 
 
 def refuse_to_replace(path: Path, *, overwrite: bool) -> None:

@@ -25,7 +25,18 @@ QUARANTINE_KINDS = (
 )
 
 
-class UserError(Exception):
+class Told(Exception):
+    """Words for a person, one line per argument; a line end within one is a name's, and shown as `\\n`."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+class UserError(Told):
     """What was found, where, and what would be right. Shown once, by the CLI, with exit code 2."""
 
 
@@ -39,13 +50,13 @@ class Unreadable(Exception):
         self.kind = kind
 
 
-class Stopped(Exception):
+class Stopped(Told):
     """The run ended early; what it did is kept, and the same command with --resume and `words` goes on.
     `code` is the exit code: 4 storage, device or too many faults; 128 + n for signal n.
     """
 
-    def __init__(self, message: str, code: int = 4, words: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, *lines: str, code: int = 4, words: tuple[str, ...] = ()) -> None:
+        super().__init__(*lines)
         self.code, self.words = code, words
 
 
@@ -55,9 +66,9 @@ class BrokenPromise(RuntimeError):
     """
 
 
-class WorkersLost(RuntimeError):
+class WorkersLost(Told, RuntimeError):
     """The decoding processes end before they begin: the machine, not a file, is at fault."""
 
 
-class Busy(Exception):
+class Busy(Told):
     """Another run holds this output; exit code 5."""

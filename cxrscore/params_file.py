@@ -27,10 +27,10 @@ def read_params(path: Path) -> Params:
     try:
         return Params.model_validate(settings.values)
     except ValidationError as error:
-        raise UserError(_explain(path, settings.root, error)) from error
+        raise UserError(*_explain(path, settings.root, error)) from error
 
 
-def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
+def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]:
     """One line an error: file:line, key, what was found, what would be right."""
     lines = []
     for problem in error.errors():
@@ -47,7 +47,7 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> str:
         elif problem["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]} (found {shown(problem['input'])})"
         lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
-    return "\n".join(lines)
+    return lines
 
 
 def _line(node: Node | None, keys: list[int | str]) -> int:

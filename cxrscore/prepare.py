@@ -5,17 +5,18 @@ Out   a store (store.py). Files that cannot be read are in its quarantine.csv; t
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cxrscore.decoding.decode import Decoded
-from cxrscore.decoding.pool import decode_batches
+from cxrscore.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
 from cxrscore.errors import UserError
 from cxrscore.images import PREPROCESSING
 from cxrscore.inputs.folder import list_images
+from cxrscore.inputs.place import Places
 from cxrscore.labels import read_labels
 from cxrscore.store import StoredImage, others_in, remove_store, write_quarantine, write_store
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cxrscore.progress import Progress
 
 BATCH = 64  # images in shared memory, three times: 28 MiB at 380 px
+TIMEOUT_S = 10.0  # that one file may take before it gets its second try
 
 
 @dataclass
@@ -54,16 +56,15 @@ def prepare(
     _check_files(images, table.ids, strangers, max_unreadable=params.max_unreadable)
     tally = Tally(len(table.ids), params.max_unreadable)
     progress.start("prepare", tally.total)
-    batches = decode_batches(
+    decoded = _decoded(
         listing.places,
         table.ids,
         size=params.size,
-        batch_size=BATCH,
-        workers=workers,
         bit_depth=params.bit_depth,
+        workers=workers,
+        progress=progress,
     )
-    with _replacing_folder(out) as folder, closing(batches):
-        decoded = (one for batch in batches for one in batch.items)  # stored before the next is asked for
+    with _replacing_folder(out) as folder, closing(decoded):
         readable = _readable(decoded, tally, progress)
         write_store(
             folder,
@@ -100,6 +101,36 @@ def _check_files(
             f"{images}: {len(missing):,} of {len(ids):,} labelled images are not here: {_first_ten(missing)}"
             f"; files here without a label: {_first_ten(strangers) or 'none'}."
         )
+
+
+def _decoded(
+    files: Places,
+    ids: Sequence[str],
+    *,
+    size: int,
+    bit_depth: int | None,
+    workers: int,
+    progress: "Progress",
+) -> Generator[Decoded, None, None]:
+    """All files in order; one's pixels are to be stored before the next is asked for.
+
+    A store is written in order: a file that took too long is tried again at once. After `MAY_STALL` that did
+    so twice no other is: minutes each would add up to days.
+    """
+    how: dict[str, Any] = {"size": size, "bit_depth": bit_depth, "timeout_s": TIMEOUT_S}
+    batches = decode_batches(files, ids, batch_size=BATCH, workers=workers, **how)
+    left = MAY_STALL
+    with closing(batches):
+        for one in (one for batch in batches for one in batch.items):
+            if not timed_out(one) or not left:
+                yield one
+                continue
+            progress.say(f"1 files {once_more(TIMEOUT_S, workers)}")
+            again = second_try(files, [one.path], batch_size=1, workers=1, failures=0, **how)
+            with closing(again):
+                second = next(again).items[0]
+                left -= timed_out(second)
+                yield replace(second, index=one.index)
 
 
 def _readable(decoded: Iterable[Decoded], tally: Tally, progress: "Progress") -> Iterator[StoredImage]:

@@ -251,10 +251,12 @@ def _changed(project: Path) -> bool:
 def _dvc(folder: Path, *words: str) -> str:
     """Run dvc in a project. Raises UserError with dvc's own words."""
     command = [sys.executable, "-m", "dvc", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
+    )
     if done.returncode != 0:
-        said = (done.stderr + done.stdout).strip()
-        raise UserError(f"{folder}: `dvc {' '.join(words)}` failed: {said}")
+        said = (done.stderr + done.stdout).strip().splitlines()  # set in, so that none looks like ours
+        raise UserError(f"{folder}: `dvc {' '.join(words)}` failed:", *(f"    {line}" for line in said))
     return done.stdout
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrscore.caches import secure_code_cache
-from cxrscore.checkpoint import Fold
+from cxrscore.checkpoint import Card, Fold
 from cxrscore.ensemble import load_ensemble, trained_views
 from cxrscore.errors import Stopped, UserError, WorkersLost
 from cxrscore.inputs.listing import list_input
@@ -29,7 +29,7 @@ from cxrscore.scoring.plan import Plan, make_plan
 from cxrscore.scoring.provenance import fingerprint, first_difference, read_provenance
 from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe, dtype_word
 from cxrscore.scoring.rows import read_template
-from cxrscore.scoring.run import Run, refuse_faults, score_all
+from cxrscore.scoring.run import Run, refuse_faults, score_all, try_again
 from cxrscore.signals import asked_to_stop
 
 MAX_ERRORS_SHARE, MAX_ERRORS = 0.01, 10  # more than both: the folder is plainly wrong
@@ -63,7 +63,8 @@ def score(
         kept = _kept_recipe(journal, files) if options.resume else None
         how: dict[str, Any] = {"views": len(views), "kept": kept, "machine": machine, "progress": progress}
         recipe = _recipe(ensemble, plan, options, **how)
-        identity = fingerprint(ensemble, recipe, plan, device=machine.device, views=views)
+        read_as: dict[str, Any] = {"views": views, "bit_depth": _bit_depth(options, card)}
+        identity = fingerprint(ensemble, recipe, plan, device=machine.device, **read_as)
         if options.resume and not journal.begun and files.table.exists():
             return finished_before(files, identity, plan, options, notes=notes)
         with _storage_faults(files.table.parent):
@@ -91,7 +92,7 @@ def _storage_faults(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise Stopped(f"{error.filename or folder}: {error.strerror}") from error
     except WorkersLost as error:
-        raise Stopped(str(error)) from error
+        raise Stopped(*error.lines) from error
 
 
 def _refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> None:
@@ -168,6 +169,11 @@ def _safely(recipe: Recipe, *, asked: bool, progress: Progress) -> Recipe:
     return recipe
 
 
+def _bit_depth(options: Options, card: Card) -> int | None:
+    """Of samples stored in 16 bits: what was asked for, else what the models were trained with."""
+    return options.bit_depth or card.bit_depth
+
+
 def _kept_recipe(journal: Journal, files: Outputs) -> Mapping[str, Any] | None:
     """That of the run to go on with, under way or finished; None where there is neither."""
     run: Mapping[str, Any] = {}
@@ -225,24 +231,26 @@ def _compute(
     views: Sequence[str],
     machine: Machine,
 ) -> None:
-    total, done = len(run.plan.paths), run.journal.done
+    card, total, done = ensemble[0].card, len(run.plan.paths), run.journal.done
     for rows in run.journal.rows():
         run.note(rows)
     refuse_faults(run)  # a run that was stopped for its faults is not done by resuming it
     if done:
         run.progress.say(f"resuming: {done:,} of {total:,} files are done")
     run.progress.start("score", total - done)
-    if done == total:
+    if done == total and not run.slow:
         return
-    begun = time.monotonic()
-    score_all(
-        run,
-        build_engine(ensemble, recipe, machine, views=views, chunk=min(run.halvings, default=None)),
-        size=ensemble[0].card.size,
-        batch_size=recipe.batch_size,
-        workers=options.workers,
-        timeout_s=options.timeout_s,
-    )
-    seconds = time.monotonic() - begun
-    rate = (total - done) / max(seconds, 1e-9)
-    run.progress.say(f"{total - done:,} files in {seconds:.1f} s, {rate:.1f}/s; time: {run.clock.shares()}")
+    engine = build_engine(ensemble, recipe, machine, views=views, chunk=min(run.halvings, default=None))
+    how: dict[str, Any] = {"size": card.size, "batch_size": recipe.batch_size}
+    how |= {
+        "workers": options.workers,
+        "timeout_s": options.timeout_s,
+        "bit_depth": _bit_depth(options, card),
+    }
+    if done < total:
+        begun = time.monotonic()
+        score_all(run, engine, **how)
+        seconds = time.monotonic() - begun
+        rate, shares = (total - done) / max(seconds, 1e-9), run.clock.shares()
+        run.progress.say(f"{total - done:,} files in {seconds:.1f} s, {rate:.1f}/s; time: {shares}")
+    try_again(run, engine, **how)

@@ -1,12 +1,15 @@
 """For a person at a terminal: progress as a live bar (elsewhere plain lines every few seconds) on stderr, and
 results as tables on stdout.
+
+In    lines, tables, the state of the work; they may quote names of files that somebody made up to deceive.
+Out   text that moves no cursor, forges no line and can be encoded: all is made `visible`. Nobody else prints.
 """
 
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from cxrscore.text_table import Block, TextTable, visible
 
@@ -16,6 +19,33 @@ if TYPE_CHECKING:
 
 GAP = 1  # between the columns of a table
 QUIET_S = 10.0  # between plain progress lines
+
+
+def print_lines(*lines: str) -> None:
+    """On stdout. Raises OSError."""
+    _write(sys.stdout, lines)
+
+
+def print_notes(*lines: str) -> None:
+    """On stderr, which may be closed: the work goes on, and the exit code speaks."""
+    with suppress(OSError):
+        _write(sys.stderr, lines)
+
+
+def _write(stream: TextIO | None, lines: Sequence[str]) -> None:
+    if stream is not None:  # as it is where it was closed before the start
+        encoding = stream.encoding or "utf-8"
+        stream.write("".join(visible(line, encoding) + "\n" for line in lines))
+        stream.flush()
+
+
+def notes_encoding() -> str:
+    return getattr(sys.stderr, "encoding", None) or "utf-8"
+
+
+def on_screen() -> bool:
+    """Whether a person sees stdout at once."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def draw(blocks: Sequence[Block], console: "Console | None" = None) -> None:
@@ -29,23 +59,24 @@ def draw(blocks: Sequence[Block], console: "Console | None" = None) -> None:
     console = console or Console(highlight=False)
     for block in blocks:
         if isinstance(block, str):
-            console.print(Text(visible(block), overflow="fold"))  # a Text: brackets in a name are no markup
+            # a Text: brackets in a name are no markup
+            console.print(Text(visible(block, console.encoding), overflow="fold"))
         elif block.headed:
-            for part in _parts(block, console.width):
+            for part in _parts(_same_length(block, console.encoding), console.width):
                 console.print(part)
         else:  # beside a name and a number there is at most a remark, which may be folded
-            rows = _same_length(block)
+            rows = _same_length(block, console.encoding)
             console.print(_drawn(rows, [None] * len(rows[0]), headed=False))
 
 
-def _same_length(table: TextTable) -> list[list[str]]:
+def _same_length(table: TextTable, encoding: str) -> list[list[str]]:
     length = max(map(len, table.rows), default=1)
-    return [[*map(visible, row), *[""] * (length - len(row))] for row in table.rows] or [[""]]
+    rows = [[*(visible(cell, encoding) for cell in row), *[""] * (length - len(row))] for row in table.rows]
+    return rows or [[""]]
 
 
-def _parts(table: TextTable, width: int) -> Iterator["Table"]:
+def _parts(rows: Sequence[Sequence[str]], width: int) -> Iterator["Table"]:
     """The first column beside as many others as fit, until all were drawn."""
-    rows = _same_length(table)
     needed = [_needed(column) for column in zip(*rows, strict=True)]
     first = min(needed[0], width // 2)
     room = width - first - GAP
@@ -117,9 +148,7 @@ class Terminal:
         if self.bar:
             self.bar.say(text)
         else:
-            with suppress(OSError, AttributeError):  # stderr may be closed: the work goes on
-                sys.stderr.write(text + "\n")
-                sys.stderr.flush()
+            print_notes(text)
 
     def close(self) -> None:
         if self.bar:
@@ -132,7 +161,8 @@ class _Bar:
     def __init__(self, console: "Console") -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        name, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+        name = TextColumn("{task.description}", markup=False)
+        note = TextColumn("{task.fields[note]}", markup=False)
         columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
         self.progress = Progress(*columns, console=console, transient=True)
         self.task = self.progress.add_task("", total=0, visible=False, note="")
@@ -142,10 +172,13 @@ class _Bar:
         self.progress.reset(self.task, total=total, description=what, visible=True, note="")
 
     def advance(self, steps: int, note: str) -> None:
-        self.progress.update(self.task, advance=steps, note=note)
+        self.progress.update(self.task, advance=steps, note=visible(note, self.progress.console.encoding))
 
     def say(self, text: str) -> None:
-        self.progress.console.print(text, markup=False)
+        from rich.text import Text
+
+        console = self.progress.console
+        console.print(Text(visible(text, console.encoding), overflow="fold"))
 
     def close(self) -> None:
         self.progress.stop()

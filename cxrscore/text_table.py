@@ -27,15 +27,27 @@ class TextTable:
 Block = str | TextTable
 
 
-BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn the text around them
+# Controls; formats, which turn text or hide in it; bytes that are no text; what no font has; ends of lines.
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+JOINERS = "\u200c\u200d"  # are formats, too, but Persian, Hindi and emoji are not written without them
 
 
-def visible(text: str) -> str:
-    """What would move the cursor, colour, end a line or turn the text is shown as an escape: `\\x1b[31m`."""
-    hidden = {c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in BIDI}
-    return (
-        "".join(c.encode("unicode_escape").decode() if c in hidden else c for c in text) if hidden else text
-    )
+def is_hidden(char: str) -> bool:
+    return unicodedata.category(char) in HIDDEN and char not in JOINERS
+
+
+def visible(text: str, encoding: str = "utf-8") -> str:
+    """What would move the cursor, colour, end a line, turn the text or be unseen is shown as an escape, such
+    as `\\x1b[31m`, and so is what `encoding` cannot write. Bytes of a name that are not UTF-8 are `\\xff`.
+    """
+    if not text.isprintable():  # most names are: only the others are looked at by letter
+        text = "".join(_escape(c) if is_hidden(c) else c for c in text)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else char.encode("unicode_escape").decode()
 
 
 def plain_text(blocks: Sequence[Block]) -> str:

@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 import cxrscore
+from cxrscore.__main__ import main
 from cxrscore.checkpoint import load_fold
 from cxrscore.evaluate import evaluate
 from cxrscore.folds import make_folds
@@ -203,3 +205,31 @@ def unseal(path: Path, **card: Any) -> None:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file under the folder, by its path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Call(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Door = Callable[..., Call]
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Door:
+    """Runs `cxrscore` with these words in tmp_path, where params.yaml is a tiny project's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CXRSCORE_DEVICE", raising=False)
+    shutil.copy(PRESETS / "demo.yaml", tmp_path / "params.yaml")
+    make_tiny(tmp_path / "params.yaml")
+
+    def call(*words: object) -> Call:
+        monkeypatch.setattr(sys, "argv", ["cxrscore", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        assert code is None or isinstance(code, int)
+        return Call(code or 0, *capsys.readouterr())
+
+    return call

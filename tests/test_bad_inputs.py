@@ -90,6 +90,8 @@ def kinds(out_csv: Path) -> dict[str, str]:
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker.py").write_text(POISONED_WORKER)
     monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(tmp_path / "worker.py"),))
+    monkeypatch.setattr("cxrscore.decoding.pool.SECOND_S", 2.0)
+    monkeypatch.setattr("cxrscore.decoding.pool.SECOND_TIMES", 1)
 
 
 def spoil(folder: Path) -> dict[str, str]:
@@ -150,9 +152,7 @@ def test_500_damaged_files_crash_and_hang_nothing_and_every_cut_one_is_rejected(
         name = list(damages)[i % len(damages)]
         data = damages[name](originals[i // len(damages) % len(originals)], rng)
         (folder / f"{i:03d}-{name}").write_bytes(data)
-    found = check(
-        str(folder), size=48, workers=2, timeout_s=5.0, follow_symlinks=False, exclude=[], progress=Silent()
-    )
+    found = check(str(folder), size=48, workers=2, timeout_s=5.0, exclude=[], progress=Silent())
     named = {path: kind for path, _, kind, _ in found.faults}
     assert found.listed == 500 == found.readable + len(named)
     assert not {"WORKER_CRASH", "TIMEOUT"} & set(named.values())

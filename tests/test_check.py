@@ -23,7 +23,6 @@ def look(folder: Path, *, workers: int = 0) -> Findings:
         size=32,
         workers=workers,
         timeout_s=10.0,
-        follow_symlinks=False,
         exclude=[],
         progress=Silent(),
     )

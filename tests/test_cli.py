@@ -6,43 +6,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from conftest import PRESETS, Project, contents, make_tiny, unseal
+from conftest import Call, Door, Project, contents, unseal
 
 import cxrscore
-from cxrscore.__main__ import main
-
-
-class Call(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Door = Callable[..., Call]
-
-
-@pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Door:
-    """Runs `cxrscore` with these words in tmp_path, where params.yaml is a tiny project's."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CXRSCORE_DEVICE", raising=False)
-    shutil.copy(PRESETS / "demo.yaml", tmp_path / "params.yaml")
-    make_tiny(tmp_path / "params.yaml")
-
-    def call(*words: object) -> Call:
-        monkeypatch.setattr(sys, "argv", ["cxrscore", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        code = stop.value.code
-        assert code is None or isinstance(code, int)
-        return Call(code or 0, *capsys.readouterr())
-
-    return call
 
 
 def is_one_error(call: Call) -> bool:

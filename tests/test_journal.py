@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -395,3 +396,59 @@ def test_a_run_that_has_removed_its_journal_leaves_the_next_ones_alone(tmp_path:
     assert (tmp_path / "journal" / "lock").exists()
     following.__exit__(None, None, None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_replaced_rows_are_whole_in_their_shards_with_their_counts_and_the_others_as_they_were(
+    journal: Journal,
+) -> None:
+    faulty = (0, 6, 7, 20, 29)
+    journal.add(rows(0, 30, faulty=faulty, exact=1))
+    journal.commit()
+    whole, untouched = rows(0, 30, faulty=(20,), exact=1), (journal.folder / "000000021.shard").read_bytes()
+    parts = [replace(whole.cut(i, i + 1), exact=1, turned=1, halvings=[2]) for i in (29, 0, 7, 6, 20)]
+    journal.replace(parts)
+    for read in (journal, again(journal)):
+        found = list(read.rows())
+        assert [(part.start, len(part.files)) for part in found] == [
+            (0, 7),
+            (7, 7),
+            (14, 7),
+            (21, 7),
+            (28, 2),
+        ]
+        assert np.concatenate([part.values for part in found]).tobytes() == whole.values.tobytes()
+        assert [file for part in found for file in part.files] == list(whole.files)
+        assert (sum(part.exact for part in found), sum(part.turned for part in found)) == (6, 7)
+        assert [chunk for part in found for chunk in part.halvings] == [4, 2, 2, 2, 2, 2]
+    assert (journal.folder / "000000021.shard").read_bytes() == untouched
+
+
+def test_a_kill_while_rows_are_replaced_leaves_old_or_new_shards_and_no_other(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.add(rows(0, 30, faulty=(1, 22)))
+    journal.commit()
+
+    def killed(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    before = [part.encoded() for part in journal.rows()]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "fsync", killed)
+        journal.replace([rows(1, 1), rows(22, 1)])
+    assert [part.encoded() for part in again(journal).rows()] == before
+
+
+def test_rows_are_not_replaced_in_a_shard_that_the_disk_has_lost(journal: Journal) -> None:
+    shards = filled(journal)
+    shards[1].write_bytes(b"x")
+    with pytest.raises(Stopped, match=r"000000007.shard: damaged since it was written"):
+        journal.replace([rows(8, 1)])
+    assert shards[1].read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("first", [5, 29])
+def test_rows_that_would_reach_into_another_shard_are_not_replaced(journal: Journal, first: int) -> None:
+    filled(journal)
+    with pytest.raises(AssertionError, match=r"\d+, \d+"):
+        journal.replace([rows(first, 3)])

@@ -122,7 +122,7 @@ def tabulate(
 
     def after(resamples: int) -> None:
         if asked.number:
-            raise Stopped("ablate: stopped while comparing; the trainings are kept", 128 + asked.number)
+            raise Stopped("ablate: stopped while comparing; the trainings are kept", code=128 + asked.number)
         progress.advance(resamples)
 
     progress.start("comparing", RESAMPLES)

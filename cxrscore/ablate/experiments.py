@@ -143,7 +143,7 @@ def _dvc(project: Path, words: Sequence[str], asked: Asked) -> None:
             except subprocess.TimeoutExpired:
                 continue
     if asked.number:
-        raise Stopped("ablate: stopped within an experiment; its training is kept", 128 + asked.number)
+        raise Stopped("ablate: stopped within an experiment; its training is kept", code=128 + asked.number)
     if process.returncode:
         raise UserError(
             f"{project.resolve()}: `dvc {' '.join(words)}` failed, DVC says above why; mend that, and give "

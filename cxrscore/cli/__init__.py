@@ -1,5 +1,5 @@
-"""The door: one command, one call. The only place that prints, reads argv and exits; heavy imports wait
-inside the commands.
+"""The door: one command, one call. The only place that says what is printed, reads argv and exits; heavy
+imports wait inside the commands.
 
 In    argv, CXRSCORE_* environment variables, params.yaml.
 Out   results on stdout or in files, progress on stderr; exit codes 0 done, 1 does not match (verify), 2 mend
@@ -19,6 +19,7 @@ from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
 from cxrscore.cli.stages import code, evaluate, folds, prepare, report, train
+from cxrscore.terminal import print_lines
 
 app = typer.Typer(
     name="cxrscore",
@@ -33,7 +34,7 @@ data_app = typer.Typer(help="The project's data.", no_args_is_help=True, rich_ma
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(__version__)
+        print_lines(__version__)
         raise typer.Exit
 
 

@@ -32,6 +32,15 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 FollowSymlinks = Annotated[
     bool, typer.Option("--follow-symlinks", help="Follow links that lead out of the folder.")
 ]
+BitDepth = Annotated[
+    int | None,
+    typer.Option(
+        "--bit-depth",
+        min=8,
+        max=16,
+        help="Bits that samples stored in 16 bits have, such as 12; 16: all. Default: as trained.",
+    ),
+]
 Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="Seconds that one file may take.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 CORES = min(16, usable_cores(), most_decoders())

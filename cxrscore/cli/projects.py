@@ -4,14 +4,14 @@ In    a label table and a folder of images; for phantoms how many, how large and
 Out   a DVC project, a project's new data, or a folder of synthetic radiographs with their labels.
 """
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from cxrscore.cli.options import CORES, LabelsCsv, Workers
-from cxrscore.cli.words import tell
+from cxrscore.cli.words import shell_words, tell
+from cxrscore.terminal import print_lines
 
 OwnImages = Annotated[Path, typer.Option("--images", help="Folder that its names are in.")]
 
@@ -31,7 +31,7 @@ def init(
     from cxrscore.project import init_project
 
     tell(init_project(folder, labels_csv=labels, images=images, preset=preset))
-    typer.echo(f"cd {shlex.quote(str(folder))} && dvc repro")
+    print_lines(f"cd {shell_words([str(folder)])} && dvc repro")
 
 
 def data_use(
@@ -69,7 +69,7 @@ def phantom(
         raise UserError("phantom: name a folder to make, or a --sheet to draw.")
     if out is not None:
         make_phantoms(out, images=images, size=size, seed=seed, workers=max(1, workers))
-        typer.echo(out)
+        print_lines(str(out))
     if sheet is not None:
         contact_sheet(sheet, size=size, seed=seed)
-        typer.echo(sheet)
+        print_lines(str(sheet))

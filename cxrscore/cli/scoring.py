@@ -13,6 +13,7 @@ from cxrscore.cli.options import (
     CORES,
     OUT,
     AsJson,
+    BitDepth,
     Device,
     Dtype,
     FollowSymlinks,
@@ -26,7 +27,8 @@ from cxrscore.cli.options import (
     format_of,
     view_list,
 )
-from cxrscore.cli.words import facts_blocks, on_terminal, resuming_command, say, say_what_goes_on, show, tell
+from cxrscore.cli.words import facts_blocks, on_terminal, resuming_command, say_what_goes_on, show, tell
+from cxrscore.terminal import print_lines, print_notes
 
 
 def score(
@@ -54,6 +56,7 @@ def score(
             "flip means plain,flip; none means plain.",
         ),
     ] = None,
+    bit_depth: BitDepth = None,
     level: Annotated[
         Literal["image", "study"], typer.Option("--level", help="study: the mean over a study's images.")
     ] = "image",
@@ -119,6 +122,7 @@ def score(
         follow_symlinks=follow_symlinks,
         folds=chosen,
         views=averaged,
+        bit_depth=bit_depth,
         level=level,
         batch_size=batch_size,
         compile=compile_models,
@@ -138,13 +142,14 @@ def score(
             machine = choose_scoring_machine(device, dtype)
             outcome = score(source, output, options, models=models, machine=machine, progress=progress)
     except Stopped as stopped:
-        say_what_goes_on(stopped, resuming_command(stopped.words))
+        say_what_goes_on(stopped.lines, resuming_command(stopped.words))
         raise typer.Exit(stopped.code) from stopped
     tell(outcome.notes)
-    say(f"{outcome.listed:,} listed = {outcome.scored:,} scored + {outcome.quarantined:,} quarantined")
+    sum_of = f"{outcome.scored:,} scored + {outcome.quarantined:,} quarantined"
+    print_notes(f"{outcome.listed:,} listed = {sum_of}")
     if outcome.quarantined:
         rows = "hold the training prevalences" if on_error == "fill" else "have no row"
-        say(f"quarantined files {rows}; they are named in {outcome.errors_csv}")
+        print_notes(f"quarantined files {rows}; they are named in {outcome.errors_csv}")
         raise typer.Exit(3)
 
 
@@ -154,6 +159,7 @@ def check(
         Path | None, typer.Option("--output", "-o", help="Write the faults to this table.")
     ] = None,
     size: Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side to decode to.")] = 380,
+    bit_depth: BitDepth = None,
     overwrite: Overwrite = False,
     root: Root = None,
     path_column: PathColumn = None,
@@ -176,11 +182,10 @@ def check(
         found = check(
             source,
             size=size,
+            bit_depth=bit_depth,
             workers=workers,
             timeout_s=timeout_s,
-            follow_symlinks=follow_symlinks,
-            root=root,
-            path_column=path_column,
+            listed={"root": root, "path_column": path_column, "follow_symlinks": follow_symlinks},
             exclude=[output] if output else [],
             progress=progress,
         )
@@ -189,7 +194,8 @@ def check(
     tell(found.notes)
     show(found.as_json(), facts_blocks, as_json=as_json)
     if found.faults:
-        say("first: " + "; ".join(f"{path} ({kind}: {why})" for path, _, kind, why in found.faults[:5]))
+        first = "; ".join(f"{path} ({kind}: {why})" for path, _, kind, why in found.faults[:5])
+        print_notes(f"first: {first}")
         raise typer.Exit(3)
 
 
@@ -217,8 +223,7 @@ def verify(
         listed = {"root": root, "path_column": path_column, "follow_symlinks": follow_symlinks}
         verdicts = list(verify(table, models=models, source=source, listed=listed, progress=progress))
     for verdict in verdicts:
-        typer.echo(f"{'NO ' if verdict.faults else 'yes'} {verdict.question}")
-        for fault in verdict.faults:
-            typer.echo(f"    {fault}")
+        mark = "NO " if verdict.faults else "yes"
+        print_lines(f"{mark} {verdict.question}", *(f"    {fault}" for fault in verdict.faults))
     if any(verdict.faults for verdict in verdicts):
         raise typer.Exit(1)

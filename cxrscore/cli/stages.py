@@ -34,6 +34,7 @@ from cxrscore.cli.words import (
     tell,
     telling_what_goes_on,
 )
+from cxrscore.terminal import print_lines
 
 
 def prepare(
@@ -209,7 +210,7 @@ def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:
 
     layout = Layout(out)
     write_report(layout, folds=read_params(params).folds.train)
-    typer.echo(layout.report)
+    print_lines(str(layout.report))
 
 
 def code(out: Out = OUT) -> None:

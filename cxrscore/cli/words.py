@@ -9,67 +9,85 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
 
 import typer
 
-from cxrscore.text_table import Block, TextTable, plain_text
-
-if TYPE_CHECKING:
-    from cxrscore.terminal import Terminal
+from cxrscore.terminal import Terminal, draw, notes_encoding, on_screen, print_lines, print_notes
+from cxrscore.text_table import Block, TextTable, is_hidden, plain_text
 
 TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; who presses Ctrl-C waits no ten seconds
 OF_A_TRAINING = ("CXRSCORE_DEVICE", "CXRSCORE_DTYPE", "CXRSCORE_STATE")  # without them it would be another
 
 
 def on_terminal() -> "closing[Terminal]":
-    from cxrscore.terminal import Terminal
-
     return closing(Terminal())
 
 
-def say(line: str) -> None:
-    with suppress(OSError, AttributeError):  # stderr may be closed: the exit code still speaks
-        typer.echo(line, err=True)
-
-
 def tell(notes: Iterable[str]) -> None:
-    for note in notes:
-        say(f"note: {note}")
+    print_notes(*(f"note: {note}" for note in notes))
 
 
-def say_what_goes_on(why: object, command: str) -> None:
-    say(f"{why}. This goes on with it:")
-    say(command)
+def say_what_goes_on(why: Sequence[str], command: str) -> None:
+    *before, last = why
+    print_notes(*before, f"{last}. This goes on with it:", command)
 
 
 def show(facts: dict[str, Any], blocks_of: Callable[[dict[str, Any]], list[Block]], *, as_json: bool) -> None:
     """For a program, for a pipe or file as plain text, or for a person at a terminal."""
     if as_json:
-        typer.echo(json.dumps(facts, indent=1))
-    elif sys.stdout and sys.stdout.isatty():  # None, where it was closed
-        from cxrscore.terminal import draw
-
+        text = json.dumps(facts, indent=1).replace("\x7f", "\\u007f")  # the one control that it leaves
+        print_lines(*text.split("\n"))
+    elif on_screen():
         draw(blocks_of(facts))
     else:
-        typer.echo(plain_text(blocks_of(facts)))
+        print_lines(*plain_text(blocks_of(facts)).split("\n"))
+
+
+def shell_words(words: Iterable[str]) -> str:
+    """As bash reads them back. Characters that are not shown as they are go into $'...', by their bytes."""
+    encoding = notes_encoding()
+    return " ".join(_quoted(word, encoding) for word in words)
+
+
+def _quoted(word: str, encoding: str) -> str:
+    shown = [c if not is_hidden(c) and _can_write(c, encoding) else None for c in word]
+    if None not in shown:
+        return shlex.quote(word)
+    escaped = (
+        "".join(f"\\x{byte:02x}" for byte in os.fsencode(char)) if seen is None else _escaped(seen)
+        for char, seen in zip(word, shown, strict=True)
+    )
+    return f"$'{''.join(escaped)}'"
+
+
+def _can_write(char: str, encoding: str) -> bool:
+    return char.encode(encoding, "ignore") != b""
+
+
+def _escaped(char: str) -> str:
+    return f"\\{char}" if char in "\\'" else char
 
 
 def resuming_command(more: Iterable[str]) -> str:
     """This very call with --resume in place of --overwrite, and `more` options."""
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
     end = words.index("--") if "--" in words else len(words)
-    return shlex.join(["cxrscore", *words[:end], "--resume", *more, *words[end:]])
+    return shell_words(["cxrscore", *words[:end], "--resume", *more, *words[end:]])
 
 
 def training_command() -> str:
     """What goes on with this training: the stage, where DVC called it, else this very call."""
     stage = os.environ.get("DVC_STAGE")
     words = [word for word in sys.argv[1:] if word != "--fresh"]
-    machine = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name in OF_A_TRAINING]
-    return " ".join([*machine, shlex.join(["dvc", "repro", stage] if stage else ["cxrscore", *words])])
+    machine = [
+        f"{name}={shell_words([value])}"
+        for name, value in sorted(os.environ.items())
+        if name in OF_A_TRAINING
+    ]
+    return " ".join([*machine, shell_words(["dvc", "repro", stage] if stage else ["cxrscore", *words])])
 
 
 @contextmanager
@@ -83,16 +101,16 @@ def telling_what_goes_on() -> Iterator[None]:
         last_words(signal.SIGINT)
         raise typer.Exit(128 + signal.SIGINT) from again
     except Stopped as stopped:
-        _say_stopped(stopped)
+        _say_stopped(stopped.lines)
         raise typer.Exit(stopped.code) from stopped
 
 
 def last_words(number: int) -> None:
     """Of a training that is not waited for any longer."""
-    _say_stopped("stopped within a step; the state kept last stands")
+    _say_stopped(["stopped within a step; the state kept last stands"])
 
 
-def _say_stopped(why: object) -> None:
+def _say_stopped(why: Sequence[str]) -> None:
     from cxrscore.training.launch import launched
 
     if not launched() or os.environ["RANK"] == "0":  # the first process says it, or its launcher

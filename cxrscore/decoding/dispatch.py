@@ -8,7 +8,8 @@ file alone:
 
   crash   noticed at once. The file is tried once more, in a new worker: somebody else may have killed the
           first. A second crash is WORKER_CRASH. What else the worker had to do is done by others.
-  hang    longer than `timeout_s` at one file: the worker writes where it is, and is killed. TIMEOUT, at once.
+  hang    longer than `timeout_s` at one file: the worker writes where it is, and is killed. TIMEOUT, at once:
+          a second try, when the others are done, is the consumer's (pool.second_try).
 """
 
 import queue
@@ -213,9 +214,10 @@ class Dispatcher:
     def _refuse_stillborn(self, worker: Worker) -> None:
         self._stillborn += 1
         if self._stillborn == STILLBORN:
-            words = worker.last_words().strip() or "it wrote nothing"
+            words = worker.last_words().strip().splitlines() or ["it wrote nothing"]
             raise WorkersLost(
-                f"decoding processes end before they begin, the last by {worker.cause()}: {words}"
+                f"decoding processes end before they begin, the last by {worker.cause()}: {words[0]}",
+                *words[1:],
             )
 
     def _try_again(self, task: Task, cause: str) -> Task | None:

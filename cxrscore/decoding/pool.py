@@ -4,12 +4,15 @@ In    a listing, which knows where each path lies; the paths, in order.
 Out   Batches: a Decoded a file, never one missing, and their pixels in shared memory.
 
 The pixels are a ring of `depth` batches: one is the consumer's, workers write into the others.
+
+A file that took too long may have been held up by its storage: `second_try` reads it once more, with more
+time.
 """
 
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +22,12 @@ from cxrscore.decoding.decode import Decoded, decode_into
 from cxrscore.decoding.dispatch import Dispatcher
 from cxrscore.decoding.process import Task
 from cxrscore.decoding.ring import map_ring, reserve_ring
-from cxrscore.errors import UserError
+from cxrscore.errors import Unreadable, UserError
 from cxrscore.inputs.place import Places
 from cxrscore.resources import DECODER_BYTES, most_decoders
+
+SECOND_S, SECOND_TIMES = 60.0, 8  # of a second try: file servers change over in seconds to a minute
+MAY_STALL, MAY_STALL_SHARE = 10, 0.01  # files; when more than both together take too long, the storage hangs
 
 
 @dataclass(frozen=True)
@@ -95,3 +101,58 @@ def _batch(first: int, items: Sequence[Decoded], pixels: NDArray[np.uint8]) -> B
             pixels[row] = 0  # of an older batch, or half-written by a worker that died
     pixels[len(items) :] = 0
     return Batch(first, tuple(items), pixels)
+
+
+def timed_out(one: Decoded) -> bool:
+    return one.fault is not None and one.fault.kind == "TIMEOUT"
+
+
+def may_stall(files: int) -> int:
+    """How many of so many files may take too long before the storage, and no file, is at fault."""
+    return MAY_STALL + int(MAY_STALL_SHARE * files)
+
+
+def second_limit_s(timeout_s: float) -> float:
+    return max(SECOND_S, SECOND_TIMES * timeout_s)
+
+
+def once_more(timeout_s: float, workers: int) -> str:
+    """What is said of files that get a second try."""
+    limit = f", for up to {second_limit_s(timeout_s):g} s each" if workers else ""
+    return f"took longer than {timeout_s:g} s and are tried once more{limit}"
+
+
+def second_try(
+    listing: Places,
+    paths: Sequence[str],
+    *,
+    size: int,
+    batch_size: int,
+    workers: int,
+    timeout_s: float,
+    failures: int,
+    bit_depth: int | None = None,
+) -> Generator[Batch, None, None]:
+    """`decode_batches` of files that took longer than `timeout_s`, with `second_limit_s` of it.
+
+    Batches are no larger than the number of workers: who asks to stop waits for one file and not for a row
+    of them. After more than `failures` that took too long again it ends: the storage hangs.
+    """
+    limit_s = second_limit_s(timeout_s)
+    batch_size = min(batch_size, max(1, workers))
+    how: dict[str, Any] = {"size": size, "workers": workers, "bit_depth": bit_depth}
+    batches = decode_batches(listing, paths, batch_size=batch_size, timeout_s=limit_s, **how)
+    with closing(batches):
+        for batch in batches:
+            items = tuple(_tried_twice(one, timeout_s, limit_s) for one in batch.items)
+            yield replace(batch, items=items)
+            failures -= sum(map(timed_out, items))
+            if failures < 0:
+                return
+
+
+def _tried_twice(one: Decoded, first_s: float, second_s: float) -> Decoded:
+    if not timed_out(one):
+        return one
+    message = f"tried twice, for {first_s:g} s and then for {second_s:g} s: {one.fault}"
+    return replace(one, fault=Unreadable("TIMEOUT", message))

@@ -6,6 +6,7 @@ from cxrscore.decoding.decode import Decoded
 from cxrscore.inputs.listing import Listing
 
 Cause = tuple[str, str, str]  # stage, kind, message
+TOO_SLOW = ("decode", "TIMEOUT")  # stage and kind of a file that may be read at a second try
 
 
 def known_faults(listing: Listing) -> dict[str, Cause]:

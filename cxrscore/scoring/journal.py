@@ -12,7 +12,9 @@ Out   the same rows after any kill; the next run goes on behind the last whole s
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +72,13 @@ class Rows:
         """The counts stay with the first part: they are only ever summed."""
         counts = (self.exact, self.turned, self.halvings) if first == 0 else (0, 0, ())
         return Rows(self.start + first, self.files[first:last], self.values[first:last], *counts)
+
+    def with_(self, part: "Rows") -> "Rows":
+        """`part` in the place of the rows that it holds anew."""
+        first = part.start - self.start
+        last = first + len(part.files)
+        assert 0 <= first <= last <= len(self.files), (self.start, part.start)
+        return _joined([self.cut(0, first), part, self.cut(last, len(self.files))])
 
     def encoded(self) -> bytes:
         about = {
@@ -181,11 +190,22 @@ class Journal:
 
     def rows(self) -> Iterator[Rows]:
         """All rows on disk, a shard at a time. Raises Stopped where the disk lost one."""
-        for path in shard_paths(self.folder):
-            rows = Rows.decoded(path.read_bytes())
-            if rows is None:
-                raise Stopped(f"{path}: damaged since it was written; its rows have to be scored again")
-            yield rows
+        return map(_read, shard_paths(self.folder))
+
+    def replace(self, parts: Iterable[Rows]) -> None:
+        """Rows on disk become these, none of which lies across two shards; the counts are added. A shard is
+        rewritten whole or stays as it was. Raises Stopped where the disk lost one.
+        """
+        shards = shard_paths(self.folder)
+        starts = [int(path.stem) for path in shards]
+        new = defaultdict(list)
+        for part in parts:
+            new[bisect_right(starts, part.start) - 1].append(part)
+        for i, several in sorted(new.items()):
+            rows = _read(shards[i])
+            for part in several:
+                rows = rows.with_(part)
+            write_bytes(shards[i], rows.encoded())
 
     def remove(self) -> list[str]:
         """-> names of what others have put there, which stays, and the folder with it."""
@@ -208,6 +228,13 @@ def opened_journal(folder: Path, *, shard_rows: int) -> Iterator[Journal]:
             if not journal.removed and not journal.begun:
                 with suppress(OSError):  # of a full or failing disk, which has been told of
                     journal.remove()
+
+
+def _read(shard: Path) -> Rows:
+    rows = Rows.decoded(shard.read_bytes())
+    if rows is None:
+        raise Stopped(f"{shard}: damaged since it was written; its rows have to be scored again")
+    return rows
 
 
 def _joined(many: Sequence[Rows]) -> Rows:

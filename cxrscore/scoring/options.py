@@ -15,6 +15,7 @@ class Options:
     study_column: str | None = None
     follow_symlinks: bool = False
     folds: tuple[int, ...] | None = None
+    bit_depth: int | None = None  # of samples stored in 16 bits; none: as the models were trained
     views: tuple[str, ...] | None = None  # names in predict.VIEWS; none: as trained
     level: str = "image"  # study: the mean over a study's images
     batch_size: int | None = None

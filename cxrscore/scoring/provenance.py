@@ -27,7 +27,13 @@ PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
 def fingerprint(
-    folds: Sequence[Fold], recipe: Recipe, plan: Plan, *, device: torch.device, views: Sequence[str]
+    folds: Sequence[Fold],
+    recipe: Recipe,
+    plan: Plan,
+    *,
+    device: torch.device,
+    views: Sequence[str],
+    bit_depth: int | None,
 ) -> dict[str, Any]:
     """All that decides a row's bytes; runs of one fingerprint may go on with each other's journal."""
     card = folds[0].card
@@ -42,6 +48,7 @@ def fingerprint(
         "findings": list(card.findings),
         "size": card.size,
         "preprocessing": card.preprocessing,
+        "bit_depth": bit_depth,
         "views": list(views),
         "files": len(plan.paths),
         "manifest_sha256": plan.digest(),

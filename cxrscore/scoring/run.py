@@ -1,5 +1,8 @@
 """The run itself: batches decoded ahead, scored on the device, kept in the journal, until all are done.
 
+A file that took too long is no fault yet: once all have been through it is tried again, with more time, and
+its row in the journal is replaced.
+
 In    a plan, a journal that may hold its first rows already, an engine.
 Out   the journal with all rows; Stopped where a signal, the device or too many faults end the run before.
 """
@@ -8,18 +11,18 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.decoding.decode import Decoded
-from cxrscore.decoding.pool import Batch, decode_batches
+from cxrscore.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
 from cxrscore.errors import Stopped, UserError
 from cxrscore.heap import reused_memory
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import Engine, Pending
-from cxrscore.scoring.faults import fault_of
+from cxrscore.scoring.faults import TOO_SLOW, Cause, fault_of
 from cxrscore.scoring.journal import File, Journal, Rows
 from cxrscore.scoring.plan import Plan
 from cxrscore.signals import Asked
@@ -51,7 +54,9 @@ class Clock:
 
 @dataclass
 class Run:
-    """A run under way. `max_errors`: more quarantined files than this stop it."""
+    """A run under way. `max_errors`: more quarantined files than this stop it. `slow`: position -> cause, of
+    files that took too long and wait for their second try.
+    """
 
     plan: Plan
     journal: Journal
@@ -61,27 +66,42 @@ class Run:
     max_errors: int
     clock: Clock = field(default_factory=Clock)
     faults: int = 0
+    slow: dict[int, Cause] = field(default_factory=dict)
     kinds: Counter[str] = field(default_factory=Counter)
     first_fault: str = ""
     exact: int = 0
     turned: int = 0
     halvings: list[int] = field(default_factory=list)
 
-    def note(self, rows: Rows) -> None:
+    def note(self, rows: Rows, *, tried_twice: bool = False) -> None:
         """Count what happened to rows that are in the journal."""
         self.exact += rows.exact
         self.turned += rows.turned
         self.halvings += rows.halvings
-        paths = self.plan.paths[rows.start : rows.start + len(rows.files)]
-        for path, file in zip(paths, rows.files, strict=True):
-            if file.fault is not None:
-                self.faults += 1
-                self.kinds[file.fault[1]] += 1
-                self.first_fault = self.first_fault or f"{path} ({file.fault[1]}: {file.fault[2]})"
+        for i, file in enumerate(rows.files, rows.start):
+            if file.fault is None:
+                continue
+            if file.fault[:2] == TOO_SLOW and not tried_twice:
+                self.slow[i] = file.fault
+            else:
+                self.quarantine(i, file.fault)
+
+    def quarantine(self, i: int, cause: Cause) -> None:
+        _, kind, why = cause
+        self.faults += 1
+        self.kinds[kind] += 1
+        self.first_fault = self.first_fault or f"{self.plan.paths[i]} ({kind}: {why})"
 
 
 def score_all(
-    run: Run, engine: Engine, *, size: int, batch_size: int, workers: int, timeout_s: float
+    run: Run,
+    engine: Engine,
+    *,
+    size: int,
+    batch_size: int,
+    workers: int,
+    timeout_s: float,
+    bit_depth: int | None,
 ) -> None:
     """Score the files that the journal does not hold yet. On a GPU one batch is under way while the next is
     brought and the last is kept. Raises Stopped; UserError for a fault where `fail` was asked for.
@@ -95,6 +115,7 @@ def score_all(
         workers=workers,
         start=start,
         timeout_s=timeout_s,
+        bit_depth=bit_depth,
     )
     under_way: deque[_UnderWay] = deque()
     with reused_memory(), closing(batches):
@@ -109,6 +130,46 @@ def score_all(
         run.journal.commit()
 
 
+def try_again(
+    run: Run,
+    engine: Engine,
+    *,
+    size: int,
+    batch_size: int,
+    workers: int,
+    timeout_s: float,
+    bit_depth: int | None,
+) -> None:
+    """Read files that took too long once more, now that all others are done. Raises as `score_all` does.
+
+    After a stop or a kill the same files are tried again, but for those that have a score by then.
+    """
+    waiting = sorted(run.slow)
+    if not waiting:
+        return
+    run.progress.say(f"{len(waiting):,} files {once_more(timeout_s, workers)}")
+    run.progress.start("second try", len(waiting))
+    batches = second_try(
+        run.plan.listing,
+        [run.plan.paths[i] for i in waiting],
+        size=size,
+        batch_size=batch_size,
+        workers=workers,
+        timeout_s=timeout_s,
+        failures=may_stall(len(run.plan.paths)),
+        bit_depth=bit_depth,
+    )
+    with reused_memory(), closing(batches):
+        while (batch := _next(run, batches)) is not None:
+            _replace(run, _begin(run, batch, engine), engine, waiting)
+            _stop_if_asked(run)
+    if run.slow:
+        run.progress.say(f"{len(run.slow):,} files are not tried again: the storage does not answer")
+    while run.slow:
+        run.quarantine(*run.slow.popitem())
+    refuse_faults(run)
+
+
 @dataclass(frozen=True)
 class _UnderWay:
     """A batch on the device, `pending` unless none of its files could be read. Its pixels are a copy."""
@@ -117,6 +178,12 @@ class _UnderWay:
     items: Sequence[Decoded]
     pixels: NDArray[np.uint8]
     pending: Pending | None
+
+    def only(self, i: int) -> "_UnderWay":
+        """Its i-th file alone."""
+        one = slice(i, i + 1)
+        pending = self.pending and Pending(self.pending.probs[:, one], self.pending.done)
+        return _UnderWay(self.start + i, self.items[one], self.pixels[one], pending)
 
 
 def _next(run: Run, batches: Iterator[Batch]) -> Batch | None:
@@ -146,18 +213,36 @@ def _keep(run: Run, batch: _UnderWay, engine: Engine) -> None:
     refuse_faults(run)
 
 
+def _replace(run: Run, batch: _UnderWay, engine: Engine, positions: Sequence[int]) -> None:
+    """A batch's files take their rows in the journal, each with its own counts. `positions`: in the plan."""
+    with run.clock.on("compute"):
+        alone = [_rows(run.plan, batch.only(i), engine) for i in range(len(batch.items))]
+        tried = [replace(rows, start=positions[rows.start]) for rows in alone]
+    with run.clock.on("write"):
+        run.journal.replace(tried)
+    for rows in tried:
+        del run.slow[rows.start]
+        run.note(rows, tried_twice=True)
+    run.progress.advance(len(tried), f"{run.faults:,} quarantined")
+    refuse_faults(run)
+
+
 def refuse_faults(run: Run) -> None:
     """Raises UserError for the first fault where `fail` was asked for; Stopped for too many, now or before a
-    stop.
+    stop. Files that wait for a second try count once they are too many for a storage that answers.
     """
     if run.fail and run.faults:
         raise UserError(f"{run.first_fault}; mend or remove it; `cxrscore check` names all such files.")
-    if run.faults + len(run.plan.faults) > run.max_errors:
+    kinds, question = run.kinds, "is this the right folder?"
+    if len(run.slow) > may_stall(len(run.plan.paths)):
+        kinds = run.kinds + Counter({TOO_SLOW[1]: len(run.slow)})
+        question = "does the storage answer?"
+    if kinds.total() + len(run.plan.faults) > run.max_errors:
         run.journal.commit()
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in run.kinds.most_common())
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
         raise Stopped(
-            f"{run.faults:,} files cannot be scored ({kinds}), more than --max-errors {run.max_errors:,} "
-            "allows; is this the right folder? `cxrscore check` names them",
+            f"{kinds.total():,} files cannot be scored ({counts}), more than --max-errors "
+            f"{run.max_errors:,} allows; {question} `cxrscore check` names them",
             words=("--max-errors", str(len(run.plan.paths) + len(run.plan.faults))),
         )
 

@@ -92,7 +92,7 @@ class Keeper:
         self.keep(learner, course)
         self.world.gather(None)  # nobody leaves before it is written
         where = f"after {course.step} steps of epoch {course.epoch}"
-        raise Stopped(f"train: {signal.Signals(number).name} {where}, which are kept", 128 + number)
+        raise Stopped(f"train: {signal.Signals(number).name} {where}, which are kept", code=128 + number)
 
     def _write(self, learner: Learner, course: Course) -> None:
         tensors = learner.tensors() | {f"best.{name}": tensor for name, tensor in course.weights.items()}
