@@ -21,9 +21,9 @@ from cxrscore.files import write_table, write_text
 from cxrscore.frames import places
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.layout import Layout
-from cxrscore.learned import TABLES, Learned, Picture, read_learned, sparsity_rows, tidy_rows
+from cxrscore.learned import PICTURES, TABLES, Learned, Picture, read_learned, sparsity_rows, tidy_rows
 from cxrscore.metrics import auc_by_finding, group_means, macro
-from cxrscore.scenes import aligned, share_rows, view_rows
+from cxrscore.scenes import PROFILE, aligned, share_rows, view_rows
 from cxrscore.submission import read_scores
 
 if TYPE_CHECKING:
@@ -247,6 +247,10 @@ def _learned(path: Path, scored: Scored) -> Learned:
     images = {len(picture.values) for picture in learned.pictures.values() if picture.axes[0] == "image"}
     if learned.findings != list(scored.findings) or images - {len(scored.scores)}:
         raise UserError(f"{path}: not of the same training as the scores beside it; run `dvc repro train`.")
+    for name, picture in learned.pictures.items():
+        defined = name != PROFILE or np.isfinite(picture.values).all()
+        if PICTURES.get(name) != picture.axes or not defined:
+            raise UserError(f"{path}: holds {name!r} as no head learns it; run `dvc repro train`.")
     return learned
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import UserError
-from cxrscore.files import Table, half_written, read_table, sha256_file, write_table, write_text
+from cxrscore.files import Table, half_written, read_json, read_table, sha256_file, write_table, write_text
 
 SHARD_ROWS = 4096
 INDEX_COLUMNS = ("sha256", "width", "height", "shard", "row")
@@ -159,7 +159,7 @@ def open_store(folder: Path) -> Store:
 
 def _preprocessing(path: Path) -> str:
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["preprocessing"])
+        return str(read_json(path)["preprocessing"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: missing or damaged; {REMEDY}.") from error
 

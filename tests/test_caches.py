@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Project
+from conftest import TINY, Project
 
 from cxrscore.bench.forward import _empty_compiler_cache
 from cxrscore.caches import cache_folder, name_code_cache, private_folder, secure_code_cache
@@ -17,7 +17,9 @@ from cxrscore.errors import UserError
 from cxrscore.machine import Machine
 from cxrscore.progress import Silent
 from cxrscore.score import score
+from cxrscore.scoring.measured import store
 from cxrscore.scoring.options import Options
+from cxrscore.scoring.recipe import describe
 from cxrscore.train import train_fold
 
 ROOT_ALONE = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -272,10 +274,11 @@ class Heard(Silent):
 
 
 def test_where_compiling_would_pay_but_is_not_safe_the_run_says_so_and_does_without(
-    project: Project, tmp_path: Path, cache: Path, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+    project: Project, tmp_path: Path, cache: Path, cpu: Machine
 ) -> None:
     of_mode(0o777)(cache / "inductor")
-    monkeypatch.setattr("cxrscore.scoring.recipe.compiling_pays", lambda *_: True)
+    about = describe(TINY, cpu, size=32, batch_size=16)
+    store(f"compile | {about}", {"eager_s": 1.0, "compiled_s": 0.5, "compile_s": 0.01})
     heard = Heard()
     asked = {"models": project.layout.models, "machine": cpu, "progress": heard}
     score(str(project.data / "test"), tmp_path / "sub.csv", Options(workers=0), **asked)

@@ -12,7 +12,7 @@ from cxrscore.errors import Stopped, UserError
 from cxrscore.scoring import journal as journals
 from cxrscore.scoring.journal import File, Journal, Rows, opened_journal
 
-RUN = {"recipe": {"compile": False, "merge": {}}, "size": 32}
+RUN = {"recipe": {"dtype": "fp32", "batch_size": 4, "compile": False, "merge": {}}, "size": 32}
 FAULT = ("decode", "TRUNCATED", 'it ends at byte 7, \udcff\n, "so" to say')
 
 
@@ -211,8 +211,8 @@ def test_strange_names_survive_the_manifest(journal: Journal) -> None:
         " .jpg",
         "\r",
     ]
-    journal.begin(RUN, ((name, i, 7) for i, name in enumerate(names)))
-    assert journal.manifest() == {name: (i, 7) for i, name in enumerate(names)}
+    journal.begin(RUN, ((name, i - 1, -i) for i, name in enumerate(names)))  # -1: it could not be looked at
+    assert journal.manifest() == {name: (i - 1, -i) for i, name in enumerate(names)}
 
 
 @pytest.mark.parametrize(
