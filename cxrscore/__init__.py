@@ -17,7 +17,8 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     learned bootstrap variants text_table                                what heads learned; comparisons
     sealed lock signals                                                  tensors and facts, sealed; stopping
     files plain_yaml caches                                              whole writes; settings; the cache
-    errors frames resources                                              what a person can mend; polars
+    frames resources                                                     polars; cores and memory
+    errors                                                               what a person can mend
 
 Data flow forward only:
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrscore.errors import promise
+
 FEWEST = 5  # patients of either class; of one alone, 95 % intervals held the truth 85 times of 100, of two 92
 CELLS = 1_000_000  # of a matrix of weights, 8 MB: a few of them are all the memory this takes
 
@@ -102,7 +104,7 @@ def macro_areas(
 def interval(differences: Floats, *, coverage: float = 0.95) -> tuple[float, float]:
     """(R,) -> the percentiles that leave out as much on either side, of resamples that have a value."""
     defined = differences[~np.isnan(differences)]
-    assert len(defined), "folds in which nothing is defined are refused before they are trained"
+    promise(len(defined) > 0, "folds in which nothing is defined are refused before they are trained")
     low, high = np.percentile(defined, [50 * (1 - coverage), 50 * (1 + coverage)])
     return float(low), float(high)
 
@@ -123,7 +125,7 @@ def _draws(folds: Sequence[Truth], resamples: int, generator: np.random.Generato
 
 def _ranked(truth: Truth, scores: np.ndarray) -> list[_Ranked]:
     """Of each finding. Masked images are in neither class."""
-    assert scores.shape == truth.y.shape, "scores of other images"
+    promise(scores.shape == truth.y.shape, "scores of other images")
     found = []
     for y, known, score in zip(truth.y.T, truth.mask.T, scores.T, strict=True):
         positives, negatives = np.flatnonzero(known & (y == 1)), np.flatnonzero(known & (y == 0))

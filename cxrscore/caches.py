@@ -74,7 +74,10 @@ def private_folder(folder: Path, variable: str) -> Path:
     try:
         _make(folder)
         if fault := _open_to_others(folder.lstat()):
-            raise UserError(f"{folder}: holds code to be run, and {fault}; remove it, or {remedy}.")
+            raise UserError(
+                f"{folder}: is for code to be run, and {fault}; remove it if nothing else is in it, or "
+                f"{remedy}."
+            )
         real = folder.resolve()
         for parent in real.parents:
             if fault := _replaceable_in(parent.lstat()):

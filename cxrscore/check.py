@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrscore.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
-from cxrscore.errors import UserError
+from cxrscore.errors import UserError, promise
 from cxrscore.inputs.listing import Listing, list_input
 from cxrscore.progress import Progress
 from cxrscore.scoring.faults import TOO_SLOW, Cause, fault_of, known_faults
@@ -78,7 +78,7 @@ def check(
         again = second_try(listing, [paths[i] for i in slow], failures=may_stall(len(paths)), **how)
         _look(again, slow, listing, found, causes, progress)
     found.faults += [(paths[i], *cause) for i, cause in causes.items()]
-    assert found.listed == found.readable + len(found.faults), "a file is neither readable nor named"
+    promise(found.listed == found.readable + len(found.faults), "a file is neither readable nor named")
     return found
 
 

@@ -66,6 +66,12 @@ class BrokenPromise(RuntimeError):
     """
 
 
+def promise(kept: object, words: str) -> None:
+    """Raises BrokenPromise, which says what is not so, unless `kept`."""
+    if not kept:
+        raise BrokenPromise(words)
+
+
 class WorkersLost(Told, RuntimeError):
     """The decoding processes end before they begin: the machine, not a file, is at fault."""
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxrscore.curves import pr_rows, roc_rows
-from cxrscore.errors import UserError
+from cxrscore.errors import UserError, promise
 from cxrscore.files import write_table, write_text
 from cxrscore.frames import places
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.layout import Layout
-from cxrscore.learned import TABLES, Learned, Picture, read_learned, sparsity_rows, tidy_rows
+from cxrscore.learned import PICTURES, TABLES, Learned, Picture, read_learned, sparsity_rows, tidy_rows
 from cxrscore.metrics import auc_by_finding, group_means, macro
-from cxrscore.scenes import aligned, share_rows, view_rows
+from cxrscore.scenes import PROFILE, aligned, share_rows, view_rows
 from cxrscore.submission import read_scores
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def evaluate(
     write_text(layout.metrics, json.dumps(metrics, indent=1) + "\n")
     parts = [("all", "one", pooled), ("all", "views", pooled_views)]
     parts += [(str(fold), "one", part) for fold, part in zip(folds, plain, strict=True)]
-    assert learned.keys() <= TABLES, learned.keys() - TABLES
+    promise(learned.keys() <= TABLES, f"tables without a name: {sorted(learned.keys() - TABLES)}")
     for name in TABLES:  # by another head, whose pictures the report would show
         (layout.plots / f"{name}.csv").unlink(missing_ok=True)
     _write_areas(layout.plots / "auc.csv", parts)
@@ -254,6 +254,10 @@ def _learned(path: Path, scored: Scored) -> Learned:
     images = {len(picture.values) for picture in learned.pictures.values() if picture.axes[0] == "image"}
     if learned.findings != list(scored.findings) or images - {len(scored.scores)}:
         raise UserError(f"{path}: not of the same training as the scores beside it; run `dvc repro train`.")
+    for name, picture in learned.pictures.items():
+        defined = name != PROFILE or np.isfinite(picture.values).all()
+        if PICTURES.get(name) != picture.axes or not defined:
+            raise UserError(f"{path}: holds {name!r} as no head learns it; run `dvc repro train`.")
     return learned
 
 

@@ -9,20 +9,24 @@ import difflib
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from cxrscore.errors import UserError
 
 LARGE = 32_000_000  # characters of a table; a smaller one csv has read before polars is imported
 MAX_TABLE_BYTES = 1 << 29  # of text, once unpacked: a .gz of 3 MB can hold 3 GB of nothing
 READ_BYTES = 1 << 20  # of a table at once
+DEEPEST = 20  # lists and dictionaries within each other; our files have at most 7
 MAX_CELL = 1_000_000  # characters; a longer cell is a quote that was never closed, or an attack
 
 
@@ -77,6 +81,47 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
+
+
+def read_json(path: Path, *, most_bytes: int = 1_000_000_000) -> Any:
+    """Raises OSError; ValueError for what is no JSON, or no file of ours: a pipe, too large, too deep."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for somebody who writes to it
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("no regular file")
+        if about.st_size > most_bytes:
+            raise ValueError(f"{about.st_size:,} bytes, more than {most_bytes:,}")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return parse_json(file.read())
+    finally:
+        os.close(handle)
+
+
+def parse_json(text: bytes) -> Any:
+    """Of UTF-8 text. Raises ValueError."""
+    try:
+        value = json.loads(text.decode())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if _deeper(value, DEEPEST):
+        raise ValueError("nested too deeply")  # who compares or prints it would run out of stack
+    return value
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(depth == 0 or _deeper(part, depth - 1) for part in parts if isinstance(part, dict | list))
+
+
+def is_number(value: Any, *, least: float = -1e15) -> bool:
+    """A finite one, neither true nor false, and not so large that it could not be shown."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= 1e15
+
+
+def is_count(value: Any) -> bool:
+    """A whole number from 0 on."""
+    return isinstance(value, int) and is_number(value, least=0)
 
 
 def sha256_bytes(data: bytes) -> str:

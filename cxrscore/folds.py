@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.datasets.patient_ids import spellings, told
-from cxrscore.errors import UserError
+from cxrscore.errors import UserError, promise
 from cxrscore.files import read_names, read_table, write_text
 from cxrscore.labels import LabelTable, read_labels
 from cxrscore.split import Folds, write_folds
@@ -129,10 +129,9 @@ def make_folds(
     if params.method == "image":
         fold = stratify_images(table.y, k=params.k, seed=params.seed)
     else:
-        assert table.patient is not None
-        fold = stratify(table.y, table.patient, k=params.k, seed=params.seed)
+        fold = stratify(table.y, table.patient or [], k=params.k, seed=params.seed)
     report = balance(table, index.column("sha256"), fold, k=params.k)
-    assert params.method == "image" or not report["patients"]["split"]
+    promise(params.method == "image" or not report["patients"]["split"], "a patient lies in two folds")
     write_folds(folds_csv, Folds(table.ids, table.patient, fold), id=labels.id, patient=labels.patient)
     write_text(report_json, json.dumps({"method": params.method, **report}, indent=1) + "\n")
     return (*table.notes, *_notes(report))

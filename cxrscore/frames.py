@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrscore.errors import promise
+
 
 def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
     """The cells under the header of a CSV without quotes, column after column; None for any other, for one
@@ -28,7 +30,7 @@ def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
     blank = b"," * commas  # first: polars would take a body that begins like gzip, zlib or a BOM for one
     body = blank + data[len(header) :]
     frame = pl.read_csv(body, has_header=False, infer_schema=False, quote_char=None)[1:]
-    assert frame.shape == (len(lines), commas + 1), frame.shape
+    promise(frame.shape == (len(lines), commas + 1), f"polars read {frame.shape} of {len(lines)} lines")
     return [column.fill_null("").to_list() for column in frame]  # each line has all its cells: null is blank
 
 

@@ -17,6 +17,8 @@ from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from cxrscore.errors import BrokenPromise, promise
+
 
 def fold_batchnorms(backbone: nn.Module) -> tuple[nn.Module, int]:
     """-> a copy without the batch norms that directly follow a convolution, and how many those were.
@@ -27,7 +29,8 @@ def fold_batchnorms(backbone: nn.Module) -> tuple[nn.Module, int]:
     pairs = list(_pairs(backbone))
     for conv_name, norm_name in pairs:
         conv, norm = backbone.get_submodule(conv_name), backbone.get_submodule(norm_name)
-        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+            raise BrokenPromise("what was found to fold is no convolution with its batch norm")
         _replace(backbone, conv_name, fuse_conv_bn_eval(conv, norm))
         after = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
         _replace(backbone, norm_name, after)
@@ -100,7 +103,7 @@ def grouped_convolutions(backbone: nn.Module) -> dict[str, nn.Conv2d]:
 
 def merge_groups(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
     """A convolution with `groups / factor` groups, `factor` old ones on the diagonal of each; exact."""
-    assert conv.groups % factor == 0, (conv.groups, factor)
+    promise(conv.groups % factor == 0, f"{conv.groups} groups do not merge by {factor}")
     out_each, in_each = conv.out_channels // conv.groups, conv.in_channels // conv.groups
     weight = conv.weight.new_zeros(conv.out_channels, in_each * factor, *conv.kernel_size)
     for group in range(conv.groups):

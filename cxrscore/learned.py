@@ -15,16 +15,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.errors import UserError
-from cxrscore.files import write_text
+from cxrscore.errors import UserError, promise
+from cxrscore.files import read_json, write_text
 
 FINDING_AXES = ("finding", "source", "target", "given")
 DIGITS = 6  # significant ones: what is small stays apart from what is zero
-PICTURES = {"coupling", "coupling_of_gate", "gates", "adjacency", "prior_graph", "attention_tokens"}
-PICTURES |= {"attention_labels", "attention", "scenes", "scene_counts", "scene_cooccurrence"}
-TABLES = {f"{name}{kind}" for name in PICTURES for kind in ("", "_shares", "_by_view")} | {
-    "coupling_sparsity"
+PICTURES: dict[str, tuple[str, ...]] = {  # what heads learn, and its axes on disk
+    "coupling": ("source", "target"),
+    "coupling_of_gate": ("gate", "source", "target"),
+    "gates": ("image", "gate"),
+    "adjacency": ("finding", "source"),
+    "prior_graph": ("finding", "source"),
+    "attention_labels": ("finding", "step", "source"),
+    "attention_tokens": ("finding", "step", "row", "column"),
+    "attention": ("finding", "row", "column"),
+    "scenes": ("image", "scene"),
+    "scene_counts": ("scene", "given", "finding"),
+    "scene_cooccurrence": ("scene", "given", "finding"),
 }
+TABLES = {f"{name}{kind}" for name in PICTURES for kind in ("", "_shares", "_by_view")}
+TABLES |= {"coupling_sparsity"}
 TAUS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
@@ -36,7 +46,7 @@ class Picture:
     values: NDArray[Any]
 
     def __post_init__(self) -> None:
-        assert len(self.axes) == self.values.ndim, (self.axes, self.values.shape)
+        promise(len(self.axes) == self.values.ndim, f"{self.axes} for values of shape {self.values.shape}")
 
 
 class Seen:
@@ -119,13 +129,13 @@ def _number(value: Any) -> str:
 def read_learned(path: Path) -> Learned:
     """null is NaN. Raises UserError."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         findings = told["findings"]
         pictures = {name: _picture(one, findings) for name, one in told["pictures"].items()}
         return Learned(findings, dict(told["head"]), pictures)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run `dvc repro train`.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path}: not what `cxrscore train` writes ({error}); run `dvc repro train`."
         ) from error
@@ -133,7 +143,7 @@ def read_learned(path: Path) -> Learned:
 
 def _picture(told: Mapping[str, Any], findings: Sequence[str]) -> Picture:
     axes, values = tuple(told["axes"]), np.array(told["values"], dtype=float)
-    if values.ndim != len(axes):
+    if values.ndim != len(axes) or not values.size:
         raise ValueError(f"axes {axes}, shape {values.shape}")
     if any(n != len(findings) for axis, n in zip(axes, values.shape, strict=True) if axis in FINDING_AXES):
         raise ValueError(f"axes {axes}, shape {values.shape}, {len(findings)} findings")

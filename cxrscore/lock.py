@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cxrscore.errors import Busy, UserError
+from cxrscore.files import parse_json
 
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the person's to mend by another name
 BEGINS = b'{"pid": '
@@ -94,7 +95,7 @@ def _me() -> dict[str, str | int]:
 
 def _holder(handle: int) -> str:
     try:
-        who = json.loads(os.pread(handle, 4096, 0))
+        who = parse_json(os.pread(handle, 4096, 0))
         return f"process {who['pid']} on {who['host']}, since {who['started']}"
     except (ValueError, KeyError, TypeError):
         return "begun this moment"

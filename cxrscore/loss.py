@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cxrscore.errors import promise
+
 TINY = torch.finfo(torch.float32).tiny  # a weight whose logarithm is finite
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -115,6 +117,6 @@ def build_loss(
         return lambda logits, y, mask: focal_loss(logits, smooth(y, label_smoothing), mask, **settings)
     if kind == "zlpr":
         return lambda logits, y, mask: zlpr_loss(logits, smooth(y, label_smoothing), mask)
-    assert kind == "bce", kind
+    promise(kind == "bce", f"no loss {kind}")
     weight = positive_weights(y, mask, most=settings["max_pos_weight"]).to(device)
     return lambda logits, y, mask: weighted_bce(logits, smooth(y, label_smoothing), mask, pos_weight=weight)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cxrscore.errors import promise
+
 
 def roc_auc(y: np.ndarray, scores: np.ndarray) -> float:
     """(n,) 0/1 and (n,) scores -> area under the ROC curve, ties counted half; NaN where only one class is
@@ -16,7 +18,7 @@ def roc_auc(y: np.ndarray, scores: np.ndarray) -> float:
     The probability that a positive outranks a negative, from mid-ranks. Source: Hanley & McNeil, Radiology
     143, 1982.
     """
-    assert not np.isnan(scores).any(), "a score that is no number has no rank"
+    promise(not np.isnan(scores).any(), "a score that is no number has no rank")
     positives = int(y.sum())
     negatives = len(y) - positives
     if positives == 0 or negatives == 0:

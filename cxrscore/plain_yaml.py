@@ -147,8 +147,8 @@ def _scalar(path: Path, node: Node) -> Any:
 
 
 def _is_odd(char: str) -> bool:
-    """Control characters and halves of a pair: no file name, column or terminal takes them."""
-    return unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r"
+    """NUL and halves of a pair, which no table holds; a column may have any other name."""
+    return char == "\0" or unicodedata.category(char) == "Cs"
 
 
 def _source(node: Node) -> str:

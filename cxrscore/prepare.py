@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
-from cxrscore.errors import UserError
+from cxrscore.errors import BrokenPromise, UserError
 from cxrscore.images import PREPROCESSING
 from cxrscore.inputs.folder import list_images
 from cxrscore.inputs.place import Places
@@ -141,7 +141,8 @@ def _readable(decoded: Iterable[Decoded], tally: Tally, progress: "Progress") ->
             tally.turned += one.orientation != 1
             yield StoredImage(one.path, one.pixels, one.sha256, one.width, one.height)
             continue
-        assert one.fault is not None, one.path
+        if one.fault is None:
+            raise BrokenPromise(f"{one.path}: neither pixels nor a fault")
         tally.faults.append((one.path, one.fault.kind, str(one.fault)))
         if len(tally.faults) / tally.total > tally.max_unreadable:
             raise UserError(

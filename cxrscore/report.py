@@ -5,7 +5,6 @@ In    out/metrics.json, out/plots (auc.csv, and the tables of what was learned),
 Out   out/report.html.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,17 +15,29 @@ from jinja2 import Environment, StrictUndefined
 
 from cxrscore import figures
 from cxrscore.errors import UserError
-from cxrscore.files import read_table, write_text
+from cxrscore.files import is_number, read_json, read_table, write_text
 from cxrscore.layout import Layout
 from cxrscore.learned import TABLES, mean_of_rows
 
 Tables = Mapping[str, Sequence[Mapping[str, str]]]  # rows by name of the table
+MISSING = object()
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
-    metrics, balance = _json(layout.metrics), _json(layout.balance)
-    summaries = {str(fold): _json(layout.summary(fold)) for fold in folds}
+    of_folds = [f"folds.{fold}" for fold in folds]
+    means = ("macro_auc", "views.macro_auc", "study.macro_auc", *(f"{name}.macro_auc" for name in of_folds))
+    metrics = _facts(
+        layout.metrics,
+        ["images", "findings_defined"],
+        perhaps=["patients", *means],
+        tables=["views", *of_folds],
+    )
+    shares = [*(f"images.{name}" for name in of_folds), "identical_files.across_folds", "findings.deviation"]
+    balance = _facts(layout.balance, shares)
+    if balance.setdefault("patients", None):
+        _facts(layout.balance, ["patients.split", "patients.total"])
+    summaries = {str(fold): _facts(layout.summary(fold), ["epoch", "steps", "skipped"]) for fold in folds}
     areas = _areas(layout.plots / "auc.csv")
     pooled, averaged = areas["all", "one"], areas["all", "views"]
     by_fold = {str(fold): [row["auc"] for row in areas[str(fold), "one"].values()] for fold in folds}
@@ -178,10 +189,35 @@ def _history(path: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _facts(
+    path: Path, numbers: Sequence[str], *, perhaps: Sequence[str] = (), tables: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a stage wrote. Raises UserError where there is no number under one of these dotted names,
+    something other than a number under one that is there `perhaps`, or no dictionary under one of `tables`.
+    """
     _there(path)
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
+    try:
+        facts = read_json(path)
+        at = {name: _at(facts, name) for name in (*numbers, *perhaps, *tables)}
+        odd = [name for name in numbers if not is_number(at[name])]
+        odd += [name for name in perhaps if at[name] is not MISSING and not is_number(at[name])]
+        odd += [name for name in tables if not isinstance(at[name], dict)]
+        if odd:
+            raise ValueError(f"at {odd[0]}")
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); run `dvc repro`.") from error
+    return dict(facts)
+
+
+def _at(facts: Any, name: str) -> Any:
+    """What stands under a dotted name, else MISSING. Raises TypeError where a part of it is no table."""
+    for part in name.split("."):
+        if not isinstance(facts, dict):
+            raise TypeError(f"at {name}")
+        if part not in facts:
+            return MISSING
+        facts = facts[part]
+    return facts
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -22,12 +22,12 @@ from cxrscore.machine import Machine
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import build_engine, folded_backbone
 from cxrscore.scoring.finish import Outcome, finish, finished_before
-from cxrscore.scoring.journal import Journal, opened_journal
+from cxrscore.scoring.journal import Journal, is_recipe, opened_journal
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs, check_outputs, check_room
 from cxrscore.scoring.plan import Plan, make_plan
 from cxrscore.scoring.provenance import fingerprint, first_difference, read_provenance
-from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe, dtype_word
+from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe, dtype_word, merges_fit
 from cxrscore.scoring.rows import read_template
 from cxrscore.scoring.run import Run, refuse_faults, score_all, try_again
 from cxrscore.signals import asked_to_stop
@@ -143,6 +143,10 @@ def _recipe(
     card = ensemble[0].card
     batch_size = choose_batch_size(options.batch_size, machine, size=card.size)
     if kept is not None:
+        if not merges_fit(kept["merge"], ensemble[0].model.backbone):
+            raise UserError(
+                "--resume: the run merged convolutions that these models lack; --overwrite starts anew."
+            )
         compiled = kept["compile"] if options.compile == "auto" else options.compile == "on"
         return Recipe(dtype_word(machine.dtype), batch_size, compiled, kept["merge"])
     recipe = choose_recipe(
@@ -181,6 +185,8 @@ def _kept_recipe(journal: Journal, files: Outputs) -> Mapping[str, Any] | None:
         run = journal.fingerprint()
     elif files.table.exists() and files.provenance.exists():
         run = read_provenance(files.provenance)["run"]
+        if not is_recipe(run["recipe"]):
+            raise UserError(f"{files.provenance}: of another version of cxrscore; --overwrite starts anew.")
     kept: Mapping[str, Any] | None = run.get("recipe")
     return kept
 

@@ -27,6 +27,7 @@ from cxrscore.errors import BrokenPromise, UserError
 from cxrscore.files import (
     Table,
     half_written,
+    read_json,
     read_table,
     sha256_bytes,
     sha256_file,
@@ -199,12 +200,12 @@ def open_store(folder: Path) -> Store:
 
 def _read_about(path: Path) -> tuple[str, int | None]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         preprocessing, bit_depth = about["preprocessing"], about["bit_depth"]
         if isinstance(preprocessing, str) and (bit_depth is None or type(bit_depth) is int):
             return preprocessing, bit_depth
         raise ValueError("values of another type")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: missing or damaged; {REMEDY}.") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.errors import UserError
+from cxrscore.errors import UserError, promise
 from cxrscore.files import Table, read_table, write_table
 
 
@@ -19,8 +19,8 @@ def write_scores(
     path: Path, id_column: str, ids: Sequence[str], findings: Sequence[str], probs: NDArray[np.float32]
 ) -> None:
     """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`."""
-    assert probs.shape == (len(ids), len(findings)), probs.shape
-    assert np.isfinite(probs).all(), "a score that is no number"
+    promise(probs.shape == (len(ids), len(findings)), f"scores of shape {probs.shape} for {len(ids)} rows")
+    promise(np.isfinite(probs).all(), "a score that is no number")
     rows = (score_cells(name, row) for name, row in zip(ids, probs, strict=True))
     write_table(path, [id_column, *findings], rows)
 

@@ -63,6 +63,15 @@ def test_a_module_opens_by_saying_what_it_is(module: str) -> None:
     assert ast.get_docstring(ast.parse(file.read_bytes()))
 
 
+@pytest.mark.parametrize("module", modules())
+def test_a_promise_is_an_exception_and_no_assertion(module: str) -> None:
+    """`python -O` drops assertions, and PYTHONOPTIMIZE is inherited by every process we start."""
+    path = ROOT / Path(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    lines = [node.lineno for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.Assert)]
+    assert not lines, f"{file}:{lines}: use errors.promise"
+
+
 def test_the_package_itself_holds_no_code_so_it_needs_to_be_in_no_cache_key() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_bytes())
     assert [type(node).__name__ for node in tree.body] == ["Expr", "Assign"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Project
+from conftest import TINY, Project
 
 from cxrscore.bench.forward import _empty_compiler_cache
 from cxrscore.caches import cache_folder, name_code_cache, private_folder, secure_code_cache
@@ -17,7 +17,9 @@ from cxrscore.errors import UserError
 from cxrscore.machine import Machine
 from cxrscore.progress import Silent
 from cxrscore.score import score
+from cxrscore.scoring.measured import store
 from cxrscore.scoring.options import Options
+from cxrscore.scoring.recipe import describe
 from cxrscore.train import train_fold
 
 ROOT_ALONE = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -129,7 +131,10 @@ def with_a_planted_library(folder: Path) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
-    "0777": (of_mode(0o777), r"inductor: .*is open to others \(mode 0777, not 0700\); remove it"),
+    "0777": (
+        of_mode(0o777),
+        r"inductor: .*is open to others \(mode 0777, not 0700\); remove it if nothing else",
+    ),
     "0755": (of_mode(0o755), r"inductor: .*is open to others \(mode 0755"),
     "0710": (of_mode(0o710), r"inductor: .*is open to others \(mode 0710"),
     "1777": (of_mode(0o1777), r"inductor: .*is open to others \(mode 1777"),
@@ -240,7 +245,7 @@ def test_a_cache_of_somebody_elses_is_refused_before_anything_is_compiled(
     of_mode(0o777)(cache / "inductor")
     done = called(project, tmp_path, "--workers", "0", "--compile", "on")
     assert done.returncode == 2, done.stderr
-    assert "inductor: holds code to be run, and is open to others (mode 0777" in done.stderr
+    assert "inductor: is for code to be run, and is open to others (mode 0777" in done.stderr
     assert list((cache / "inductor").iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "empty"]
 
@@ -272,18 +277,19 @@ class Heard(Silent):
 
 
 def test_where_compiling_would_pay_but_is_not_safe_the_run_says_so_and_does_without(
-    project: Project, tmp_path: Path, cache: Path, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+    project: Project, tmp_path: Path, cache: Path, cpu: Machine
 ) -> None:
     of_mode(0o777)(cache / "inductor")
-    monkeypatch.setattr("cxrscore.scoring.recipe.compiling_pays", lambda *_: True)
+    about = describe(TINY, cpu, size=32, batch_size=16)
+    store(f"compile | {about}", {"eager_s": 1.0, "compiled_s": 0.5, "compile_s": 0.01})
     heard = Heard()
     asked = {"models": project.layout.models, "machine": cpu, "progress": heard}
     score(str(project.data / "test"), tmp_path / "sub.csv", Options(workers=0), **asked)
     assert any(
-        said.startswith("not compiled, though it would pay: ") and "inductor: holds code" in said
+        said.startswith("not compiled, though it would pay: ") and "inductor: is for code" in said
         for said in heard.said
     )
-    with pytest.raises(UserError, match="inductor: holds code to be run, and is open to others"):
+    with pytest.raises(UserError, match="inductor: is for code to be run, and is open to others"):
         score(str(project.data / "test"), tmp_path / "on.csv", Options(workers=0, compile="on"), **asked)
     assert not list(tmp_path.glob("on.csv*"))
 
@@ -293,7 +299,7 @@ def test_a_training_is_not_compiled_where_others_could_write(
 ) -> None:
     of_mode(0o777)(cache / "inductor")
     mine = project.copy_to(tmp_path)
-    with pytest.raises(UserError, match="inductor: holds code to be run, and is open to others"):
+    with pytest.raises(UserError, match="inductor: is for code to be run, and is open to others"):
         train_fold(
             0,
             labels_csv=mine.labels,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrscore.errors import UserError
+from cxrscore.errors import BrokenPromise, UserError
 from cxrscore.files import read_table
 from cxrscore.scoring.output import write_errors
 from cxrscore.scoring.rows import (
@@ -83,7 +83,7 @@ def test_any_file_name_comes_through_csv_byte_for_byte(
 def test_a_score_that_is_no_number_is_never_written(tmp_path: Path) -> None:
     probs = some_probs(1)
     probs[0, 0] = np.nan
-    with pytest.raises(AssertionError, match="a score that is no number"):
+    with pytest.raises(BrokenPromise, match="a score that is no number"):
         write_scores(tmp_path / "sub.csv", "id", ["a"], FINDINGS, probs)
     assert not (tmp_path / "sub.csv").exists()
 

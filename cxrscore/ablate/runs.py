@@ -5,14 +5,13 @@ Out   out/ablation/<head>/seed<k>/ with what the train stage writes. A run is do
       fingerprint of exactly this training: settings, data, folds, code, versions.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrscore.errors import UserError
-from cxrscore.files import sha256_file
+from cxrscore.files import read_json, sha256_file
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.progress import Progress
@@ -89,7 +88,7 @@ def is_done(run: Run, fingerprint: str) -> bool:
     """Whether exactly this training has left all its outputs, and its scores are still what it wrote."""
     scores = run.layout.scores(run.fold, views=False)
     try:
-        found: Any = json.loads(run.layout.summary(run.fold).read_text(encoding="utf-8"))
+        found = read_json(run.layout.summary(run.fold))
         told = (found["fingerprint"], found["scores_sha256"])
         return bool(told == (fingerprint, sha256_file(scores)))
     except (OSError, ValueError, KeyError, TypeError):

@@ -24,6 +24,7 @@ from cxrscore.bench.models import CALIBRATION
 from cxrscore.bench.step_memory import bench_step_memory
 from cxrscore.bench.text import text_blocks
 from cxrscore.bench.training import bench_train
+from cxrscore.errors import BrokenPromise
 from cxrscore.machine import Machine, choose_machine
 from cxrscore.phantom import make_phantoms
 from cxrscore.progress import Progress
@@ -165,7 +166,8 @@ def _step_memory(settings: Settings, work: Path, *, machine: Machine, progress: 
 
 
 def _lesson(settings: Settings, machine: Machine) -> Lesson:
-    assert settings.batch_size is not None, "TRAINING says it"
+    if settings.batch_size is None:
+        raise BrokenPromise("TRAINING says it")
     return Lesson(settings.backbone, settings.size, settings.batch_size, machine)
 
 

@@ -25,7 +25,7 @@ from torchvision.transforms.v2 import functional
 
 from cxrscore.bench.race import Race, in_turn
 from cxrscore.decoding.pool import decode_batches
-from cxrscore.errors import Unreadable, UserError
+from cxrscore.errors import Unreadable, UserError, promise
 from cxrscore.images import HEAD_BYTES, read_image, sniff
 from cxrscore.inputs.listing import list_input
 from cxrscore.inputs.place import Places
@@ -162,5 +162,5 @@ def _pool(listing: Places, paths: Sequence[str], *, size: int, workers: int) -> 
         first_s = time.perf_counter() - begun
         rest = sum(len(batch.items) for batch in batches)
     rest_s = time.perf_counter() - begun - first_s
-    assert start + rest == len(paths) > start, "every file has a row, and there is a second batch"
+    promise(start + rest == len(paths) > start, "every file has a row, and there is a second batch")
     return {"workers": workers, "images_per_s": rest / rest_s, "first_batch_s": first_s}

@@ -25,6 +25,7 @@ from cxrscore.bench.models import CALIBRATION, save_folds
 from cxrscore.bench.notebook import notebook_loop
 from cxrscore.bench.race import Race, in_turn
 from cxrscore.datasets.chexpert import FINDINGS
+from cxrscore.errors import promise
 from cxrscore.images import read_image
 from cxrscore.machine import Machine
 from cxrscore.metrics import auc_by_finding, macro
@@ -176,7 +177,7 @@ def _macro_auc(table_csv: Path, labels_csv: Path) -> float:
 def difference(table_csv: Path, other_csv: Path) -> float:
     """The largest between two cells of the same file and finding."""
     table, other = read_cells(table_csv), read_cells(other_csv)
-    assert table.keys() == other.keys(), "tables of different files"
+    promise(table.keys() == other.keys(), "tables of different files")
     return max(float(np.abs(row - other[name]).max()) for name, row in table.items())
 
 

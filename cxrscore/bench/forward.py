@@ -24,6 +24,7 @@ from cxrscore.bench.by_hand import COMPILED_TIMM, PLAIN, Forward, Plain, forward
 from cxrscore.bench.models import CALIBRATION, random_model
 from cxrscore.bench.race import Race, in_turn
 from cxrscore.caches import INDUCTOR, TRITON
+from cxrscore.errors import BrokenPromise
 from cxrscore.heap import reused_memory
 from cxrscore.machine import Machine
 from cxrscore.model import CXRModel
@@ -155,7 +156,8 @@ def count_gmac(model: nn.Module, gray: Tensor) -> float:
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            raise BrokenPromise(f"{type(layer).__name__} has no multiplications to count")
         total += output.numel() * layer.weight[0].numel()
 
     hooks = [

@@ -15,6 +15,7 @@ import torch
 
 from cxrscore.bench.models import HEAD
 from cxrscore.datasets.chexpert import FINDINGS
+from cxrscore.errors import promise
 from cxrscore.labels import read_labels
 from cxrscore.loss import build_loss
 from cxrscore.machine import Machine, seeded
@@ -90,7 +91,7 @@ def recipe(lesson: Lesson, *, epochs: int) -> Any:
 def every_image(labels_csv: Path, prepared: Path, machine: Machine) -> FoldData:
     """All rows of a store that holds every labelled image: train on them, validate on none."""
     store, table = open_store(prepared), read_labels(labels_csv, **LABELS.model_dump())
-    assert list(table.ids) == list(store.ids), "phantoms can all be read"
+    promise(list(table.ids) == list(store.ids), "phantoms can all be read")
     return FoldData(
         store=store,
         findings=table.findings,

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.process import Task, Worker
 from cxrscore.decoding.worker import READY
-from cxrscore.errors import Unreadable, WorkersLost
+from cxrscore.errors import Unreadable, WorkersLost, promise
 
 AHEAD = 4  # tasks that a worker holds: it need not wait for the next, and a hang delays three others at most
 TICK_S = 0.25
@@ -160,7 +160,7 @@ class Dispatcher:
 
     def _settle(self, task: Task, answer: list[Any]) -> None:
         index, buffer, row, sha256, width, height, orientation, nbytes, kind, message = answer
-        assert (index, buffer, row) == (task.index, task.buffer, task.row), "an answer to another question"
+        promise((index, buffer, row) == (task.index, task.buffer, task.row), "an answer to another question")
         fault = Unreadable(kind, message) if kind else None
         pixels = None if fault else self._ring[buffer, row]
         self._answer(Decoded(index, task.path, pixels, sha256, width, height, orientation, fault, nbytes))

@@ -22,7 +22,7 @@ from cxrscore.decoding.decode import Decoded, decode_into
 from cxrscore.decoding.dispatch import Dispatcher
 from cxrscore.decoding.process import Task
 from cxrscore.decoding.ring import map_ring, reserve_ring
-from cxrscore.errors import Unreadable, UserError
+from cxrscore.errors import Unreadable, UserError, promise
 from cxrscore.inputs.place import Places
 from cxrscore.resources import DECODER_BYTES, most_decoders
 
@@ -58,7 +58,7 @@ def decode_batches(
     workers. Raises UserError where there is no memory for `depth` batches or so many workers, WorkersLost
     where workers cannot start.
     """
-    assert depth >= 2, "one batch is the consumer's, others are to be filled"
+    promise(depth >= 2, "one batch is the consumer's, others are to be filled")
     if workers > most_decoders():
         needed = f"{workers} decoding processes may need {workers * DECODER_BYTES / 1e9:.1f} GB"
         raise UserError(f"{needed}, more than half of this machine's memory; use {most_decoders()}.")
@@ -96,7 +96,8 @@ def _tasks(listing: Places, paths: Sequence[str], first: int, batch_size: int, b
 def _batch(first: int, items: Sequence[Decoded], pixels: NDArray[np.uint8]) -> Batch:
     """Nobody writes to these pixels any more: rows that no file answers for are wiped."""
     for row, one in enumerate(items):
-        assert one.index == first + row and (one.fault is None) == (one.pixels is not None), one
+        promise(one.index == first + row, "a file in another's row")
+        promise((one.fault is None) == (one.pixels is not None), "a file with pixels and a fault, or neither")
         if one.fault is not None:
             pixels[row] = 0  # of an older batch, or half-written by a worker that died
     pixels[len(items) :] = 0

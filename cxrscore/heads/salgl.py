@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrscore.errors import BrokenPromise
 from cxrscore.heads.base import Head, HeadOutput
 from cxrscore.heads.embeddings import LabelEmbeddings
 from cxrscore.learned import Picture
@@ -89,7 +90,8 @@ class Salgl(Head):
         if not self.training:
             return HeadOutput(logits)
         if y is not None:
-            assert mask is not None
+            if mask is None:
+                raise BrokenPromise("labels without a mask")
             self._count(pi.argmax(1), shown=(y > 0.5) & mask, known=mask)
         return HeadOutput(logits, losses={"scenes": self.entropy_weight * scene_loss(pi)})
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from cxrscore.errors import UserError
+from cxrscore.errors import UserError, promise
 from cxrscore.images import HEAD_BYTES, sniff
 from cxrscore.inputs.pattern import ANY_DEPTH, Positions, match, split_pattern, start
 from cxrscore.inputs.place import Files, Place, Places, identity_of
@@ -83,7 +83,7 @@ class Listing:
             return self
         barred = frozenset(path for path, _, _ in self.file_faults)
         size_of = dict.fromkeys(barred, -1) | dict(zip(self.paths, self.sizes, strict=True))
-        assert len(size_of) == len(barred) + len(self.paths), "a file is listed and faulty"
+        promise(len(size_of) == len(barred) + len(self.paths), "a file is listed and faulty")
         paths = sorted(size_of, key=os.fsencode)
         sizes = array("q", map(size_of.__getitem__, paths))
         return replace(self, paths=paths, sizes=sizes, places=_Barred(self.places, barred))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.checkpoint import Fold
-from cxrscore.errors import UserError
+from cxrscore.errors import UserError, promise
 from cxrscore.files import move_into_place, sha256_file
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import (
@@ -56,7 +56,7 @@ def finish(
     plan = run.plan
     faults = [*plan.faults, *_faults(run)]
     listed, scored = len(plan.paths) + len(plan.faults), len(plan.paths) - run.faults
-    assert listed == scored + len(faults), "a file is neither scored nor quarantined"
+    promise(listed == scored + len(faults), "a file is neither scored nor quarantined")
     _refuse_nothing(plan.listing.source, faults, scored, fail=options.on_error == "fail")
     staged = _Staged(run.journal.folder)
     write_manifest(staged.place(files.manifest), plan, run.journal)

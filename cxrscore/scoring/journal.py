@@ -23,13 +23,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.errors import Stopped, UserError
-from cxrscore.files import replacing, sha256_bytes, write_bytes, write_text
+from cxrscore.errors import Stopped, UserError, promise
+from cxrscore.files import (
+    is_count,
+    is_regular,
+    parse_json,
+    read_json,
+    replacing,
+    sha256_bytes,
+    write_bytes,
+    write_text,
+)
 from cxrscore.lock import locked
 from cxrscore.scoring.journal_folder import LOCK, MANIFEST, RUN, clear, mark, refuse_strange, shard_paths
 
 COMMIT_S = 60.0  # a slow run commits before a shard is full: a kill costs at most about a minute
 MAGIC = b"cxrscore shard 1 "
+COUNTED = ("start", "exact", "turned", "halvings", "shape")
 
 Fingerprint = Mapping[str, Any]
 Listed = tuple[str, int, int]  # path, bytes, time of change in ns
@@ -58,10 +68,10 @@ class Rows:
     halvings: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        assert len(self.files) == len(self.values), (len(self.files), self.values.shape)
+        promise(len(self.files) == len(self.values), f"{len(self.files)} files, scores {self.values.shape}")
         faulty = np.array([file.fault is not None for file in self.files], dtype=bool)
-        assert (np.isnan(self.values).all((1, 2)) == faulty).all(), "a score for a file with a fault"
-        assert (np.isfinite(self.values).all((1, 2)) == ~faulty).all(), "a file without score and fault"
+        promise((np.isnan(self.values).all((1, 2)) == faulty).all(), "a score for a file with a fault")
+        promise((np.isfinite(self.values).all((1, 2)) == ~faulty).all(), "a file without score and fault")
 
     def behind(self, done: int) -> "Rows":
         """Without the rows before `done`."""
@@ -77,7 +87,7 @@ class Rows:
         """`part` in the place of the rows that it holds anew."""
         first = part.start - self.start
         last = first + len(part.files)
-        assert 0 <= first <= last <= len(self.files), (self.start, part.start)
+        promise(0 <= first <= last <= len(self.files), f"rows from {part.start} in a shard from {self.start}")
         return _joined([self.cut(0, first), part, self.cut(last, len(self.files))])
 
     def encoded(self) -> bytes:
@@ -100,12 +110,28 @@ class Rows:
         if stated != MAGIC + sha256_bytes(payload).encode():
             return None
         line, _, raw = payload.partition(b"\n")
-        about = json.loads(line)
-        values = np.frombuffer(raw, dtype="<f4").reshape(about["shape"])
-        files = [
-            File(size, sha256, tuple(fault) if fault else None) for size, sha256, fault in about["files"]
-        ]
-        return cls(about["start"], files, values, about["exact"], about["turned"], about["halvings"])
+        try:
+            return cls._told(parse_json(line), raw)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    @classmethod
+    def _told(cls, about: Any, raw: bytes) -> "Rows":
+        """Raises ValueError, KeyError or TypeError where no run has written this."""
+        start, exact, turned, halvings, shape = (about[name] for name in COUNTED)
+        files = [_file(*told) for told in about["files"]]
+        texts = [text for file in files for text in (file.sha256, *(file.fault or ()))]
+        numbers = [start, exact, turned, *halvings, *shape, *(file.bytes for file in files)]
+        if not all(map(is_count, numbers)) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("not of their types")
+        values = np.frombuffer(raw, dtype="<f4").reshape(shape)
+        if values.ndim != 3 or len(values) != len(files) or 0 in halvings:
+            raise ValueError("not of one size")
+        scored = np.array([file.fault is None for file in files], dtype=bool)
+        finite, missing = np.isfinite(values).all((1, 2)), np.isnan(values).all((1, 2))
+        if (finite != scored).any() or (missing == scored).any():
+            raise ValueError("scores and faults do not match")
+        return cls(start, files, values, exact, turned, halvings)
 
 
 @dataclass
@@ -126,13 +152,14 @@ class Journal:
     def fingerprint(self) -> dict[str, Any]:
         """What the run that began this journal was. Raises UserError where that cannot be read."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
-            recipe = found["recipe"]
-            if {"compile", "merge"} <= recipe.keys() and isinstance(recipe["merge"], dict):
+            found: dict[str, Any] = read_json(self.folder / RUN)
+            other_version = not {"compile", "merge"} <= found["recipe"].keys()
+            if is_recipe(found["recipe"]):
                 return found
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{self.folder}: {RUN} is damaged; --overwrite starts anew.") from error
-        raise UserError(f"{self.folder}: of another version of cxrscore; --overwrite starts anew.")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            other_version = False
+        what = "of another version of cxrscore" if other_version else f"{RUN} is damaged"
+        raise UserError(f"{self.folder}: {what}; --overwrite starts anew.")
 
     def begin(self, fingerprint: Fingerprint, manifest: Iterator[Listed]) -> None:
         """Start anew; what an older run had left is deleted."""
@@ -157,11 +184,18 @@ class Journal:
 
     def manifest(self) -> dict[str, tuple[int, int]]:
         """Path -> bytes and time of change, of the files that the run began with; empty if damaged."""
+        found = {}
         try:
-            with (self.folder / MANIFEST).open(encoding="ascii") as file:
-                return {path: (size, changed) for path, size, changed in map(json.loads, file)}
+            if not is_regular(self.folder / MANIFEST):
+                return {}
+            with (self.folder / MANIFEST).open("rb") as file:
+                for path, size, changed in map(parse_json, file):
+                    if not (isinstance(path, str) and type(size) is type(changed) is int):
+                        return {}
+                    found[path] = (size, changed)
         except (OSError, ValueError, TypeError):
             return {}
+        return found
 
     @property
     def added(self) -> int:
@@ -170,7 +204,7 @@ class Journal:
 
     def add(self, rows: Rows) -> None:
         """Rows that follow those added before; on disk once a shard is full, or after a minute."""
-        assert rows.start == self.added, (rows.start, self.added)
+        promise(rows.start == self.added, f"rows from {rows.start} behind {self.added}")
         self._waiting.append(rows)
         late = time.monotonic() - self._committed_at > COMMIT_S
         if late or self.added - self.done >= self.shard_rows:
@@ -235,6 +269,23 @@ def _read(shard: Path) -> Rows:
     if rows is None:
         raise Stopped(f"{shard}: damaged since it was written; its rows have to be scored again")
     return rows
+
+
+def _file(size: int, sha256: str, fault: Sequence[str] | None) -> File:
+    """Raises ValueError, TypeError."""
+    if fault is None:
+        return File(size, sha256)
+    stage, kind, message = fault
+    return File(size, sha256, (stage, kind, message))
+
+
+def is_recipe(told: Any) -> bool:
+    """Whether it is what a Recipe is as JSON."""
+    if not isinstance(told, dict) or told.keys() != {"dtype", "batch_size", "compile", "merge"}:
+        return False
+    merge = told["merge"]
+    whole = isinstance(told["dtype"], str) and type(told["compile"]) is bool and isinstance(merge, dict)
+    return whole and all(map(is_count, (told["batch_size"], *merge.values())))
 
 
 def _joined(many: Sequence[Rows]) -> Rows:

@@ -1,7 +1,8 @@
 """What was measured on this machine, kept between runs: one JSON file in the user's cache folder.
 
 In    a name that says all a figure depends on: device, torch, number format, backbone, shape.
-Out   the figure that was stored under it. A file that cannot be read or written is as good as none.
+Out   what is stored under it, which who recalls it has to check: anyone may have changed the file. One that
+      cannot be read or written is as good as none.
 """
 
 import json
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cxrscore.caches import cache_folder
-from cxrscore.files import write_text
+from cxrscore.files import read_json, write_text
+
+MOST_BYTES = 10_000_000  # a figure takes some hundred
 
 
 def recall(name: str) -> Any:
@@ -30,7 +33,7 @@ def _path() -> Path:
 
 def _all() -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        stored = json.loads(_path().read_text(encoding="utf-8"))
+        stored = read_json(_path(), most_bytes=MOST_BYTES)
         if isinstance(stored, dict):
             return stored
     return {}

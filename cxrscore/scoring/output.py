@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.errors import UserError
+from cxrscore.errors import BrokenPromise, UserError
 from cxrscore.files import write_table
 from cxrscore.scoring.journal import Journal, Rows
 from cxrscore.scoring.plan import Fault, Plan
@@ -133,7 +133,8 @@ def scored_rows(plan: Plan, journal: Journal) -> Iterator[Scored]:
 def _study_rows(plan: Plan, journal: Journal) -> Iterator[Scored]:
     """Each fold's mean over a study's images, summed in fp64: exact, so their order changes no bit."""
     studies = plan.studies
-    assert studies is not None
+    if studies is None:
+        raise BrokenPromise("no studies to average over")
     sums: dict[int, NDArray[np.float64]] = {}
     counts: Counter[int] = Counter()
     faulty = set()

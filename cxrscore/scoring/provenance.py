@@ -18,11 +18,12 @@ import torch
 from cxrscore import __version__
 from cxrscore.checkpoint import Fold
 from cxrscore.errors import UserError
-from cxrscore.files import sha256_file, write_text
+from cxrscore.files import is_count, read_json, sha256_file, write_text
 from cxrscore.scoring.plan import Plan
 from cxrscore.scoring.recipe import Recipe, device_name
 
 SCHEMA = 1
+ROLES = ("table", "errors", "manifest", "std")
 PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
@@ -94,15 +95,28 @@ def write_provenance(
 def read_provenance(path: Path) -> dict[str, Any]:
     """Raises UserError."""
     try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         known = about["schema"] <= SCHEMA
         if known:
-            _ = about["run"]["models"], about["run"]["recipe"], about["sha256"], about["choices"]["format"]
-            _ = [about["counts"][name] for name in ("listed", "scored", "quarantined", "rows")]
+            _check(about)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; `cxrscore score` writes it beside its table.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a readable provenance file ({type(error).__name__}).") from error
     if not known:
         raise UserError(f"{path}: of another version of cxrscore, which would have to read it.")
-    return about
+    return dict(about)
+
+
+def _check(about: Mapping[str, Any]) -> None:
+    """Raises ValueError, KeyError or TypeError where a part that is read is of another shape."""
+    run, counts, sha256 = about["run"], about["counts"], about["sha256"]
+    texts = [about["choices"]["format"], *(model["sha256"] for model in run["models"])]
+    folds = [model["fold"] for model in run["models"]]
+    numbers = [*folds, *(counts[name] for name in ("listed", "scored", "quarantined", "rows"))]
+    if not all(isinstance(text, str) for text in texts) or not all(map(is_count, numbers)):
+        raise TypeError("not of their types")
+    if not (isinstance(sha256, dict) and sha256.keys() <= set(ROLES)):
+        raise ValueError("outputs that no run has")
+    if not all(isinstance(part, dict) for part in (run, run["recipe"], about["choices"])):
+        raise TypeError("no dictionary")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cxrscore.files import is_number
 from cxrscore.fuse import grouped_convolutions, merge_groups, shapes_seen
 from cxrscore.machine import DTYPES, Machine, choose_machine
 from cxrscore.scoring.measured import recall, store
@@ -77,7 +78,7 @@ def choose_recipe(
     """
     about = describe(name, machine, size=size, batch_size=batch_size)
     factors = recall(f"merge | {about}")
-    if factors is None:
+    if factors != {} and not merges_fit(factors, backbone()):
         try:
             factors = measure_merges(backbone(), machine, batch_size=batch_size, size=size)
         except torch.OutOfMemoryError:
@@ -85,7 +86,8 @@ def choose_recipe(
         else:
             store(f"merge | {about}", factors)
     words = {"on": True, "off": False}
-    compiled = words[compile] if compile in words else compiling_pays(recall(f"compile | {about}"), forwards)
+    figures: Any = recall(f"compile | {about}") if compile not in words else None
+    compiled = words.get(compile, are_figures(figures) and compiling_pays(figures, forwards))
     return Recipe(dtype_word(machine.dtype), batch_size, compiled, factors)
 
 
@@ -113,6 +115,29 @@ def _cpu_model() -> str:
 def dtype_word(dtype: torch.dtype) -> str:
     """As --dtype says it."""
     return next(word for word, one in DTYPES.items() if one is dtype)
+
+
+def merges_fit(factors: Any, backbone: nn.Module) -> bool:
+    """Whether these are names of its grouped convolutions, and how many of a convolution's groups become one
+    as `measure_merges` may find.
+    """
+    convolutions = grouped_convolutions(backbone)
+    return isinstance(factors, dict) and all(
+        name in convolutions and type(factor) is int and factor in _factors(convolutions[name])[1:]
+        for name, factor in factors.items()
+    )
+
+
+def _factors(conv: nn.Conv2d) -> list[int]:
+    """How many groups may become one; 1 is first."""
+    each = conv.in_channels // conv.groups
+    return [f for f in (1, 2, 4, 8) if conv.groups % f == 0 and (f == 1 or f * each <= WIDEST)]
+
+
+def are_figures(measured: Any) -> bool:
+    """Whether `compiling_pays` can tell by them."""
+    names = ("eager_s", "compiled_s", "compile_s")
+    return isinstance(measured, dict) and all(is_number(measured.get(name), least=1e-9) for name in names)
 
 
 def compiling_pays(measured: Mapping[str, float] | None, forwards: int) -> bool:
@@ -146,8 +171,7 @@ def measure_merges(backbone: nn.Module, machine: Machine, *, batch_size: int, si
 
 
 def _fastest(conv: nn.Conv2d, inputs: Tensor) -> int:
-    each = conv.in_channels // conv.groups
-    factors = [f for f in (1, 2, 4, 8) if conv.groups % f == 0 and (f == 1 or f * each <= WIDEST)]
+    factors = _factors(conv)
     layers = [merge_groups(conv, factor).to(memory_format=torch.channels_last) for factor in factors]
     seconds = interleaved([lambda layer=layer: layer(inputs) for layer in layers], inputs.device, rounds=5)  # type: ignore[misc]
     medians = [statistics.median(times) for times in seconds]

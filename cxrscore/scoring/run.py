@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
-from cxrscore.errors import Stopped, UserError
+from cxrscore.errors import BrokenPromise, Stopped, UserError, promise
 from cxrscore.heap import reused_memory
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import Engine, Pending
@@ -260,10 +260,11 @@ def _rows(plan: Plan, batch: _UnderWay, engine: Engine) -> Rows:
     values = np.full((len(batch.items), *engine.shape), np.nan, dtype=np.float32)
     files, exact = [], 0
     for i, item in enumerate(batch.items):
-        assert item.index == batch.start + i, "a row in another's place"
+        promise(item.index == batch.start + i, "a row in another's place")
         fault = fault_of(plan.listing, item, plan.known)
         if fault is None:
-            assert probs is not None, "an image that was not computed"
+            if probs is None:
+                raise BrokenPromise("an image that was not computed")
             row = probs[:, i]
             if not np.isfinite(row).all():
                 row, exact = engine.exactly(batch.pixels[i]), exact + 1
