@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Project, contents
+from PIL import Image
 
 from cxrscore.checkpoint import load_fold, save_checkpoint
 from cxrscore.errors import UserError
@@ -345,6 +346,40 @@ def with_views(project: Project, root: Path, cpu: Machine, *views: list[str]) ->
         card = dataclasses.replace(saved.card, views=names)
         save_checkpoint(root / "models" / saved.path.name, saved.model.state_dict(), card)
     return root / "models"
+
+
+def twelve_bits(folder: Path, to: Path) -> Path:
+    """The same radiographs, their 8 bits as 12 in files of 16, one with a burned-in marker."""
+    to.mkdir()
+    for i, path in enumerate(sorted(folder.iterdir())):
+        pixels = np.rint(np.asarray(Image.open(path).convert("L")) * (4095 / 255)).astype(np.uint16)
+        if i == 0:
+            pixels[:3, :3] = 65535
+        Image.fromarray(pixels).save(to / f"{path.stem}.tif")
+    return to
+
+
+def test_the_depth_that_the_models_were_trained_with_is_used_unless_another_is_named(
+    project: Project, cpu: Machine, tmp_path: Path
+) -> None:
+    folder = twelve_bits(project.data / "test", tmp_path / "deep")
+    with pytest.raises(UserError, match=r"8 files could not be scored.*UNDECLARED_DEPTH.*--bit-depth"):
+        run(folder, tmp_path / "none.csv", project.layout.models)
+    models = Path(shutil.copytree(project.layout.models, tmp_path / "models"))
+    for path in sorted(models.iterdir()):
+        saved = load_fold(path, cpu)
+        save_checkpoint(path, saved.model.state_dict(), dataclasses.replace(saved.card, bit_depth=12))
+    run(folder, tmp_path / "card.csv", models)
+    run(folder, tmp_path / "named.csv", project.layout.models, bit_depth=12)
+    assert (tmp_path / "card.csv").read_bytes() == (tmp_path / "named.csv").read_bytes()
+    run(project.data / "test", tmp_path / "plain.csv", project.layout.models, id_kind="stem")
+    plain = {(name, finding): float(cell) for (name, finding), cell in cells(tmp_path / "plain.csv").items()}
+    for (name, finding), cell in cells(tmp_path / "named.csv").items():
+        assert abs(float(cell) - plain[Path(name).stem, finding]) < 0.05  # JPEG's own decoder is not Pillow's
+    run(folder, tmp_path / "full.csv", models, bit_depth=16)
+    assert cells(tmp_path / "full.csv") != cells(tmp_path / "named.csv")
+    about = json.loads((tmp_path / "full.csv.provenance.json").read_text())
+    assert about["run"]["bit_depth"] == 16
 
 
 def test_views_are_those_of_training_unless_others_are_named(
