@@ -45,10 +45,16 @@ MAX_BYTES = (
 MIN_SIDE_PX = 32
 MIN_STD = 1.0
 BRIGHT = 0.25  # of the range: what a sample of 14 bits or fewer in 16 does not reach
+BURNED_IN = 1 / 16  # of the range, below the brightest shade
 FEW = 0.1  # of the samples: what is burned into a film, such as a marker or a frame
+NARROW_SHARE = 0.125  # of the range: twice what 12 bits in 16 span
+NARROW = (
+    "16-bit samples that span less than an eighth of the range, away from black: 12-bit data, inverted or "
+    "shifted? Rescale them, or say by --bit-depth 16 that they are right as they are"
+)
 UNDECLARED = (
-    "16-bit samples that hardly reach a quarter of the range, as 12-bit data do not; declare their depth by "
-    "--bit-depth or prepare.bit_depth (16: they are right as they are)"
+    "samples that hardly reach a quarter of their range, as 12-bit data in 16 bits do not; declare their "
+    "depth by --bit-depth or prepare.bit_depth (16: they are right as they are)"
 )
 GRAY_OR_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 MAGIC = (
@@ -191,7 +197,18 @@ def _decode_other(data: bytes, header: Header) -> Image.Image:
     except PILLOW_FAULTS as error:
         kind = "TRUNCATED" if "truncated" in str(error).lower() else "CORRUPT_DATA"
         raise Unreadable(kind, f"the {header.format} does not decode: {error}") from error
+    _refuse_missing_colours(image, header)
     return image
+
+
+def _refuse_missing_colours(image: Image.Image, header: Header) -> None:
+    """Decoders paint a shade that the palette does not have black."""
+    if header.colours is None or image.mode not in ("P", "L"):  # L: a GIF whose palette is gray
+        return
+    asked = int(np.asarray(image).max()) + 1
+    if asked > header.colours:
+        found = f"a pixel asks for colour {asked} of a palette of {header.colours}"
+        raise Unreadable("CORRUPT_DATA", f"{found}; export it again")
 
 
 def _gray(image: Image.Image, header: Header, bit_depth: int | None) -> Image.Image:
@@ -215,9 +232,10 @@ def _gray(image: Image.Image, header: Header, bit_depth: int | None) -> Image.Im
 
 def _eight_bits(values: NDArray[np.uint16], header: Header, bit_depth: int | None) -> NDArray[np.uint8]:
     full_scale = header.full_scale or 2 ** (bit_depth or 16) - 1
-    declared = header.full_scale or bit_depth
-    if not declared and _is_hardly_used(values, full_scale):
+    if bit_depth != 16 and _is_hardly_used(values, full_scale):
         raise Unreadable("UNDECLARED_DEPTH", UNDECLARED)
+    if bit_depth != 16 and _is_narrow(values, full_scale):
+        raise Unreadable("UNDECLARED_DEPTH", NARROW)
     beyond = np.count_nonzero(values > full_scale) / values.size
     if beyond > FEW:
         found = f"{bit_depth} bits are declared, and {beyond:.0%} of the samples are above {full_scale:,}"
@@ -228,16 +246,28 @@ def _eight_bits(values: NDArray[np.uint16], header: Header, bit_depth: int | Non
 
 
 def _is_hardly_used(values: NDArray[Any], full_scale: int) -> bool:
-    """Whether hardly one of the shades between black and the brightest reaches BRIGHT of the range: what is
-    burned in is of the one brightest shade, and may be as large as it likes.
+    """Whether hardly one of the shades between black and the brightest reaches BRIGHT of the range. What is
+    burned in is within BURNED_IN of the brightest shade, and may be as large as it likes.
     """
     brightest = int(values.max())
-    bright = BRIGHT * (full_scale + 1)
+    bright, burned_in = BRIGHT * (full_scale + 1), brightest - BURNED_IN * full_scale
     if brightest < bright:
         return brightest > 0
-    between = np.count_nonzero(values) - np.count_nonzero(values == brightest)
-    reached = np.count_nonzero(values >= bright) - np.count_nonzero(values == brightest)
+    between = np.count_nonzero((values > 0) & (values < burned_in))
+    reached = np.count_nonzero((values >= bright) & (values < burned_in))
     return bool(between > 0 and reached < FEW * between)
+
+
+def _is_narrow(values: NDArray[Any], full_scale: int) -> bool:
+    """Whether nine tenths of the shades between the darkest and the brightest lie within NARROW_SHARE of the
+    range, wherever that is: 12-bit data that were inverted, or shifted by a sign, in 16 bits.
+    """
+    some = values[::4, ::4]
+    between = some[(some > values.min()) & (some < values.max())]
+    if between.size < FEW * some.size:
+        return False
+    low, high = np.percentile(between, (5, 95))
+    return bool(high - low < NARROW_SHARE * full_scale)
 
 
 def _covered(gray: Image.Image, header: Header) -> tuple[float, float, float, float] | None:

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.datasets import BLANK, FORMATS, UNCERTAIN, Columns
-from cxrscore.datasets.patient_ids import BLANKS, near_spellings, one_id_per_number, some, spellings, told
+from cxrscore.datasets.patient_ids import (
+    near_spellings,
+    one_id_per_number,
+    some,
+    spellings,
+    told,
+    without_blanks,
+)
 from cxrscore.errors import UserError
 from cxrscore.files import Table, read_table
 
@@ -153,7 +160,7 @@ def _without_blanks(
     """
     if cells is None:
         return None, []
-    stripped = [cell.strip(BLANKS) for cell in cells]
+    stripped = [cell if cell.isalnum() else without_blanks(cell) for cell in cells]
     _check_filled(table, stripped, name)
     changed = sum(a != b for a, b in zip(cells, stripped, strict=True))
     notes = [f"{changed} cells of {name!r} begin or end with blanks, which do not count."] if changed else []

@@ -15,6 +15,7 @@ from typing import Any
 
 from cxrscore.caches import secure_code_cache
 from cxrscore.checkpoint import Card, Fold
+from cxrscore.decoding.decode import sha256_of
 from cxrscore.ensemble import load_ensemble, trained_views
 from cxrscore.errors import Stopped, UserError, WorkersLost
 from cxrscore.inputs.listing import list_input
@@ -203,18 +204,43 @@ def _begin(journal: Journal, identity: Mapping[str, Any], plan: Plan, *, resume:
         name, before, now = difference
         what = f"{name} was {before}, and is now {now}"
         if name in ("files", "manifest_sha256"):
-            listed = {path: (size, changed) for path, size, changed in plan.manifest()}
-            what = f"of its files there are now {_changes(journal.manifest(), listed)}"
+            what = f"of its files there are now {_changes(journal.manifest(), _numbers(plan))}"
         raise UserError(
             f"{journal.folder}: the run that it keeps is another one: {what}; make it as it was, or start "
             "anew with --overwrite."
         )
     journal.resume()
+    _refuse_other_bytes(journal, plan)
     return True
 
 
-def _changes(before: Mapping[str, tuple[int, int]], now: Mapping[str, tuple[int, int]]) -> str:
-    """What became of a listing, in a few words."""
+def _refuse_other_bytes(journal: Journal, plan: Plan) -> None:
+    """A file whose status changed since may hold other bytes of the same size and time, as `cp -p` leaves
+    them: if it was scored by then it is read again. Raises UserError where its bytes are others.
+    """
+    before, now, others = journal.manifest(), _numbers(plan), []
+    for rows in journal.rows():
+        for i, file in enumerate(rows.files, rows.start):
+            path = plan.paths[i]
+            same = path in before and before[path] == now[path]
+            if not same and file.sha256 and sha256_of(plan.listing.place(path)) != file.sha256:
+                others.append(path)
+    if others:
+        some = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise UserError(
+            f"{journal.folder}: {len(others):,} files that were scored have other bytes now ({some}); make "
+            "them as they were, or start anew with --overwrite."
+        )
+
+
+def _numbers(plan: Plan) -> dict[str, tuple[int, int, int]]:
+    """Path -> bytes and times of change."""
+    return {path: (size, changed, status) for path, size, changed, status in plan.manifest()}
+
+
+def _changes(before: Mapping[str, tuple[int, ...]], now: Mapping[str, tuple[int, ...]]) -> str:
+    """What became of a listing, in a few words. The time of change of a status alone is no change."""
+    before, now = ({path: numbers[:2] for path, numbers in listed.items()} for listed in (before, now))
     changes = (
         ("more", sorted(now.keys() - before.keys())),
         ("fewer", sorted(before.keys() - now.keys())),

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrscore.decoding.decode import read_place
+from cxrscore.decoding.decode import sha256_of
 from cxrscore.ensemble import checkpoint_paths
-from cxrscore.errors import Unreadable, UserError
-from cxrscore.files import read_table, sha256_bytes, sha256_file
+from cxrscore.errors import UserError
+from cxrscore.files import read_table, sha256_file
 from cxrscore.inputs.listing import Listing, list_input
 from cxrscore.progress import Progress
 from cxrscore.scoring.output import Outputs
@@ -114,7 +114,7 @@ def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
     progress.start("verify", len(stated))
     others = []
     for path, sha256 in stated.items():
-        if path in here and sha256 and _sha256(listing, here[path]) != sha256:
+        if path in here and sha256 and sha256_of(listing.place(here[path])) != sha256:
             others.append(path)
         progress.advance()
     faults = [
@@ -123,13 +123,6 @@ def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
         if paths
     ]
     return Verdict(f"{len(stated)} images are those that were scored", faults)
-
-
-def _sha256(listing: Listing, path: str) -> str:
-    try:
-        return sha256_bytes(read_place(listing.place(path)))
-    except Unreadable as fault:
-        return str(fault)
 
 
 def _shown(path: Path) -> str:

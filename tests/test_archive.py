@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -140,10 +141,20 @@ def test_data_begins_where_the_local_header_ends_not_where_the_directory_says(tm
     assert read_place(listing.place("x.png")) == PNG
 
 
-def test_a_zip_behind_other_bytes_has_shifted_offsets(tmp_path: Path) -> None:
-    data = make_zip(tmp_path / "z", "x.png", "y.png").read_bytes()
-    (tmp_path / "z").write_bytes(b"PK\3\4 a first half that was overwritten" + data)
-    assert read_place(list_archive(tmp_path / "z").place("y.png")) == PNG
+def test_of_two_zips_that_were_joined_none_is_lost_in_silence(tmp_path: Path) -> None:
+    one, two = (make_zip(tmp_path / name, f"{name}.png").read_bytes() for name in ("x", "y"))
+    for data in (one + two, b"PK\3\4 a first half that was overwritten" + two):
+        (tmp_path / "z").write_bytes(data)
+        with pytest.raises(UserError, match="data before its first file: two archives in one"):
+            list_archive(tmp_path / "z")
+    for more in (b"PK\3\4 and more", b"\0" * 512):
+        (tmp_path / "z").write_bytes(one + more)
+        with pytest.raises(UserError, match=r"z: a damaged archive \(.*fetch it again"):
+            list_archive(tmp_path / "z")
+    make_zip(tmp_path / "z", "x.png")
+    with zipfile.ZipFile(tmp_path / "z", "a") as archive:
+        archive.comment = b"a comment" * 50
+    assert list_archive(tmp_path / "z").paths == ["x.png"]
 
 
 def test_a_changed_byte_in_a_zip_is_found_by_its_sum(tmp_path: Path) -> None:
@@ -325,6 +336,64 @@ def test_a_link_to_what_is_wrong_is_wrong(tmp_path: Path) -> None:
         "twice.png": "CORRUPT_DATA",
         "x.png": "CORRUPT_DATA",
     }
+
+
+@pytest.mark.parametrize("target", ["x/../t.png", "./x/../t.png", "sub/x/../../t.png"])
+def test_a_link_that_turns_back_behind_a_folder_is_not_guessed(tmp_path: Path, target: str) -> None:
+    """The folder may be a link itself: then `x/..` is not where it stands."""
+    with tarfile.open(tmp_path / "t", "w") as tar:
+        add_link(tar, "x", "e/d", tarfile.SYMTYPE)
+        add_link(tar, "q.png", target, tarfile.SYMTYPE)
+        for name in ("e/d/a.png", "e/t.png", "t.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(PNG)
+            tar.addfile(member, io.BytesIO(PNG))
+    listing = list_archive(tmp_path / "t")
+    assert listing.paths == ["e/d/a.png", "e/t.png", "t.png"]
+    assert [fault[:2] for fault in listing.file_faults] == [("q.png", "VANISHED")]
+
+
+def test_a_link_over_a_name_that_comes_twice_is_not_guessed(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "t", "w") as tar:
+        for name in ("a.png", "L.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(PNG)
+            tar.addfile(member, io.BytesIO(PNG))
+        add_link(tar, "over.png", "L.png", tarfile.SYMTYPE)
+        add_link(tar, "L.png", "a.png", tarfile.SYMTYPE)
+        add_link(tar, "two.png", "a.png", tarfile.SYMTYPE)
+        add_link(tar, "two.png", "L.png", tarfile.SYMTYPE)
+        add_link(tar, "last.png", "two.png")
+    with zipfile.ZipFile(tmp_path / "z", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's, of the name that comes twice
+        for name, mode, data in [
+            ("a.png", 0o100644, PNG),
+            ("a.png", 0o100644, PNG),
+            ("s", 0o120777, b"a.png"),
+        ]:
+            about = zipfile.ZipInfo(name)
+            about.external_attr = mode << 16
+            archive.writestr(about, data)
+    tar_kinds = {name: kind for name, kind, _ in list_archive(tmp_path / "t").file_faults}
+    assert tar_kinds == dict.fromkeys(("L.png", "last.png", "over.png", "two.png"), "CORRUPT_DATA")
+    assert list_archive(tmp_path / "t").paths == ["a.png"]
+    zip_kinds = {name: kind for name, kind, _ in list_archive(tmp_path / "z").file_faults}
+    assert zip_kinds == dict.fromkeys(("a.png", "s"), "CORRUPT_DATA")
+
+
+def test_a_link_in_a_zip_whose_target_was_changed_is_a_fault(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "z", "w") as archive:
+        link = zipfile.ZipInfo("s.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "a.png")
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, PNG)
+    data = bytearray((tmp_path / "z").read_bytes())
+    data[data.index(b"s.pnga.png") + 5] ^= 3
+    (tmp_path / "z").write_bytes(data)
+    ((name, kind, why),) = list_archive(tmp_path / "z").file_faults
+    assert (name, kind) == ("s.png", "CORRUPT_DATA")
+    assert "CRC-32" in why
 
 
 def test_a_sparse_member_is_a_fault(tmp_path: Path) -> None:

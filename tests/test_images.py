@@ -365,6 +365,50 @@ def test_a_marker_does_not_hide_that_the_depth_is_unknown(marked: np.ndarray) ->
     assert fault(a_png(rows, 160, 120, depth=16, colour=2)) == "UNDECLARED_DEPTH"
 
 
+INVERTED = 65535 - TWELVE
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        INVERTED,
+        (32768 + TWELVE).astype(np.uint16),
+        (16384 + TWELVE).astype(np.uint16),
+        burned_in(INVERTED, slice(4, 12), slice(4, 14), 0),
+        burned_in(burned_in(TWELVE, slice(0, 14), slice(None), 65534), slice(0, 1), slice(0, 1)),
+    ],
+)
+def test_twelve_bits_are_noticed_wherever_they_lie_in_sixteen(values: np.ndarray) -> None:
+    assert fault(sixteen(values)) == "UNDECLARED_DEPTH"
+    with pytest.raises(Unreadable, match="--bit-depth"):
+        read_image(sixteen(values), size=S, bit_depth=None)
+    read_image(sixteen(values), size=S, bit_depth=16)
+
+
+def test_fewer_bits_than_were_declared_are_noticed_too() -> None:
+    """Eight bits in a file of a folder whose files are said to have twelve."""
+    with pytest.raises(Unreadable, match=r"hardly reach a quarter of their range"):
+        read_image(sixteen(np.asarray(FILM).astype(np.uint16)), size=S, bit_depth=12)
+
+
+def test_a_pixel_that_asks_for_a_colour_the_palette_lacks_is_corrupt() -> None:
+    """Decoders paint it black."""
+    shades = np.asarray(FILM) // 2
+    rows = b"".join(b"\0" + row.tobytes() for row in shades)
+    palette = bytes(v for i in range(128) for v in (2 * i, 2 * i, 2 * i))
+    whole = a_png(rows, 160, 120, png_chunk(b"PLTE", palette), colour=3)
+    assert far(whole, Image.fromarray(shades * 2)) <= 1
+    assert fault(a_png(rows, 160, 120, png_chunk(b"PLTE", palette[:-90]), colour=3)) == "CORRUPT_DATA"
+    gif = bytearray(GOOD["GIF"])
+    assert gif[10] & 0x87 == 0x87  # a table of 256
+    cut = bytes(gif[:10]) + bytes([gif[10] & 0xF8 | 5]) + bytes(gif[11 : 13 + 192]) + bytes(gif[13 + 768 :])
+    assert fault(cut) == "CORRUPT_DATA"
+    assert (
+        fault(bytes(gif[:10]) + bytes([gif[10] & 0x7F]) + bytes(gif[11:13] + gif[13 + 768 :]))
+        == "CORRUPT_DATA"
+    )
+
+
 def test_a_marker_is_white_where_the_depth_is_declared() -> None:
     white = Image.fromarray(burned_in(np.asarray(FILM), slice(4, 12), slice(4, 14), 255))
     assert far_declared(sixteen(burned_in(TWELVE, slice(4, 12), slice(4, 14))), 12, white) == 0
@@ -614,7 +658,7 @@ def test_one_shade_everywhere_is_no_radiograph(shade: int) -> None:
 
 def test_no_file_asks_a_decoder_for_more_than_its_share_of_the_memory() -> None:
     """resources.DECODER_BYTES was measured with a file of MAX_BYTES, the worst of which is RGBA."""
-    assert 5 * MAX_BYTES == DECODER_BYTES
+    assert 5 * MAX_BYTES <= DECODER_BYTES
     for colour, depth, channels in ((0, 16, 1), (2, 8, 3), (2, 16, 3), (4, 8, 2), (6, 8, 4), (6, 16, 4)):
         bytes_per_pixel = max(channels * depth // 8, 4 if colour else 0)
         side = int((MAX_BYTES / bytes_per_pixel) ** 0.5) - 4

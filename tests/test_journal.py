@@ -26,7 +26,7 @@ def rows(start: int, count: int, *, faulty: tuple[int, ...] = (), exact: int = 0
 
 
 def listed(count: int = 64) -> Iterator[tuple[str, int, int]]:
-    return ((f"{i}.jpg", i, 7) for i in range(count))
+    return ((f"{i}.jpg", i, 7, 8) for i in range(count))
 
 
 def same(one: Rows, other: Rows) -> bool:
@@ -173,7 +173,7 @@ def test_to_begin_takes_away_what_an_older_run_left(journal: Journal) -> None:
     journal.begin(RUN | {"size": 64}, listed(3))
     assert (journal.done, list(journal.rows())) == (0, [])
     assert journal.fingerprint()["size"] == 64
-    assert journal.manifest() == {"0.jpg": (0, 7), "1.jpg": (1, 7), "2.jpg": (2, 7)}
+    assert journal.manifest() == {"0.jpg": (0, 7, 8), "1.jpg": (1, 7, 8), "2.jpg": (2, 7, 8)}
 
 
 def test_temporary_files_that_a_kill_left_do_no_harm_and_go_in_the_end(tmp_path: Path) -> None:
@@ -212,8 +212,10 @@ def test_strange_names_survive_the_manifest(journal: Journal) -> None:
         " .jpg",
         "\r",
     ]
-    journal.begin(RUN, ((name, i - 1, -i) for i, name in enumerate(names)))  # -1: it could not be looked at
-    assert journal.manifest() == {name: (i - 1, -i) for i, name in enumerate(names)}
+    journal.begin(
+        RUN, ((name, i - 1, -i, 0) for i, name in enumerate(names))
+    )  # -1: it could not be looked at
+    assert journal.manifest() == {name: (i - 1, -i, 0) for i, name in enumerate(names)}
 
 
 @pytest.mark.parametrize(

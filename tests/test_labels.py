@@ -250,7 +250,20 @@ def of_patients(tmp_path: Path, *patients: str, **settings: Any) -> LabelTable:
 
 
 @pytest.mark.parametrize(
-    "cell", [" 7a", "7a ", "\t7a", "7a\u00a0", "\u30007a\u2007", "\ufeff7a", "7a\u200b", "7a\n", " \u200b 7a"]
+    "cell",
+    [
+        " 7a",
+        "7a ",
+        "\t7a",
+        "7a\u00a0",
+        "\u30007a\u2007",
+        "\ufeff7a",
+        "7a\u200b",
+        "\u200e7a",
+        "7a\xad",
+        "7a\n",
+        " \u200b 7a",
+    ],
 )
 def test_a_blank_at_the_end_of_a_patients_id_is_never_meant(tmp_path: Path, cell: str) -> None:
     table = of_patients(tmp_path, "7a", cell, "7 a")

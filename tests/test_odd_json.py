@@ -173,8 +173,8 @@ def test_a_fingerprint_of_any_content_is_read_or_refused(journal: Journal) -> No
 
 def test_a_manifest_of_any_content_is_read_or_empty(journal: Journal) -> None:
     for text in odd_texts(["a.jpg", 1, 2]):
-        (journal.folder / "manifest.jsonl").write_bytes(b'["b.jpg", 3, 4]\n' + text + b"\n")
-        for path, (size, changed) in journal.manifest().items():
+        (journal.folder / "manifest.jsonl").write_bytes(b'["b.jpg", 3, 4, 5]\n' + text + b"\n")
+        for path, (size, changed, _) in journal.manifest().items():
             assert (type(path), type(size), type(changed)) == (str, int, int)
     for _ in odd_places(journal.folder / "manifest.jsonl"):
         assert journal.manifest() == {}

@@ -211,9 +211,38 @@ def test_a_file_that_could_not_be_looked_at_is_known_by_its_name_alone(tmp_path:
     assert place == Place(str(tmp_path / "x.png"))
 
 
-def test_an_inode_of_64_bits_fits_an_array() -> None:
-    about = os.stat_result((0, 2**64 - 2, 2**63, 1, 0, 0, 7, 0, 0, 0))
-    assert identity_of(about)[:3] == (-(2**63), -2, 7)
+def test_numbers_of_64_bits_fit_an_array(tmp_path: Path) -> None:
+    """Some file systems use all 64 for an inode, and dates after 2262 do not fit in nanoseconds."""
+    make(tmp_path / "folder", NAMES)
+    os.utime(tmp_path / "folder" / NAMES[0], (10**10, 10**10))
+    listing = list_input(str(tmp_path / "folder"))
+    (batch,) = decode_batches(listing, listing.paths, size=32, batch_size=8, workers=0)
+    assert [one.fault for one in batch.items] == [None] * len(NAMES)
+    about = (tmp_path / "folder" / NAMES[1]).stat()
+    odd = mock_stat(about, st_dev=2**63, st_ino=2**64 - 2)
+    assert identity_of(odd)[:2] == (-(2**63), -2)
+
+
+class mock_stat:
+    def __init__(self, about: os.stat_result, **changes: int) -> None:
+        self.about, self.changes = about, changes
+
+    def __getattr__(self, name: str) -> int:
+        return self.changes.get(name, getattr(self.about, name))
+
+
+@pytest.mark.parametrize("kind", ["a.tar", "a.zip"])
+def test_an_archive_in_the_same_inode_with_the_old_time_is_another(tmp_path: Path, kind: str) -> None:
+    """As `rm a.tar; cp -p other.tar a.tar` may leave it, or `rsync --inplace -t`."""
+    source = tmp_path / kind
+    make(source, NAMES)
+    listing, about = list_input(str(source)), source.stat()
+    make(source, NAMES[::-1])
+    os.utime(source, ns=(about.st_atime_ns, about.st_mtime_ns))
+    now = source.stat()
+    assert (now.st_ino, now.st_size, now.st_mtime_ns) == (about.st_ino, about.st_size, about.st_mtime_ns)
+    (batch,) = decode_batches(listing, listing.paths, size=32, batch_size=8, workers=0)
+    assert [one.fault and one.fault.kind for one in batch.items] == ["CHANGED"] * len(NAMES)
 
 
 def test_names_are_found_by_their_bytes() -> None:

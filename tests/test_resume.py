@@ -223,6 +223,30 @@ def test_another_run_is_not_gone_on_with_and_the_first_one_still_can_be(
     assert tables(out_csv) == tables(tmp_path / "plain.csv")
 
 
+def test_files_that_changed_places_at_the_same_size_and_time_are_not_gone_on_with(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    """As reproducible archives and container layers leave them: every time is the same."""
+    one, two = sorted(folder.iterdir())[:2]
+    longer = max(one.stat().st_size, two.stat().st_size)
+    for path in (one, two):
+        path.write_bytes(path.read_bytes().ljust(longer, b"\0"))
+        os.utime(path, (0, 0))
+    run(folder, tmp_path / "plain.csv", project.layout.models)
+    interrupt(folder, tmp_path / "sub.csv", project.layout.models)
+    first, second = one.read_bytes(), two.read_bytes()
+    for path, data in ((one, second), (two, first)):
+        path.write_bytes(data)
+        os.utime(path, (0, 0))
+    with pytest.raises(UserError, match=rf"2 files that were scored have other bytes now \({one.name}, "):
+        run(folder, tmp_path / "sub.csv", project.layout.models, resume=True)
+    for path, data in ((one, first), (two, second)):
+        path.write_bytes(data)
+        os.utime(path, (0, 0))
+    run(folder, tmp_path / "sub.csv", project.layout.models, resume=True)
+    assert tables(tmp_path / "sub.csv") == tables(tmp_path / "plain.csv")
+
+
 def test_where_nothing_is_to_be_resumed_it_starts(project: Project, folder: Path, tmp_path: Path) -> None:
     run(folder, tmp_path / "plain.csv", project.layout.models)
     run(folder, tmp_path / "sub.csv", project.layout.models, resume=True)

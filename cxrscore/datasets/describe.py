@@ -9,7 +9,7 @@ from typing import Any
 
 from cxrscore.datasets import chexpert, nih
 from cxrscore.datasets.columns import WHOLE
-from cxrscore.datasets.patient_ids import BLANKS, spellings, told
+from cxrscore.datasets.patient_ids import spellings, told, without_blanks
 from cxrscore.errors import UserError
 from cxrscore.files import Table
 
@@ -52,7 +52,7 @@ def describe(table: Table) -> tuple[dict[str, Any], list[str]]:
 
 
 def _spellings(table: Table, patient: str) -> list[str]:
-    numbers = spellings([cell.strip(BLANKS) for cell in table.columns.get(patient, [])])
+    numbers = spellings([without_blanks(cell) for cell in table.columns.get(patient, [])])
     if not numbers:
         return []
     return [f"{told(numbers, patient)}; labels.patient_ids in params.yaml says whose they are"]

@@ -11,11 +11,13 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
-# What str.strip takes for white space, and the marks without width that copied text carries along.
-BLANKS = (
-    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
-    "\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u2060\ufeff"
-)
+UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")  # blanks, line ends, marks without width from copied text
+
+
+def without_blanks(cell: str) -> str:
+    """The cell without what cannot be seen at its ends."""
+    seen = [i for i, char in enumerate(cell) if unicodedata.category(char) not in UNSEEN]
+    return cell[seen[0] : seen[-1] + 1] if seen else ""
 
 
 def number(name: str) -> Decimal | None:
@@ -24,7 +26,7 @@ def number(name: str) -> Decimal | None:
     1_001 is a name: it joins a patient and a study more often than it groups the digits of one number.
     """
     try:
-        value = Decimal(name)
+        value = Decimal(name.replace("\u2212", "-"))  # a minus sign as typeset
     except InvalidOperation:
         return None
     return value if value.is_finite() and "_" not in name else None

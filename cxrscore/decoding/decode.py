@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from cxrscore.errors import Unreadable
 from cxrscore.files import sha256_bytes
 from cxrscore.images import decode, read_header
-from cxrscore.inputs.place import UNKNOWN, Place, identity_of
+from cxrscore.inputs.place import Place, identity_of
 
-MAX_FILE_BYTES = 8 * 64_000_000  # 64 million pixels of four 16-bit channels
+MAX_FILE_BYTES = 256_000_000  # twice what a picture may take once it is decompressed
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN, errno.EHOSTDOWN)
 PAUSES_S = (0.1, 0.4, 1.6)  # before each new try: a server that changes over is back within seconds
 
@@ -87,6 +87,14 @@ def read_place(place: Place) -> bytes:
     return _check_member(_inflate(data, place) if place.deflated else data, place)
 
 
+def sha256_of(place: Place) -> str:
+    """Of its bytes, or a sentence where they cannot be read."""
+    try:
+        return sha256_bytes(read_place(place))
+    except Unreadable as fault:
+        return str(fault)
+
+
 def _read(place: Place) -> bytes:
     """The bytes as they are stored. Raises OSError, Unreadable."""
     handle = os.open(place.file, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO in the file's place would hold us
@@ -111,7 +119,7 @@ def _read(place: Place) -> bytes:
 
 def _check_identity(about: os.stat_result, place: Place) -> None:
     """What was listed is what is read, or nothing is. Raises Unreadable."""
-    if place.identity not in (UNKNOWN, identity_of(about)):
+    if not place.is_still(identity_of(about)):
         what = "file" if place.stored < 0 else "archive"
         raise Unreadable(
             "CHANGED", f"the {what} was replaced or written to after it was listed; score it anew"

@@ -14,13 +14,14 @@ from cxrscore.formats.header import Header
 def read_gif_header(data: bytes) -> Header:
     """Raises Unreadable; IndexError or struct.error where the file ends."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at, frames = 13 + _colour_bytes(flags), []
+    at, frames, colours = 13 + _colour_bytes(flags), [], _colour_bytes(flags) // 3
     while data[at] != 0x3B:
         if data[at] not in (0x21, 0x2C):
             raise Unreadable("CORRUPT_DATA", f"byte {at}: a GIF block was expected")
         is_frame = data[at] == 0x2C
         if is_frame:
             frames.append(struct.unpack_from("<4H", data, at + 1))
+            colours = _colour_bytes(data[at + 9]) // 3 or colours
         at += 11 + _colour_bytes(data[at + 9]) if is_frame else 2
         while data[at]:
             at += 1 + data[at]
@@ -31,7 +32,7 @@ def read_gif_header(data: bytes) -> Header:
     if len(frames) == 1 and (x, y, *size) != (0, 0, width, height):
         found = f"a frame of {size[0]} x {size[1]} pixels at {x}, {y} on a screen of {width} x {height}"
         raise Unreadable("INCOMPLETE", found)
-    return Header("GIF", width, height, decoded_bytes=4 * width * height, frames=len(frames))
+    return Header("GIF", width, height, decoded_bytes=4 * width * height, frames=len(frames), colours=colours)
 
 
 def _colour_bytes(flags: int) -> int:

@@ -18,4 +18,5 @@ class Header:
     white_is_zero: bool = False
     orientation: int = 1
     frames: int = 1
+    colours: int | None = None  # of a palette: no pixel may ask for another
     chunks: dict[bytes, bytes] = field(default_factory=dict, repr=False)

@@ -34,6 +34,7 @@ class _Frame:
     height: int
     components: bytes  # their identifiers
     progressive: bool
+    coefficients: int  # of all components
 
 
 def read_jpeg_header(data: bytes) -> Header:
@@ -60,9 +61,7 @@ def read_jpeg_header(data: bytes) -> Header:
         format="JPEG",
         width=frame.width,
         height=frame.height,
-        decoded_bytes=samples
-        if in_one_scan
-        else 2 * samples * len(frame.components),  # all coefficients at once
+        decoded_bytes=samples if in_one_scan else 2 * frame.coefficients,  # all of them at once
         orientation=orientation(exif, xmp),
         frames=pictures,
     )
@@ -101,7 +100,11 @@ def _frame(marker: int, segment: bytes) -> _Frame:
         raise Unreadable("UNSUPPORTED_FORMAT", f"{process} with {depth} bits is not read; convert to PNG")
     if components not in (1, 3):
         raise Unreadable("UNSUPPORTED_COLORSPACE", f"{components} colour components (CMYK?); convert to gray")
-    return _Frame(width, height, segment[6 : 6 + 3 * components : 3], marker == PROGRESSIVE)
+    sampling = [divmod(byte, 16) for byte in segment[7 : 7 + 3 * components : 3]]
+    widest, tallest = (max((one[i] for one in sampling), default=1) or 1 for i in (0, 1))
+    shares = sum(across * down for across, down in sampling) / (widest * tallest)
+    identifiers = segment[6 : 6 + 3 * components : 3]
+    return _Frame(width, height, identifiers, marker == PROGRESSIVE, int(width * height * shares))
 
 
 def _pictures(index: bytes) -> int:

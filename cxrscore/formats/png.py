@@ -47,6 +47,7 @@ def read_png_header(data: bytes) -> Header:
         depth=depth,
         orientation=orientation(*_metadata(chunks, texts)),
         frames=struct.unpack_from(">I", chunks.get(b"acTL", b"\0\0\0\1"))[0],
+        colours=len(chunks[b"PLTE"]) // 3 if colour == PALETTE else None,
         chunks=chunks,
     )
 

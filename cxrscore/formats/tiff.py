@@ -11,6 +11,7 @@ libtiff (TIFFRGBAImageBegin). How a picture is turned or inverted is not left to
 Source: TIFF 6.0, Adobe 1992; TIFF Technical Note 1, Adobe 1995 (SubIFDs).
 """
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 2
 SAMPLES, STRIP_ROWS, PLANES, TILE_WIDTH, TILE_HEIGHT = 277, 278, 284, 322, 323
 STRIP_STARTS, STRIP_LENGTHS, TILE_STARTS, TILE_LENGTHS = 273, 279, 324, 325
 FILL_ORDER, PREDICTOR, COLOUR_MAP, SUB_DIRECTORIES = 266, 317, 320, 330
-EXTRA_SAMPLES, SAMPLE_FORMAT, XMP = 338, 339, 700
+EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, DESCRIPTION = 338, 339, 700, 270
+IMAGEJ_STACK = re.compile(rb"ImageJ=.*\bimages=([0-9]{1,9})\b", re.DOTALL)  # in one directory
 PIXELS = (
     *(WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_STARTS, SAMPLES, STRIP_ROWS),
     *(STRIP_LENGTHS, PLANES, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_STARTS, TILE_LENGTHS),
@@ -74,6 +76,9 @@ def _refuse_other_pictures(directory: Directory) -> None:
         raise Unreadable(
             "INCOMPLETE", f"its first image says that it is {what} of another; save that one alone"
         )
+    stack = IMAGEJ_STACK.search(directory.octets(DESCRIPTION))
+    if stack and int(stack[1]) > 1:
+        raise Unreadable("MULTIFRAME", f"an ImageJ stack of {int(stack[1])} images; save one alone")
     if SUB_DIRECTORIES in directory:
         raise Unreadable("MULTIFRAME", "further images in SubIFDs; save the one to be scored alone")
 
@@ -101,7 +106,7 @@ def _refuse_unread_samples(directory: Directory) -> None:
         raise Unreadable("UNSUPPORTED_FORMAT", f"{found}; convert to gray")
     if samples != (3 if photometric == RGB else 1) + len(directory.numbers(EXTRA_SAMPLES)):
         raise Unreadable("UNSUPPORTED_FORMAT", f"{samples} samples, not all of them named; convert to gray")
-    if directory.number(PREDICTOR, 1) not in (1, 2):
+    if directory.number(PREDICTOR, 1) not in ((1,) if compression == NONE else (1, 2)):
         raise Unreadable("UNSUPPORTED_FORMAT", f"predictor {directory.number(PREDICTOR, 1)}; convert to PNG")
     if photometric == PALETTE and len(directory.numbers(COLOUR_MAP)) != 3 * 2 ** bits[0]:
         raise Unreadable("CORRUPT_DATA", "a palette without a colour for each shade")
@@ -192,7 +197,7 @@ def _refuse_missing(directory: Directory) -> None:
         found = f"{len(starts)} {parts.name}s, {parts.count} make the picture"
         raise Unreadable("INCOMPLETE" if len(starts) < parts.count else "CORRUPT_DATA", found)
     raw = directory.number(COMPRESSION, NONE) == NONE
-    spans = [(0, 8), *directory.spans(PIXELS)]
+    spans: list[tuple[int, int]] = []
     for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         if not start or not length:
             raise Unreadable("INCOMPLETE", f"{parts.name} {i + 1} of {parts.count} has no bytes")
@@ -202,7 +207,7 @@ def _refuse_missing(directory: Directory) -> None:
         if start + length > len(directory.data):
             raise Unreadable("TRUNCATED", f"the file ends before {parts.name} {i + 1} of {parts.count} does")
         spans.append((start, length))
-    _refuse_shared(spans, parts.name)
+    _refuse_shared(spans, [(0, 8), *directory.spans(directory.entries)], parts.name)
     measure: Callable[[bytes, int], int] | None = MEASURE.get(directory.number(COMPRESSION, NONE))
     for i, (start, length) in enumerate(spans[-parts.count :] if measure else ()):
         size = measure(directory.data[start : start + length], parts.most) if measure else 0
@@ -210,12 +215,15 @@ def _refuse_missing(directory: Directory) -> None:
             raise Unreadable("CORRUPT_DATA", f"{parts.name} {i + 1} does not decompress to its pixels")
 
 
-def _refuse_shared(spans: Sequence[tuple[int, int]], name: str) -> None:
-    end = 0
-    for start, length in sorted(spans):
-        if start < end:
+def _refuse_shared(spans: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]], name: str) -> None:
+    """`taken`: by the header, the directory and the values of tags, which may lie over one another."""
+    end, is_part = 0, False
+    both = [*((*span, True) for span in spans), *((*span, False) for span in taken)]
+    for start, length, part in sorted(both):
+        if start < end and (part or is_part):
             raise Unreadable("INCOMPLETE", f"a {name} begins at byte {start}, within other bytes of the file")
-        end = start + length
+        if start + length > end:
+            end, is_part = start + length, part
 
 
 def _inflated(packed: bytes, most: int) -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 from cxrscore.errors import UserError, promise
 from cxrscore.images import HEAD_BYTES, sniff
 from cxrscore.inputs.pattern import ANY_DEPTH, Positions, match, split_pattern, start
-from cxrscore.inputs.place import Files, Place, Places, identity_of
+from cxrscore.inputs.place import NUMBERS, Files, Place, Places, identity_of
 
 Fault = tuple[str, str, str]  # path, kind (one of QUARANTINE_KINDS), message
 Inode = tuple[int, int]  # device, inode
@@ -126,7 +126,7 @@ class _Search:
     folders: list[tuple[str, Positions]]  # relative, "" is the root; positions reached in the pattern
     entered: set[Inode] = field(default_factory=set)  # a loop of links ends here
     paths: list[str] = field(default_factory=list)
-    identities: "array[int]" = field(default_factory=partial(array, "q"))  # four numbers each
+    identities: "array[int]" = field(default_factory=partial(array, "q"))  # NUMBERS each
     skipped: Counter[str] = field(default_factory=Counter)
     file_faults: list[Fault] = field(default_factory=list)
     folder_faults: list[Fault] = field(default_factory=list)
@@ -179,7 +179,7 @@ def _listing(source: str, search: _Search) -> Listing:
     return Listing(
         source=source,
         paths=paths,
-        sizes=identities[2::4],
+        sizes=identities[2::NUMBERS],
         places=Files(os.fspath(search.root), paths, identities),
         skipped=dict(sorted(search.skipped.items())),
         file_faults=sorted(search.file_faults, key=by_bytes),
@@ -188,8 +188,8 @@ def _listing(source: str, search: _Search) -> Listing:
 
 
 def in_order(identities: "array[int]", order: Sequence[int]) -> "array[int]":
-    """Four numbers per file, rearranged."""
-    return array("q", (number for i in order for number in identities[4 * i : 4 * i + 4]))
+    """NUMBERS per file, rearranged."""
+    return array("q", (number for i in order for number in identities[NUMBERS * i : NUMBERS * (i + 1)]))
 
 
 def _outputs(exclude: Iterable[Path]) -> tuple[frozenset[Inode], dict[Inode, set[str]]]:

@@ -21,6 +21,7 @@ from cxrscore.inputs.folder import DOWNLOADS, HIDDEN, TEXTS, Fault, is_hidden, i
 from cxrscore.inputs.place import Identity, Place, position
 
 LINKS = "links in the archive"
+TWICE = "a link to a name that the archive holds twice; rename one"
 MAX_LINKS = 40  # to follow, one to the next, as Linux does
 Where = tuple[int, int, int, int, int]  # offset, stored, size, CRC-32 or -1, 1 if deflated
 Member = tuple[Where, tuple[str, str] | None]  # where it is, and what is wrong with it
@@ -49,7 +50,9 @@ class Members:
 
 @dataclass(frozen=True)
 class Link:
-    """`target`: the path in the archive; empty where it leads out."""
+    """`target`: the path in the archive; empty where it leads out, `..` where it turns back behind a folder,
+    which may be a link itself.
+    """
 
     name: str
     target: str
@@ -127,17 +130,25 @@ def add_link(index: Index, name: str, target: str, *, hard: bool) -> None:
     """`target` is relative to the archive where it is hard, else to the link's own folder."""
     name = _plain_start(name)
     path = posixpath.normpath(target if hard else posixpath.join(posixpath.dirname(name), target))
-    index.links.append(Link(name, "" if path.startswith(("/", "..")) else path, hard))
+    path = "" if path.startswith(("/", "..")) else path
+    if re.search(r"(^|/)(?!\.\.?/)[^/]+/(\./)*\.\.(/|$)", target):
+        path = ".."
+    index.links.append(Link(name, path, hard))
 
 
-def take_links(index: Index, members: Mapping[str, Member], folders: Set[str]) -> None:
-    """`members`: the files that links may mean, by name."""
+def take_links(
+    index: Index, members: Mapping[str, Member], folders: Set[str], names: Mapping[str, int]
+) -> None:
+    """`members`: the files that links may mean, by name; `names`: how often the archive has each name."""
     links = {link.name: link for link in index.links}
     for link in index.links:
-        target, hops = link.target, 0
+        target, hops, twice = link.target, 0, False
         while target in links and hops < MAX_LINKS:
+            twice |= names[target] > 1
             target, hops = links[target].target, hops + 1
-        if target in members:
+        if twice or names.get(target, 0) > 1:
+            take(index, link.name, NOWHERE, fault=("CORRUPT_DATA", TWICE))
+        elif target in members:
             where, fault = members[target]
             take(index, link.name, where, fault=fault)
         elif not link.hard and (not target or target in folders):

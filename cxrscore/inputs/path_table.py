@@ -19,7 +19,7 @@ from pathlib import Path
 from cxrscore.errors import UserError
 from cxrscore.files import Table, read_table
 from cxrscore.inputs.folder import Fault, Listing, in_order
-from cxrscore.inputs.place import UNKNOWN, Files, Identity, identity_of
+from cxrscore.inputs.place import NUMBERS, UNKNOWN, Files, Identity, identity_of
 
 PATH_COLUMNS = ("path", "Path", "file", "Image_name", "Image Index", "filename")
 HASH_COLUMN = "sha256"
@@ -46,7 +46,7 @@ def list_table(
     order = sorted(range(len(names)), key=lambda i: os.fsencode(names[i]))
     paths = [names[i] for i in order]
     identities = array("q", (number for path in paths for number in _look(root, path)))
-    if all(size < 0 for size in identities[2::4]):
+    if all(size < 0 for size in identities[2::NUMBERS]):
         raise UserError(
             f"{table_csv}: none of the {len(paths):,} files it names is there; the first would be "
             f"{root / names[0]}. Name the folder that the paths are under."
@@ -59,7 +59,7 @@ def list_table(
     return Listing(
         source=str(table_csv),
         paths=paths,
-        sizes=identities[2::4],
+        sizes=identities[2::NUMBERS],
         places=Files(os.fspath(root), paths, identities),
         file_faults=faults,
         sha256=_hashes(table, names),

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-Identity = tuple[int, int, int, int]  # device, inode, bytes, time of change (ns)
-UNKNOWN: Identity = (-1, -1, -1, -1)  # of a file that could not be looked at
+Identity = tuple[int, int, int, int, int, int]  # device, inode, bytes, time of change (ns), of status, links
+UNKNOWN: Identity = (-1, -1, -1, -1, -1, -1)  # of a file that could not be looked at
+NUMBERS = len(UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,22 @@ class Place:
     inode: int = -1
     bytes: int = -1
     changed_ns: int = -1
+    status_ns: int = -1
+    links: int = -1
 
     @property
     def identity(self) -> Identity:
-        return self.device, self.inode, self.bytes, self.changed_ns
+        return self.device, self.inode, self.bytes, self.changed_ns, self.status_ns, self.links
+
+    def is_still(self, found: Identity) -> bool:
+        """Whether a file that was opened is the one that was listed. An archive's status must not have
+        changed either, unless by a link: `cp -p` may bring another into the same inode, with its old time.
+        """
+        listed = self.identity
+        if listed == UNKNOWN:
+            return True
+        same, (status_ns, links) = listed[:4] == found[:4], found[4:]
+        return same and (self.stored < 0 or status_ns == self.status_ns or links != self.links)
 
 
 class Places(Protocol):
@@ -42,7 +55,10 @@ class Places(Protocol):
 
 def identity_of(about: os.stat_result) -> Identity:
     """Of a file that was looked at or opened."""
-    return _signed(about.st_dev), _signed(about.st_ino), about.st_size, about.st_mtime_ns
+    return (
+        *(_signed(about.st_dev), _signed(about.st_ino), about.st_size, _signed(about.st_mtime_ns)),
+        *(_signed(about.st_ctime_ns), about.st_nlink),
+    )
 
 
 def _signed(number: int) -> int:
@@ -58,16 +74,16 @@ def position(names: Sequence[str], name: str) -> int | None:
 
 @dataclass(frozen=True)
 class Files:
-    """Files of their own, under one folder: 32 bytes each besides its name."""
+    """Files of their own, under one folder: 48 bytes each besides its name."""
 
     root: str
     names: Sequence[str] = ()  # sorted by their bytes
-    identities: Sequence[int] = ()  # four numbers each, in the order of `names`
+    identities: Sequence[int] = ()  # NUMBERS each, in the order of `names`
 
     def place(self, path: str) -> Place:
         file = os.path.join(self.root, path)  # noqa: PTH118 - a Path would be made for each image
         at = position(self.names, path)
         if at is None:
             return Place(file)
-        device, inode, size, changed_ns = self.identities[4 * at : 4 * at + 4]
-        return Place(file, device=device, inode=inode, bytes=size, changed_ns=changed_ns)
+        device, inode, size, changed_ns, status_ns, links = self.identities[NUMBERS * at : NUMBERS * (at + 1)]
+        return Place(file, 0, -1, False, -1, None, device, inode, size, changed_ns, status_ns, links)

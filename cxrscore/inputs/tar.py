@@ -8,11 +8,12 @@ Source: POSIX.1-2017 pax.
 import os
 import posixpath
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from cxrscore.inputs.folder import SPECIAL
-from cxrscore.inputs.members import NOWHERE, Bounded, Index, Member, add_link, take, take_links
+from cxrscore.inputs.members import Bounded, Index, Member, add_link, take, take_links
 
 
 def is_tar(head: bytes) -> bool:
@@ -63,16 +64,18 @@ def _tar_member(member: tarfile.TarInfo, end: int) -> Member:
 
 
 def _take_tar_links(index: Index, end: int) -> None:
-    wanted, members, folders = {link.target for link in index.links}, dict[str, Member](), set[str]()
+    wanted = {name for link in index.links for name in (link.name, link.target)}
+    members, folders, names = dict[str, Member](), set[str](), Counter[str]()
     for member, _ in _tar_members(index.file, end):
         name = posixpath.normpath(member.name)
         folders.update(map(str, PurePosixPath(name).parents))
         if member.isdir():
             folders.add(name)
-        elif name in wanted and member.isreg():
-            twice = ("CORRUPT_DATA", "a link to a name that the archive holds twice; rename one")
-            members[name] = (NOWHERE, twice) if name in members else _tar_member(member, end)
-    take_links(index, members, folders)
+        elif name in wanted:
+            names[name] += 1
+            if member.isreg():
+                members[name] = _tar_member(member, end)
+    take_links(index, members, folders, names)
 
 
 def _check_tar_end(file: Bounded, offset: int) -> None:

@@ -9,12 +9,16 @@ import os
 import stat
 import struct
 import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from cxrscore.inputs.folder import SPECIAL
 from cxrscore.inputs.members import Bounded, Index, Member, add_link, head, take, take_links
 
 MAX_DIRECTORY = 1 << 30  # bytes; ten million members with names of usual length
+MAX_END = 22 + 65_535  # bytes of the record at its end, with the longest comment
 MAX_TARGET = 4096  # bytes of a link's target
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 UTF8_MARK, ENCRYPTED = 0x800, 0x1
@@ -26,23 +30,44 @@ def read_zip(index: Index) -> None:
     end = os.fstat(index.file.fileno()).st_size
     with zipfile.ZipFile(index.file) as archive:
         members = archive.infolist()
-    found, folders = dict[str, Member](), set[str]()
+    _refuse_joined(index.file, members, end)
+    found, folders, names = dict[str, Member](), set[str](), Counter[str]()
     for member in sorted(members, key=lambda member: member.header_offset):  # a disk reads forward
         name, stored_name = _zip_name(member)
         folders.update(map(str, PurePosixPath(name).parents))
         if name.endswith("/"):
             continue
+        names[name] += 1
         offset, fault = _zip_data(index.file, member, stored_name, end)
         deflated = int(member.compress_type == zipfile.ZIP_DEFLATED)
         where = (offset, member.compress_size, member.file_size, member.CRC, deflated)
         mode = member.external_attr >> 16 if member.create_system == 3 else 0  # 3: made on Unix
         if stat.S_ISLNK(mode) and fault is None and member.file_size <= MAX_TARGET:
-            add_link(index, name, os.fsdecode(head(index.file, where, MAX_TARGET)), hard=False)
-            continue
+            target = head(index.file, where, MAX_TARGET)
+            if len(target) == member.file_size and zlib.crc32(target) == member.CRC:
+                add_link(index, name, os.fsdecode(target), hard=False)
+                continue
+            fault = ("CORRUPT_DATA", "a link whose target does not have the CRC-32 that the archive declares")
+        elif stat.S_ISLNK(mode):
+            fault = fault or ("CORRUPT_DATA", "a link without a target that a system takes")
         found[name] = where, fault
-        special = stat.S_IFMT(mode) not in (0, stat.S_IFREG)
+        special = stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFLNK)
         take(index, name, where, reason=SPECIAL if special else "", fault=fault)
-    take_links(index, found, folders)
+    take_links(index, found, folders, names)
+
+
+def _refuse_joined(file: Bounded, members: Sequence[zipfile.ZipInfo], end: int) -> None:
+    """Raises BadZipFile where files lie before the first or behind the end that the directory knows: of two
+    zips that were joined, only the last has a directory.
+    """
+    first = min((member.header_offset for member in members), default=0)
+    if first > 0 and os.pread(file.fileno(), 4, first) == b"PK\3\4":
+        raise zipfile.BadZipFile("data before its first file: two archives in one? Give them one by one")
+    tail = os.pread(file.fileno(), MAX_END, max(0, end - MAX_END))
+    at = tail.rfind(b"PK\5\6")
+    (comment,) = struct.unpack_from("<H", tail, at + 20)
+    if at + 22 + comment != len(tail):
+        raise zipfile.BadZipFile("data behind its end: two archives in one? Give them one by one")
 
 
 def _zip_name(member: zipfile.ZipInfo) -> tuple[str, bytes]:

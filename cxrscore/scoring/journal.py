@@ -42,7 +42,7 @@ MAGIC = b"cxrscore shard 1 "
 COUNTED = ("start", "exact", "turned", "halvings", "shape")
 
 Fingerprint = Mapping[str, Any]
-Listed = tuple[str, int, int]  # path, bytes, time of change in ns
+Listed = tuple[str, int, int, int]  # path, bytes, times of change in ns: of the bytes, of the status
 
 
 @dataclass(frozen=True)
@@ -182,17 +182,18 @@ class Journal:
             else:
                 self.done += len(rows.files)
 
-    def manifest(self) -> dict[str, tuple[int, int]]:
-        """Path -> bytes and time of change, of the files that the run began with; empty if damaged."""
+    def manifest(self) -> dict[str, tuple[int, int, int]]:
+        """Path -> bytes and times of change, of the files that the run began with; empty if damaged."""
         found = {}
         try:
             if not is_regular(self.folder / MANIFEST):
                 return {}
             with (self.folder / MANIFEST).open("rb") as file:
-                for path, size, changed in map(parse_json, file):
-                    if not (isinstance(path, str) and type(size) is type(changed) is int):
+                for path, *numbers in map(parse_json, file):
+                    size, changed, status = numbers
+                    if not (isinstance(path, str) and all(type(one) is int for one in numbers)):
                         return {}
-                    found[path] = (size, changed)
+                    found[path] = (size, changed, status)
         except (OSError, ValueError, TypeError):
             return {}
         return found

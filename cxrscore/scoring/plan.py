@@ -19,6 +19,7 @@ from cxrscore.files import sha256_bytes
 from cxrscore.images import PREPROCESSING
 from cxrscore.inputs.listing import Listing
 from cxrscore.scoring.faults import Cause, known_faults
+from cxrscore.scoring.journal import Listed
 from cxrscore.scoring.rows import Template, check_columns, ids_of, match_template, shown_names
 
 Fault = tuple[str, str, str, str]  # path, stage, kind, message
@@ -56,17 +57,21 @@ class Plan:
         """Path -> stage, kind, message, of files whose fault the listing could tell."""
         return known_faults(self.listing)
 
-    def manifest(self) -> Iterator[tuple[str, int, int]]:
-        """Path, bytes and time of change (ns; -1: unknown) of each file, as it was listed."""
+    def manifest(self) -> Iterator[Listed]:
+        """Path, bytes and times of change of each file, as it was listed; -1: unknown."""
         size_of = dict(zip(self.listing.paths, self.listing.sizes, strict=True))
-        return ((path, size_of[path], self.listing.place(path).identity[3]) for path in self.paths)
+        for path in self.paths:
+            place = self.listing.place(path)
+            yield path, size_of[path], place.changed_ns, place.status_ns
 
     def digest(self) -> str:
-        """sha256 over the manifest, in order, and over the hashes that the listing declares."""
+        """sha256 over the manifest, in order, over where in an archive each file lies, and over the hashes
+        that the listing declares.
+        """
         digest = hashlib.sha256()
-        for path, size, changed in self.manifest():
-            declared = self.listing.sha256.get(path, "")
-            digest.update(os.fsencode(f"{size}\t{changed}\t{declared}\t{path}\n"))
+        for path, size, changed, _ in self.manifest():
+            declared, offset = self.listing.sha256.get(path, ""), self.listing.place(path).offset
+            digest.update(os.fsencode(f"{size}\t{changed}\t{offset}\t{declared}\t{path}\n"))
         return digest.hexdigest()
 
     def rows_digest(self) -> str:
