@@ -231,6 +231,7 @@ def called(project: Project, tmp_path: Path, *words: str, **env: str) -> "subpro
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_compiles_nothing_leaves_nothing_in_the_temporary_folder(
     project: Project, tmp_path: Path, cache: Path
 ) -> None:

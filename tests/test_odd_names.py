@@ -248,6 +248,7 @@ def test_the_command_that_resumes_a_run_reaches_its_odd_names(
     assert resuming_command(()) == r"cxrscore train --labels $'a\x0ab' --resume"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_no_name_is_too_odd_for_a_terminals_encoding(
     project: Project, folder: Path, tmp_path: Path, encoding: str

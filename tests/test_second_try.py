@@ -94,6 +94,7 @@ def test_a_file_that_hangs_for_ever_is_named_with_both_its_tries(
     assert counts(tmp_path / "sub.csv", "counts")["kinds"] == {"TIMEOUT": 1}
 
 
+@pytest.mark.slow
 def test_a_file_that_hangs_for_ever_counts_once_it_was_tried_twice(
     project: Project, folder: Path, plain: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ def test_stopped_within_the_second_try_and_resumed_it_ends_with_the_same_bytes(
     assert tables(tmp_path / "sub.csv") == plain
 
 
+@pytest.mark.slow
 def test_what_a_kill_within_the_second_try_leaves_ends_in_the_same_table(
     project: Project, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
