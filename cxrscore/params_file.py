@@ -1,7 +1,7 @@
 """params.yaml -> Params, or what is wrong, in which line, and what would be right.
 
 In    a plain YAML file.
-Out   Params; else a UserError, a line a fault.
+Out   Params; otherwise a UserError with one line per fault.
 """
 
 import difflib

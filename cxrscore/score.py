@@ -30,7 +30,7 @@ from cxrscore.scoring.plan import Plan, make_plan
 from cxrscore.scoring.provenance import fingerprint, first_difference, read_provenance
 from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe, dtype_word, merges_fit
 from cxrscore.scoring.rows import read_template
-from cxrscore.scoring.run import Run, refuse_faults, score_all, try_again
+from cxrscore.scoring.run import Reading, Run, refuse_faults, score_all, try_again
 from cxrscore.signals import asked_to_stop
 
 MAX_ERRORS_SHARE, MAX_ERRORS = 0.01, 10  # more than both: the folder is plainly wrong
@@ -273,16 +273,17 @@ def _compute(
     if done == total and not run.slow:
         return
     engine = build_engine(ensemble, recipe, machine, views=views, chunk=min(run.halvings, default=None))
-    how: dict[str, Any] = {"size": card.size, "batch_size": recipe.batch_size}
-    how |= {
-        "workers": options.workers,
-        "timeout_s": options.timeout_s,
-        "bit_depth": _bit_depth(options, card),
-    }
+    reading = Reading(
+        size=card.size,
+        batch_size=recipe.batch_size,
+        workers=options.workers,
+        timeout_s=options.timeout_s,
+        bit_depth=_bit_depth(options, card),
+    )
     if done < total:
         begun = time.monotonic()
-        score_all(run, engine, **how)
+        score_all(run, engine, reading)
         seconds = time.monotonic() - begun
         rate, shares = (total - done) / max(seconds, 1e-9), run.clock.shares()
         run.progress.say(f"{total - done:,} files in {seconds:.1f} s, {rate:.1f}/s; time: {shares}")
-    try_again(run, engine, **how)
+    try_again(run, engine, reading)

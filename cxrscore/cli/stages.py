@@ -98,7 +98,7 @@ def train(
         float, typer.Option("--state-every-s", min=0, help="Seconds of work that a kill may cost.")
     ] = 300.0,
     gpus: Annotated[
-        int, typer.Option("--gpus", min=1, max=64, help="Processes that share each batch, one a GPU.")
+        int, typer.Option("--gpus", min=1, max=64, help="Processes that share each batch, one per GPU.")
     ] = 1,
     compile_model: Annotated[
         bool, typer.Option("--compile", help="Compile the model: a minute or two, then faster steps.")

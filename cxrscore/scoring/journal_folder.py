@@ -1,7 +1,7 @@
 """Which folder is a journal's, and which files in it a run has written: nothing else is changed or deleted.
 
 In    the folder `<out>.journal`, which may be somebody's own.
-Out   UserError, and then nothing was touched; else its mark, its shards, and in the end an empty place.
+Out   UserError, and nothing was touched; otherwise its mark, its shards, and in the end an empty place.
 
 The mark is the first file of a run, but for its lock, and the last but for it that goes.
 """

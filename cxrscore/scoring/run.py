@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,30 +93,24 @@ class Run:
         self.first_fault = self.first_fault or f"{self.plan.paths[i]} ({kind}: {why})"
 
 
-def score_all(
-    run: Run,
-    engine: Engine,
-    *,
-    size: int,
-    batch_size: int,
-    workers: int,
-    timeout_s: float,
-    bit_depth: int | None,
-) -> None:
+@dataclass(frozen=True)
+class Reading:
+    """How files become pixels, in the first try and the second."""
+
+    size: int
+    batch_size: int
+    workers: int
+    timeout_s: float
+    bit_depth: int | None
+
+
+def score_all(run: Run, engine: Engine, reading: Reading) -> None:
     """Score the files that the journal does not hold yet. On a GPU one batch is under way while the next is
     brought and the last is kept. Raises Stopped; UserError for a fault where `fail` was asked for.
     """
-    start = run.journal.done // batch_size * batch_size  # whole batches: the same company as without a stop
-    batches = decode_batches(
-        run.plan.listing,
-        run.plan.paths,
-        size=size,
-        batch_size=batch_size,
-        workers=workers,
-        start=start,
-        timeout_s=timeout_s,
-        bit_depth=bit_depth,
-    )
+    whole = run.journal.done // reading.batch_size  # batches, so that a stop changes no row's company
+    start = whole * reading.batch_size
+    batches = decode_batches(run.plan.listing, run.plan.paths, start=start, **asdict(reading))
     under_way: deque[_UnderWay] = deque()
     with reused_memory(), closing(batches):
         while (batch := _next(run, batches)) is not None:
@@ -130,16 +124,7 @@ def score_all(
         run.journal.commit()
 
 
-def try_again(
-    run: Run,
-    engine: Engine,
-    *,
-    size: int,
-    batch_size: int,
-    workers: int,
-    timeout_s: float,
-    bit_depth: int | None,
-) -> None:
+def try_again(run: Run, engine: Engine, reading: Reading) -> None:
     """Read files that took too long once more, now that all others are done. Raises as `score_all` does.
 
     After a stop or a kill the same files are tried again, but for those that have a score by then.
@@ -147,18 +132,10 @@ def try_again(
     waiting = sorted(run.slow)
     if not waiting:
         return
-    run.progress.say(f"{len(waiting):,} files {once_more(timeout_s, workers)}")
+    run.progress.say(f"{len(waiting):,} files {once_more(reading.timeout_s, reading.workers)}")
     run.progress.start("second try", len(waiting))
-    batches = second_try(
-        run.plan.listing,
-        [run.plan.paths[i] for i in waiting],
-        size=size,
-        batch_size=batch_size,
-        workers=workers,
-        timeout_s=timeout_s,
-        failures=may_stall(len(run.plan.paths)),
-        bit_depth=bit_depth,
-    )
+    paths, failures = [run.plan.paths[i] for i in waiting], may_stall(len(run.plan.paths))
+    batches = second_try(run.plan.listing, paths, failures=failures, **asdict(reading))
     with reused_memory(), closing(batches):
         while (batch := _next(run, batches)) is not None:
             _replace(run, _begin(run, batch, engine), engine, waiting)
