@@ -11,6 +11,7 @@ from cxrscore.terminal import print_notes
 from cxrscore.text_table import visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+INTERRUPTED = 130  # 128 + SIGINT
 
 
 def main() -> None:
@@ -18,14 +19,17 @@ def main() -> None:
     from cxrscore.cli import app
 
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer's word for a KeyboardInterrupt
+            print_notes("interrupted")
+        sys.exit(code)
     except UserError as error:
         _leave(error.lines, 2)
     except Busy as error:
         _leave(error.lines, 5)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # while the commands are imported
         print_notes("interrupted")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout, `head` say, has left: nobody is there to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -158,7 +158,7 @@ def test_a_failure_of_dvc_leaves_nothing_behind(
     (tmp_path / "source" / "labels.csv").write_text(PLAIN_TABLE.format(names=names))
     (tmp_path / "chest").mkdir()
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "no.git"))  # git init succeeds there, and dvc finds no git
-    with pytest.raises(UserError, match=r"chest: `dvc init .*` failed:\n    ERROR: "):
+    with pytest.raises(UserError, match=r"chest: `dvc init .*` failed:\n(    .*\n)*    ERROR: "):
         init_project(
             tmp_path / "chest",
             labels_csv=tmp_path / "source" / "labels.csv",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,21 @@ def whole(project: Project, crowd: Path, tmp_path_factory: pytest.TempPathFactor
         progress=Silent(),
     )
     return out_csv.read_bytes()
+
+
+def test_a_command_that_keeps_nothing_says_that_it_was_interrupted(tmp_path: Path) -> None:
+    waited_for = tmp_path / "labels.csv"
+    os.mkfifo(waited_for)
+    with begin(["evaluate", "--scores", str(waited_for), "--labels", str(waited_for)]) as run:
+        writer = None
+        while writer is None:
+            with suppress(OSError):  # until it reads
+                writer = os.open(waited_for, os.O_WRONLY | os.O_NONBLOCK)
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=STOP_S)
+        os.close(writer)
+    assert (run.returncode, said) == (130, "interrupted\n")
 
 
 def words(project: Project, crowd: Path, out_csv: Path) -> list[str]:

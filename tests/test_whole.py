@@ -5,6 +5,7 @@ The files are made by hand, so that each unit can be taken out on purpose; the w
 
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise, product
 
@@ -159,6 +160,14 @@ def test_a_tiff_without_one_strip_or_tile_is_refused(layout: str, compression: s
     for order in "<>":
         parts, _ = made(kind, compression=compression, layout=cut, order=order, planar=planar)
         assert not accepted(without_a_unit(parts, way))
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("kind", ["gray", "gray, zero is white", "gray 16 bit", "gray 4 bit"])
+def test_a_tiff_that_lost_its_depth_is_not_read_as_one_of_single_bits(kind: str, compression: str) -> None:
+    parts, _ = made(kind, compression=compression)
+    lost = replace(parts, tags={tag: parts.tags[tag] for tag in parts.tags if tag != 258})
+    assert not accepted([("without its depth", lost.laid_out())])
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

@@ -143,7 +143,7 @@ def score(
             outcome = score(source, output, options, models=models, machine=machine, progress=progress)
     except Stopped as stopped:
         say_what_goes_on(stopped.lines, resuming_command(stopped.words))
-        raise typer.Exit(stopped.code) from stopped
+        raise SystemExit(stopped.code) from stopped
     tell(outcome.notes)
     sum_of = f"{outcome.scored:,} scored + {outcome.quarantined:,} quarantined"
     print_notes(f"{outcome.listed:,} listed = {sum_of}")

@@ -158,7 +158,7 @@ def train(
                     asked=asked,
                 )
     except Ended as ended:
-        raise typer.Exit(ended.code) from ended
+        raise SystemExit(ended.code) from ended
 
 
 def _launched(device: str, gpus: int) -> bool:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-import typer
-
 from cxrscore.terminal import Terminal, draw, notes_encoding, on_screen, print_lines, print_notes
 from cxrscore.text_table import Block, TextTable, is_hidden, plain_text
 
@@ -99,10 +97,10 @@ def telling_what_goes_on() -> Iterator[None]:
         yield
     except KeyboardInterrupt as again:
         last_words(signal.SIGINT)
-        raise typer.Exit(128 + signal.SIGINT) from again
+        raise SystemExit(128 + signal.SIGINT) from again  # not Exit, of which __main__ tells
     except Stopped as stopped:
         _say_stopped(stopped.lines)
-        raise typer.Exit(stopped.code) from stopped
+        raise SystemExit(stopped.code) from stopped
 
 
 def last_words(number: int) -> None:

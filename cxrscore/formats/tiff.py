@@ -21,8 +21,8 @@ from cxrscore.formats.directory import LONG, SHORT, Directory, read_directory
 from cxrscore.formats.header import Header
 from cxrscore.formats.orientation import orientation
 
-NONE, DEFLATE, PACKBITS = 1, (8, 32946), 32773  # of COMPRESSION
-LOSSLESS = (NONE, *DEFLATE, PACKBITS, 5)  # LZW
+NONE, LZW, DEFLATE, PACKBITS = 1, 5, (8, 32946), 32773  # of COMPRESSION
+LOSSLESS = (NONE, LZW, *DEFLATE, PACKBITS)
 REDUCED, MASK = 1, 4  # bits of KIND
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # of PHOTOMETRIC
 TOGETHER, SEPARATE = 1, 2  # of PLANES: all samples of a pixel, or one plane per sample
@@ -100,17 +100,26 @@ def _refuse_unread_samples(directory: Directory) -> None:
         raise Unreadable(
             "UNSUPPORTED_COLORSPACE", f"photometric interpretation {photometric}; convert to gray"
         )
+    _refuse_unread_depth(directory, photometric)
+    if directory.number(PREDICTOR, 1) not in ((1,) if compression == NONE else (1, 2)):
+        raise Unreadable("UNSUPPORTED_FORMAT", f"predictor {directory.number(PREDICTOR, 1)}; convert to PNG")
+    if photometric == PALETTE and len(directory.numbers(COLOUR_MAP)) != 3 * 2 ** directory.number(BITS, 1):
+        raise Unreadable("CORRUPT_DATA", "a palette without a colour for each shade")
+    _refuse_unread_planes(directory, directory.number(SAMPLES, 1), directory.number(BITS, 1))
+
+
+def _refuse_unread_depth(directory: Directory, photometric: int) -> None:
+    if BITS not in directory and directory.number(COMPRESSION, NONE) == LZW:
+        # one bit by TIFF 6.0, as Pillow writes it; of a file that lost the tag no length here says otherwise
+        raise Unreadable(
+            "CORRUPT_DATA", "a TIFF that does not say how many bits a sample has; save it anew as PNG"
+        )
     bits, samples = directory.numbers(BITS, (1,)), directory.number(SAMPLES, 1)
     if len(set(bits)) > 1 or len(bits) not in (1, samples) or not 0 < bits[0] <= 64:
         found = f"{samples} samples of {bits} bits in a pixel"
         raise Unreadable("UNSUPPORTED_FORMAT", f"{found}; convert to gray")
     if samples != (3 if photometric == RGB else 1) + len(directory.numbers(EXTRA_SAMPLES)):
         raise Unreadable("UNSUPPORTED_FORMAT", f"{samples} samples, not all of them named; convert to gray")
-    if directory.number(PREDICTOR, 1) not in ((1,) if compression == NONE else (1, 2)):
-        raise Unreadable("UNSUPPORTED_FORMAT", f"predictor {directory.number(PREDICTOR, 1)}; convert to PNG")
-    if photometric == PALETTE and len(directory.numbers(COLOUR_MAP)) != 3 * 2 ** bits[0]:
-        raise Unreadable("CORRUPT_DATA", "a palette without a colour for each shade")
-    _refuse_unread_planes(directory, samples, bits[0])
 
 
 def _photometric(directory: Directory) -> int:
