@@ -4,7 +4,8 @@ The map. A module imports only from rows below its own, never sideways; tests/te
 
     __main__                                                             the console script
     cli/                                                                 the door: one command, one call
-    terminal project params_file                                         progress; data use; params.yaml
+    terminal project                                                     progress; projects and their data
+    preview params_file                                                  what would be refused; params.yaml
     ablate params                                                        label heads, compared; settings
     bench                                                                this machine, measured
     prepare folds train evaluate report | score check verify reseal phantom   the stages | other stories
@@ -14,10 +15,10 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     backbone weights                                                     timm by name; where it starts
     heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
     scenes cooccurrence processes metrics curves machine heap layout progress closure formats/  statistics
-    learned bootstrap variants text_table                                what heads learned; comparisons
-    sealed lock signals                                                  tensors and facts, sealed; stopping
+    learned bootstrap variants text_table label_table                    what heads learned; comparisons
+    sealed lock signals tables                                           tensors and facts, sealed; CSV
     files plain_yaml caches                                              whole writes; settings; the cache
-    frames resources                                                     polars; cores and memory
+    frames resources names                                               polars; cores; which file is meant
     errors                                                               what a person can mend
 
 Data flow forward only:

@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxrscore.curves import pr_rows, roc_rows
+from cxrscore.datasets.column_names import IDS, named
 from cxrscore.errors import UserError, promise
-from cxrscore.files import write_table, write_text
+from cxrscore.files import write_text
 from cxrscore.frames import places
-from cxrscore.labels import LabelTable, read_labels
+from cxrscore.label_table import LabelTable
+from cxrscore.labels import read_labels
 from cxrscore.layout import Layout
 from cxrscore.learned import PICTURES, TABLES, Learned, Picture, read_learned, sparsity_rows, tidy_rows
 from cxrscore.metrics import auc_by_finding, group_means, macro
+from cxrscore.names import match_names
 from cxrscore.scenes import PROFILE, aligned, share_rows, view_rows
 from cxrscore.submission import read_scores
+from cxrscore.tables import read_table, write_table
 
 if TYPE_CHECKING:
     from cxrscore.params import LabelParams
@@ -33,10 +37,12 @@ DIGITS = 5
 PLAIN = {
     "format": "table",
     "patient": None,
+    "patient_pattern": None,
     "study": None,
     "patient_ids": "text",
     "blank": "error",
     "uncertain": "error",
+    "readers": "error",
 }
 
 
@@ -48,6 +54,7 @@ class Scored:
     scores: np.ndarray
     table: LabelTable
     unscored: int
+    notes: Sequence[str] = ()
 
     def areas(self) -> np.ndarray:
         return auc_by_finding(self.table.y, self.table.mask, self.scores)
@@ -92,17 +99,35 @@ def evaluate_table(
 ) -> tuple[dict[str, Any], list[str]]:
     """Any score table against any label table -> metrics and notes.
 
-    The findings are the score table's columns. Without a project's `labels`, a plain table is expected whose
-    id column is the score table's, and a blank or -1 is an error: nobody has said what they mean.
+    The findings are the score table's columns. Without a project's `labels`, a plain table is expected, and a
+    blank or -1 is an error: nobody has said what they mean. Patients and studies are optional.
     """
-    id_column, _, findings, _ = read_scores(scores_csv)
-    settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
-    joined = _join(scores_csv, read_labels(labels_csv, **settings | {"findings": findings}))
-    notes = _undefined(joined)
+    scored = read_scores(scores_csv)
+    settings, notes = _label_settings(labels_csv, scored.id_column, labels)
+    table = read_labels(labels_csv, **settings | {"findings": scored.findings})
+    joined = _join(scores_csv, table)
+    notes += [*scored.notes, *table.notes, *joined.notes, *_undefined(joined)]
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
         notes.append(f"{joined.unscored} of {total} labelled images have no score")
     return summarise(joined) | _by_study([joined]), notes
+
+
+def _label_settings(
+    labels_csv: Path, id_column: str, labels: "LabelParams | None"
+) -> tuple[dict[str, Any], list[str]]:
+    """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""
+    settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
+    columns, notes = read_table(labels_csv).columns, []
+    if settings["id"] not in columns:
+        settings["id"] = id_column if id_column in columns else named(columns, IDS) or settings["id"]
+    derived = settings["format"] == "chexpert"  # from the path
+    for key in ("patient", "study"):
+        name = settings[key]
+        if name is not None and name not in columns and not derived and settings["patient_pattern"] is None:
+            settings[key] = None
+            notes.append(f"{labels_csv}: no column {name!r}; nothing is told by {key}.")
+    return settings, notes
 
 
 def _undefined(scored: Scored) -> list[str]:
@@ -125,18 +150,21 @@ def summarise(scored: Scored) -> dict[str, Any]:
 
 def _join(scores_csv: Path, table: LabelTable) -> Scored:
     """A score table with the labels of its rows, in its order. Raises UserError for rows without labels."""
-    _, ids, findings, scores = read_scores(scores_csv)
+    _, ids, findings, scores, _ = read_scores(scores_csv)
     if list(findings) != list(table.findings):
         raise UserError(
             f"{scores_csv}: scores {', '.join(findings)}; the labels hold {', '.join(table.findings)}."
         )
-    rows = places(ids, table.ids)
-    unknown = [ids[i] for i in np.flatnonzero(rows < 0)]
-    if unknown:
-        raise UserError(
-            f"{scores_csv}: {len(unknown)} rows are not in {table.path}: {', '.join(unknown[:10])}."
-        )
-    return Scored(findings, scores, table.rows(rows), len(table.ids) - len(rows))
+    rows, notes = places(ids, table.ids), []
+    if (rows < 0).any():
+        match = match_names(ids, table.ids)
+        if unknown := match.missing(ids):
+            raise UserError(
+                f"{scores_csv}: {len(unknown)} rows are not in {table.path}: {', '.join(unknown[:10])}; the "
+                f"labels name images like {table.ids[0]!r}."
+            )
+        rows, notes = np.array(match.files), [f"{scores_csv}: {note}." for note in match.notes]
+    return Scored(findings, scores, table.rows(rows), len(table.ids) - len(rows), notes)
 
 
 def _pool(parts: Sequence[Scored]) -> Scored:

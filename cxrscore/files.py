@@ -1,33 +1,20 @@
-"""Files on disk: whole-or-nothing writes, content hashes, strict CSV tables of text.
+"""Files on disk: whole-or-nothing writes, content hashes, JSON that is no attack.
 
-In    paths, bytes, rows of text.
-Out   the same, never half-written and never coerced: every cell stays the text it was.
+In    paths, bytes.
+Out   the same, never half-written.
 """
 
-import csv
-import difflib
-import gzip
 import hashlib
-import io
 import json
 import os
 import re
 import stat
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cxrscore.errors import UserError
-
-LARGE = 32_000_000  # characters of a table; a smaller one csv has read before polars is imported
-MAX_TABLE_BYTES = 1 << 29  # of text, once unpacked: a .gz of 3 MB can hold 3 GB of nothing
-READ_BYTES = 1 << 20  # of a table at once
 DEEPEST = 20  # lists and dictionaries within each other; our files have at most 7
-MAX_CELL = 1_000_000  # characters; a longer cell is a quote that was never closed, or an attack
 
 
 @contextmanager
@@ -131,164 +118,3 @@ def sha256_bytes(data: bytes) -> str:
 def sha256_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass(frozen=True)
-class Table:
-    """A CSV file as text: `columns[name][i]` is a cell, `lines[i]` the line on which row i ends."""
-
-    path: Path
-    columns: dict[str, list[str]]
-    lines: list[int]
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def column(self, name: str) -> list[str]:
-        """The cells under exactly this name. Raises UserError with the nearest name there is."""
-        if name not in self.columns:
-            raise UserError(f"{self.path}:1: no column {name!r}; {nearest(name, self.columns)}.")
-        return self.columns[name]
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A clause for an error: the name that was probably meant, else all there are."""
-    plain = {_plain(other): other for other in names}
-    close = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.7)
-    if close:
-        return f"the nearest is {plain[close[0]]!r}, and case, spaces and marks count"
-    return f"there are {', '.join(map(repr, plain.values()))}"
-
-
-def _plain(name: str) -> str:
-    return name.strip().casefold().replace("_", " ")
-
-
-def read_names(path: Path) -> list[str]:
-    """The first column of a table that this program wrote and that may have no row."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return [row[0] for row in csv.reader(file)][1:]
-
-
-def read_table(path: Path) -> Table:
-    """A UTF-8 CSV file, plain or `.gz`: a header and at least one row. A BOM, CRLF and blank lines are fine.
-
-    Raises UserError with file and line for anything else: no row is padded, cut or guessed.
-    """
-    text = _text(path)
-    large = _read_large(path, text) if len(text) >= LARGE else None
-    return large or _read_strictly(path, text)
-
-
-def _read_large(path: Path, text: str) -> Table | None:
-    """None where only a strict reader may read it, or has to say what is wrong."""
-    from cxrscore.frames import plain_columns
-
-    header = text.partition("\n")[0].removesuffix("\r").split(",")
-    columns = plain_columns(text, longest=MAX_CELL) if len(set(header)) == len(header) else None
-    if columns is None:
-        return None
-    return Table(path, dict(zip(header, columns, strict=True)), list(range(2, len(columns[0]) + 2)))
-
-
-def _read_strictly(path: Path, text: str) -> Table:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    usual_limit = csv.field_size_limit(MAX_CELL)
-    cells: list[str] = []  # row after row; slices of one list are twice as fast as zip over rows
-    lines = [0]
-    try:
-        header = next(reader, [])
-        _check_header(path, header)
-        lines = [reader.line_num]
-        for row in reader:
-            if row and len(row) != len(header):
-                raise UserError(
-                    f"{path}:{reader.line_num}: {len(row)} cells under a header of {len(header)}; "
-                    "a comma inside a cell needs quotes around the cell."
-                )
-            if row:
-                cells += row
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise UserError(
-            f"{path}:{lines[-1] + 1}: {error}, in the row that starts here; close its quotes, "
-            f'and write a quote inside a cell as "". Cells hold at most {MAX_CELL:,} characters.'
-        ) from error
-    finally:
-        csv.field_size_limit(usual_limit)
-    if not cells:
-        raise UserError(f"{path}: a header and no rows; add the rows, or name another file.")
-    return Table(path, {name: cells[i :: len(header)] for i, name in enumerate(header)}, lines[1:])
-
-
-def _text(path: Path) -> str:
-    """The whole file as text. Raises UserError where it is missing, damaged, not UTF-8 or not text."""
-    try:
-        data = _bounded(path)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: damaged gzip ({error}); fetch the file again.") from error
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; a CSV file was expected.") from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path}: this is UTF-16; save it as UTF-8 (in a spreadsheet: 'CSV UTF-8').")
-    nul = data.find(b"\0")
-    if nul >= 0:
-        raise UserError(
-            f"{path}:{_line(data, nul)}: a NUL byte, so this is no text file; export the table again as CSV."
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        raise UserError(
-            f"{path}:{_line(data, error.start)}: {byte}; save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')."
-        ) from error
-
-
-def _bounded(path: Path) -> bytearray:
-    """The bytes of a table, unpacked. Raises UserError as soon as there are more than MAX_TABLE_BYTES."""
-    is_packed = path.suffix.lower() == ".gz"
-    data = bytearray()
-    with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if is_packed else raw as file:
-        too_large = not is_packed and path.stat().st_size > MAX_TABLE_BYTES
-        while not too_large and (chunk := file.read(READ_BYTES)):
-            too_large = len(data) + len(chunk) > MAX_TABLE_BYTES
-            data += chunk
-    if too_large:
-        raise UserError(
-            f"{path}: more than {MAX_TABLE_BYTES:,} bytes{' once unpacked' if is_packed else ''}; split the "
-            "table, or see whether this is the right file."
-        )
-    return data
-
-
-def _line(data: bytes | bytearray, position: int) -> int:
-    return data.count(b"\n", 0, position) + 1
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    if not header:
-        raise UserError(f"{path}: empty; a header of column names was expected.")
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(header) == 1 and mark in header[0]:
-            raise UserError(f"{path}:1: cells are separated by {name}; save it with commas.")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise UserError(f"{path}:1: {', '.join(map(repr, twice))} names two columns; rename one of them.")
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """RFC 4180 quoting where needed, `\\n` line ends, UTF-8; other names come out as they came in."""
-    lines = csv.writer(_Echo(), lineterminator="\r\n")  # so that csv quotes a cell with a bare \r, too
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        file.writelines(lines.writerow(row)[:-2] + "\n" for row in chain([header], rows))
-
-
-class _Echo:
-    """A file for csv.writer that hands each line back."""
-
-    def write(self, line: str) -> str:
-        return line

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from cxrscore.datasets.patient_ids import spellings, told
 from cxrscore.errors import UserError, promise
-from cxrscore.files import read_names, read_table, write_text
-from cxrscore.labels import LabelTable, read_labels
+from cxrscore.files import write_text
+from cxrscore.label_table import LabelTable
+from cxrscore.labels import read_labels
 from cxrscore.split import Folds, write_folds
 from cxrscore.stratify import stratify, stratify_images
+from cxrscore.tables import read_names, read_table
 
 if TYPE_CHECKING:
     from cxrscore.params import FoldParams, LabelParams
@@ -122,14 +124,11 @@ def make_folds(
     """The stage -> notes to print. Raises UserError where labels and index do not fit, or k is too large."""
     table = read_labels(labels_csv, **labels.model_dump())
     if params.method == "patient":
-        _refuse_unclear_patients(table, labels)
+        refuse_unclear_patients(table, labels)
     index = read_table(index_csv)
     _refuse_unprepared(table.ids, index.column(labels.id), index_csv)
     table = _in_order_of(index.column(labels.id), table, index_csv)
-    if params.method == "image":
-        fold = stratify_images(table.y, k=params.k, seed=params.seed)
-    else:
-        fold = stratify(table.y, table.patient or [], k=params.k, seed=params.seed)
+    fold = assign(table, method=params.method, k=params.k, seed=params.seed)
     report = balance(table, index.column("sha256"), fold, k=params.k)
     promise(params.method == "image" or not report["patients"]["split"], "a patient lies in two folds")
     write_folds(folds_csv, Folds(table.ids, table.patient, fold), id=labels.id, patient=labels.patient)
@@ -137,11 +136,19 @@ def make_folds(
     return (*table.notes, *_notes(report))
 
 
-def _refuse_unclear_patients(table: LabelTable, labels: "LabelParams") -> None:
+def assign(table: LabelTable, *, method: str, k: int, seed: int) -> Counts:
+    """The fold (n,) of each row. Raises UserError for a k that is too large."""
+    if method == "image":
+        return stratify_images(table.y, k=k, seed=seed)
+    return stratify(table.y, table.patient or [], k=k, seed=seed)
+
+
+def refuse_unclear_patients(table: LabelTable, labels: "LabelParams") -> None:
     """Raises UserError where there are no patients, or ids that may be of one and lie in two folds."""
     if table.patient is None or labels.patient is None:
         raise UserError(
-            "folds.method is patient, and labels.patient is null; name a column, or set folds.method: image."
+            "folds.method is patient, and labels.patient is null; name a column there, or set folds.method "
+            "to image."
         )
     numbers = spellings(table.patient) if labels.patient_ids == "text" else []
     if numbers:

@@ -15,7 +15,7 @@ from cxrscore.errors import promise
 
 def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
     """The cells under the header of a CSV without quotes, column after column; None for any other, for one
-    with a line of too few or too many cells, or of more than `longest` bytes.
+    with a line of blank cells, of too few or too many, or of more than `longest` bytes.
     """
     import polars as pl
 
@@ -25,9 +25,10 @@ def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
     header, *lines = data.removesuffix(b"\n").split(b"\n")
     commas = header.count(b",")
     whole = all(line.count(b",") == commas and len(line) <= longest for line in (header, *lines))
-    if not (commas and lines and whole):
+    blank = b"," * commas
+    if not (commas and lines and whole) or blank in lines:
         return None
-    blank = b"," * commas  # first: polars would take a body that begins like gzip, zlib or a BOM for one
+    # the blank row comes first: polars would take a body that begins like gzip, zlib or a BOM for one
     body = blank + data[len(header) :]
     frame = pl.read_csv(body, has_header=False, infer_schema=False, quote_char=None)[1:]
     promise(frame.shape == (len(lines), commas + 1), f"polars read {frame.shape} of {len(lines)} lines")

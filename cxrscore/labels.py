@@ -1,32 +1,27 @@
 """A label table in one of the field's formats -> LabelTable: ids as text, findings as 0/1 with a mask.
 
-In    a CSV file, its format and columns, and what a blank and an uncertain (-1) label mean.
-Out   LabelTable. Nothing is coerced: what is not as declared is a UserError with file, line and remedy.
+In    a CSV file, its format and columns; what a blank, an uncertain (-1) label and several readers mean.
+Out   LabelTable. Nothing is guessed: what is not as declared is a UserError with file, line and remedy.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.datasets import BLANK, FORMATS, UNCERTAIN, Columns
-from cxrscore.datasets.patient_ids import (
-    near_spellings,
-    one_id_per_number,
-    some,
-    spellings,
-    told,
-    without_blanks,
-)
+from cxrscore.datasets import BLANK, FORMATS, LEGAL, UNCERTAIN, Columns, label_code
+from cxrscore.datasets.patient_ids import near_spellings, one_id_per_number, some, spellings, told
 from cxrscore.errors import UserError
-from cxrscore.files import Table, read_table
+from cxrscore.label_table import LabelTable, one_row_per_image
+from cxrscore.names import without_blanks
+from cxrscore.tables import Table, read_table
 
-OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.{1,2}(/|\Z)|//")  # an id is a path under the image folder
+OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|\Z)")  # an id is a path under the image folder
 WITH_NO_FINDING = {
     "No Finding",
     "Support Devices",
@@ -37,66 +32,44 @@ REMEDY = {
 }
 
 
-@dataclass(frozen=True)
-class LabelTable:
-    """One row an image. `y` (n, L) int8 is 0 or 1; where `mask` (n, L) is False it does not count, and is 0.
-
-    `study` is unique across patients; `notes` are sentences for the person who ran the command.
-    """
-
-    path: Path
-    ids: list[str]
-    findings: tuple[str, ...]
-    y: NDArray[np.int8]
-    mask: NDArray[np.bool_]
-    patient: list[str] | None = None
-    study: list[str] | None = None
-    view: list[str] | None = None
-    sex: list[str] | None = None
-    age: list[str] | None = None
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def rows(self, index: Sequence[int] | NDArray[np.int64]) -> "LabelTable":
-        """The rows at `index`, in that order."""
-        texts = {name: getattr(self, name) for name in ("ids", "patient", "study", "view", "sex", "age")}
-        picked: dict[str, Any] = {name: cells and [cells[i] for i in index] for name, cells in texts.items()}
-        return replace(self, **picked, y=self.y[index], mask=self.mask[index])
-
-
-def read_labels(
+def read_labels(  # noqa: PLR0913 - the section `labels` of params.yaml
     path: Path,
     *,
     format: str,
     id: str,
     patient: str | None,
+    patient_pattern: str | None,
     study: str | None,
     patient_ids: str,
     findings: Sequence[str],
     blank: str,
     uncertain: str,
+    readers: str,
 ) -> LabelTable:
     """`id`, `patient` and `study` as the format's module says; findings in the order given, none for its own.
 
-    `patient_ids`: number makes one patient of all spellings of a number; text and distinct keep each.
-    `blank` is zero, ignore or error; `uncertain` can be one, too. Raises UserError for a bad table.
+    `patient_pattern`: the patient is its one group in the id, and in no column. `patient_ids`: number makes
+    one patient of all spellings of a number; text and distinct keep each. `blank` is zero, ignore or error;
+    `uncertain` can be one, too. `readers`: what several rows of an image give: error, or see
+    `one_row_per_image`. Raises UserError for a bad table.
     """
     twice = [name for name, times in Counter(findings).items() if times > 1]
     if twice:
         raise UserError(f"labels.findings: {', '.join(twice)} is listed twice; list each finding once.")
-    table, notes = _without_repeats(read_table(path), id)
+    table = read_table(path)
+    table, notes = _without_repeats(table, id) if readers == "error" else (table, ())
     _check_ids(table, id)
-    columns = FORMATS[format](table, id=id, patient=patient, study=study, findings=findings)
-    patients, patient_notes = _without_blanks(table, columns.patient, patient)
+    column = patient if patient_pattern is None else None
+    columns = FORMATS[format](table, id=id, patient=column, study=study, findings=findings)
+    found = columns.patient if patient_pattern is None else _in_names(table, id, patient_pattern)
+    patients, patient_notes = _without_blanks(table, found, patient)
     studies, study_notes = _without_blanks(table, columns.study, study)
     id_notes = [*patient_notes, *study_notes, *_patient_doubts(patients, patient, patient_ids)]
     if patients and patient_ids == "number":
         patients = one_id_per_number(patients)
     id_notes += _study_doubts(studies, patients, study)
     y, mask = _decide(table, columns, blank=blank, uncertain=uncertain)
-    return LabelTable(
+    rows = LabelTable(
         path=path,
         ids=table.column(id),
         findings=tuple(columns.findings),
@@ -107,12 +80,22 @@ def read_labels(
         view=columns.view,
         sex=columns.sex,
         age=columns.age,
-        notes=(
-            *notes,
-            *(f"{path}: {note}" for note in id_notes),
-            *_doubts(y, tuple(columns.findings)),
-        ),
+        notes=(*table.notes, *notes, *(f"{path}: {note}" for note in id_notes)),
     )
+    images = rows if readers == "error" else one_row_per_image(rows, table.lines, rule=readers)
+    return replace(images, notes=(*images.notes, *_doubts(images.y, images.findings)))
+
+
+def _in_names(table: Table, id: str, pattern: str) -> list[str]:
+    """The one group of the pattern in each id. Raises UserError."""
+    found = [re.search(pattern, name) for name in table.column(id)]
+    for line, name, match in zip(table.lines, table.column(id), found, strict=True):
+        if match is None:
+            raise UserError(
+                f"{table.path}:{line}: labels.patient_pattern {pattern!r} finds no patient in {name!r}; "
+                "widen it, or name a column of patients."
+            )
+    return [match[1] or "" for match in found if match]
 
 
 def _without_repeats(table: Table, id: str) -> tuple[Table, tuple[str, ...]]:
@@ -127,11 +110,11 @@ def _without_repeats(table: Table, id: str) -> tuple[Table, tuple[str, ...]]:
         if differing:
             raise UserError(
                 f"{table.path}:{table.lines[row]}: {name!r} is also on line {table.lines[other]}, "
-                f"with another {', '.join(differing)}; keep the row that is right."
+                f"with another {', '.join(differing)}; keep the row that is right, or, where several readers "
+                "saw each image, set labels.readers (`init --readers`) to majority, any or mean."
             )
-    columns = {name: [cells[row] for row in keep] for name, cells in table.columns.items()}
     note = f"{table.path}: {len(table) - len(keep)} rows repeat an earlier row exactly, and count once."
-    return Table(table.path, columns, [table.lines[row] for row in keep]), (note,)
+    return table.rows(keep), (note,)
 
 
 def _check_ids(table: Table, id: str) -> None:
@@ -139,8 +122,7 @@ def _check_ids(table: Table, id: str) -> None:
     for line, name in zip(table.lines, table.column(id), strict=True):
         if OUTSIDE.search(name):
             raise UserError(
-                f"{table.path}:{line}: {id!r} is {name!r}; write a plain path under the image folder, "
-                "without . and .."
+                f"{table.path}:{line}: {id!r} is {name!r}; write a path under the image folder, without '..'."
             )
 
 
@@ -219,15 +201,13 @@ def _decide(
 
 def _codes(table: Table, columns: Columns, name: str) -> NDArray[np.int8]:
     cells = columns.findings[name]
-    cell = next((cell for cell in cells if cell not in columns.spelling), None)
-    if cell is not None:
-        legal = ", ".join(cell or "blank" for cell in columns.spelling)
-        hint = " `format: chexpert` reads 1.0, 0.0 and -1.0." if cell in ("1.0", "0.0", "-1.0") else ""
-        raise UserError(
-            f"{table.path}:{table.lines[cells.index(cell)]}: {name!r}: labels are {legal}, not {cell!r}; "
-            f"correct the cell.{hint}"
-        )
-    return np.fromiter(map(columns.spelling.__getitem__, cells), dtype=np.int8, count=len(cells))
+    code_of = {cell: label_code(cell) for cell in set(cells)}
+    for line, cell in zip(table.lines, cells, strict=True) if None in code_of.values() else ():
+        if code_of[cell] is None:
+            raise UserError(
+                f"{table.path}:{line}: {name!r}: a label is {LEGAL}, not {cell!r}; correct the cell."
+            )
+    return np.fromiter((code_of[cell] for cell in cells), dtype=np.int8, count=len(cells))
 
 
 def _refusal(table: Table, findings: list[str], found: NDArray[np.bool_], key: str) -> str:

@@ -8,6 +8,7 @@ Stages see these types for checking only (`if TYPE_CHECKING`): what a setting me
 through the `params:` lists of dvc.yaml, so that a new section or a reworded comment here re-runs nothing.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -23,6 +24,16 @@ RESERVED = frozenset(  # our columns
 )
 
 
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    if groups != 1:
+        raise ValueError(f"one group, as in '([0-9]+)_', holds the patient; {pattern!r} has {groups}")
+    return pattern
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -33,11 +44,19 @@ class LabelParams(Section):
     format: Literal["table", "chexpert", "nih"]
     id: Text
     patient: str | None
+    patient_pattern: Annotated[str, AfterValidator(_one_group)] | None  # the patient within an id
     study: str | None
     patient_ids: Literal["text", "number", "distinct"]  # of ids such as 2 and 0002
     findings: list[Text]
     blank: Literal["zero", "ignore", "error"]
     uncertain: Literal["zero", "one", "ignore", "error"]
+    readers: Literal["error", "majority", "any", "mean"]  # of several rows of an image
+
+    @model_validator(mode="after")
+    def _a_pattern_has_a_column(self) -> Self:
+        if self.patient_pattern is not None and self.patient is None:
+            raise ValueError("patient_pattern needs `patient`, the name of the column in out/folds.csv")
+        return self
 
     @model_validator(mode="after")
     def _columns_are_told_apart(self) -> Self:

@@ -14,14 +14,22 @@ from ruamel.yaml.nodes import MappingNode, Node
 
 from cxrscore.errors import UserError
 from cxrscore.params import KINDS, Params
-from cxrscore.plain_yaml import read_yaml, shown
+from cxrscore.plain_yaml import PlainYaml, parse_yaml, read_yaml, shown
 
 
 def read_params(path: Path) -> Params:
     """Raises UserError with file, line and remedy."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run in a project folder, or make one with `cxrscore init`.")
-    settings = read_yaml(path)
+    return _checked(read_yaml(path), path)
+
+
+def parse_params(text: str, path: Path) -> Params:
+    """`path` is what errors name. Raises UserError."""
+    return _checked(parse_yaml(text, path), path)
+
+
+def _checked(settings: PlainYaml, path: Path) -> Params:
     if not isinstance(settings.values, Mapping):
         raise UserError(f"{path}: sections with settings were expected, such as `prepare:`.")
     try:

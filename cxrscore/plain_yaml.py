@@ -38,7 +38,11 @@ class PlainYaml:
 
 def read_yaml(path: Path) -> PlainYaml:
     """Raises UserError with file, line and remedy for what cannot be read, or is not plain."""
-    text = _text(path)
+    return parse_yaml(_text(path), path)
+
+
+def parse_yaml(text: str, path: Path) -> PlainYaml:
+    """`path` is what errors name. Raises UserError."""
     root = _root(path, text)
     return PlainYaml(text, root, None if root is None else _value(path, root))
 

@@ -15,9 +15,10 @@ from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
 from cxrscore.errors import BrokenPromise, UserError
 from cxrscore.images import PREPROCESSING
-from cxrscore.inputs.folder import list_images
+from cxrscore.inputs.folder import folds_case, list_images
 from cxrscore.inputs.place import Places
 from cxrscore.labels import read_labels
+from cxrscore.names import match_names
 from cxrscore.store import StoredImage, others_in, remove_store, write_quarantine, write_store
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ def prepare(
     table = read_labels(labels_csv, **labels.model_dump())
     _check_replaceable(out)
     listing = list_images(images, follow_symlinks=True)  # DVC may link to its cache, which lies elsewhere
-    strangers = sorted(set(listing.paths) - set(table.ids))
-    _check_files(images, table.ids, strangers, max_unreadable=params.max_unreadable)
+    files = find_files(images, listing.paths, table.ids, max_unreadable=params.max_unreadable)
+    strangers = sorted(set(listing.paths).difference(files.paths))
     tally = Tally(len(table.ids), params.max_unreadable)
     progress.start("prepare", tally.total)
     decoded = _decoded(
         listing.places,
+        files.paths,
         table.ids,
         size=params.size,
         bit_depth=params.bit_depth,
@@ -77,7 +79,7 @@ def prepare(
         if len(tally.faults) == tally.total:
             raise UserError(f"{images}: no image can be read: {_first_ten(map(_sentence, tally.faults))}.")
         write_quarantine(folder, tally.faults, id_column=labels.id)
-    return (*table.notes, *_notes(tally, strangers, listing.faults))
+    return (*table.notes, *files.notes, *_notes(tally, strangers, listing.faults))
 
 
 def _check_replaceable(out: Path) -> None:
@@ -91,20 +93,37 @@ def _check_replaceable(out: Path) -> None:
             )
 
 
-def _check_files(
-    images: Path, ids: Sequence[str], strangers: Sequence[str], *, max_unreadable: float
-) -> None:
-    """A folder that is plainly the wrong one is told before an hour of decoding."""
-    missing = [name for name in ids if not os.path.lexists(images / name)]
+@dataclass(frozen=True)
+class Files:
+    """`paths[i]`: the file that id i means, or where it would be. `missing`: ids without a file."""
+
+    paths: list[str]
+    missing: list[str]
+    notes: list[str]
+
+
+def find_files(images: Path, listed: Sequence[str], ids: Sequence[str], *, max_unreadable: float) -> Files:
+    """The file of each id. Raises UserError for a folder that is plainly the wrong one, before an hour of
+    decoding.
+    """
+    match = match_names(ids, listed, folds_case=folds_case(images, listed))
+    named = list(zip(ids, match.files, strict=True))
+    missing = [name for name, at in named if at < 0 and not os.path.lexists(images / name)]
     if len(missing) / len(ids) > max_unreadable:
+        strangers = sorted(set(listed).difference(ids, (listed[at] for at in match.files if at >= 0)))
         raise UserError(
-            f"{images}: {len(missing):,} of {len(ids):,} labelled images are not here: {_first_ten(missing)}"
-            f"; files here without a label: {_first_ten(strangers) or 'none'}."
+            f"{images}: {len(missing):,} of {len(ids):,} labelled images are not here: "
+            f"{_first_ten(match.missing(ids))}; files here without a label: "
+            f"{_first_ten(strangers) or 'none'}. Name the folder that the table's names are in, or raise "
+            "prepare.max_unreadable."
         )
+    notes = [f"{images}: {note}." for note in match.notes]
+    return Files([name if at < 0 else listed[at] for name, at in named], missing, notes)
 
 
 def _decoded(
     files: Places,
+    paths: Sequence[str],
     ids: Sequence[str],
     *,
     size: int,
@@ -112,25 +131,26 @@ def _decoded(
     workers: int,
     progress: "Progress",
 ) -> Generator[Decoded, None, None]:
-    """All files in order; one's pixels are to be stored before the next is asked for.
+    """All files in order, under their ids; one's pixels are to be stored before the next is asked for.
 
     A store is written in order: a file that took too long is tried again at once. After `MAY_STALL` that did
     so twice no other is: minutes each would add up to days.
     """
     how: dict[str, Any] = {"size": size, "bit_depth": bit_depth, "timeout_s": TIMEOUT_S}
-    batches = decode_batches(files, ids, batch_size=BATCH, workers=workers, **how)
+    batches = decode_batches(files, paths, batch_size=BATCH, workers=workers, **how)
     left = MAY_STALL
     with closing(batches):
         for one in (one for batch in batches for one in batch.items):
+            name = ids[one.index]
             if not timed_out(one) or not left:
-                yield one
+                yield replace(one, path=name)
                 continue
             progress.say(f"1 files {once_more(TIMEOUT_S, workers)}")
             again = second_try(files, [one.path], batch_size=1, workers=1, failures=0, **how)
             with closing(again):
                 second = next(again).items[0]
                 left -= timed_out(second)
-                yield replace(second, index=one.index)
+                yield replace(second, index=one.index, path=name)
 
 
 def _readable(decoded: Iterable[Decoded], tally: Tally, progress: "Progress") -> Iterator[StoredImage]:

@@ -2,18 +2,21 @@
 
 In    a label table and the folder its names are in.
 Out   data/labels.csv and data/images tracked by DVC, dvc.yaml, params.yaml with the table's own columns.
-Images are hard-linked, not copied, where the file system allows, and `init` has DVC keep them so: one copy
-on disk, made read-only, so that versioned bytes cannot change under their hash.
+Images are copied, sharing blocks where the file system can, or linked on request; `init` has DVC's cache link
+what is in the project, made read-only, so that versioned bytes cannot change under their hash.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from io import StringIO
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cxrscore.closure import fingerprint
-from cxrscore.datasets.describe import describe
+from cxrscore.datasets.describe import Said, describe
 from cxrscore.errors import UserError
-from cxrscore.files import Table, half_written, read_table, write_text
-from cxrscore.inputs.folder import list_images
+from cxrscore.files import half_written, write_text
+from cxrscore.inputs.folder import Listing, list_images
+from cxrscore.params_file import parse_params
 from cxrscore.plain_yaml import read_yaml
+from cxrscore.preview import cpu_note, preview
+from cxrscore.tables import read_table
 
 PRESETS = Path(__file__).parent / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
@@ -33,46 +39,93 @@ NULL = "tag:yaml.org,2002:null"  # else a setting that is null is written as not
 IGNORED = "/.cxrscore/\n/.venv/\n/data\n/out/.*\n"
 PARTS = ("data", "data.dvc")
 MARK, SIGNED, DONE = "mark", "cxrscore data use 1\n", "done"  # in .data.old, which a call makes and removes
-LINKED = "images are hard-linked; a cache that links too, as init sets it, makes them read-only"
+LINKED = "your originals become read-only, for DVC guards what it versions; --copy leaves them alone"
+COPIED = "--link would link them instead, which takes no room and makes your originals read-only"
+NO_GIT = (
+    "There is no git repository, as after unpacking a downloaded ZIP, and DVC needs one: run `git init && "
+    "git add . && git commit -m start` there; or, to do without versions, `dvc config core.no_scm true`."
+)
+FICLONE = 0x40049409  # Linux: share the blocks of another file. Source: ioctl_ficlone(2)
 
 
-def init_project(folder: Path, *, labels_csv: Path, images: Path, preset: str) -> list[str]:
-    """-> notes for the person. Nothing is left behind when something is wrong."""
-    table = _read_sources(labels_csv, images)
+@dataclass(frozen=True)
+class Source:
+    """Data that a person has: what was said of the table, which `labels` settings were declared, and whether
+    images are linked, which makes them read-only, or copied.
+    """
+
+    labels_csv: Path
+    images: Path
+    said: Said = field(default_factory=Said)
+    declared: Mapping[str, str] = field(default_factory=dict)
+    link: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`hindrances`: what a stage after `prepare` would refuse; with none, `dvc repro` runs."""
+
+    notes: list[str]
+    hindrances: list[str]
+
+
+def init_project(
+    folder: Path, source: Source, *, preset: str, say: Callable[[str], None] = lambda _: None
+) -> Outcome:
+    """Nothing is left behind when something is wrong. `say` is called before files are touched."""
+    _refuse_missing(source)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists and is not an empty folder; name a new one.")
-    if folder.resolve().is_relative_to(images.resolve()):
+    if folder.resolve().is_relative_to(source.images.resolve()):
         raise UserError(f"{folder}: lies within the images; name a folder elsewhere.")
     if shutil.which("git") is None:
         raise UserError("git was not found; DVC needs it: install git.")
-    columns, notes = describe(table)
-    settings = _with_columns(PRESETS / f"{preset}.yaml", columns)
+    listing = list_images(source.images, follow_symlinks=True)
+    settings, outcome = plan(source, listing, settings_of=PRESETS / f"{preset}.yaml")
     made = next((path for path in [*reversed(folder.parents), folder] if not path.exists()), None)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        notes += _take_in(folder / "data", labels_csv, images, table.columns[columns["id"]])
+        outcome.notes.extend(_take_in(folder / "data", source, listing, say))
         shutil.copy(PRESETS / "pipeline.yaml", folder / "dvc.yaml")
         write_text(folder / "params.yaml", settings)
         write_text(folder / ".gitignore", IGNORED)
         _start_dvc(folder)
         _dvc(folder, "add", "data")
+        subprocess.run(["git", "add", "--", "."], cwd=folder, check=True)  # dvc init has staged its own part
     except BaseException:
         shutil.rmtree(made) if made else _empty(folder)
         raise
-    return [*notes, "commit the project (`git add . && git commit`) before `dvc exp run`"]
+    return outcome
 
 
-def use_data(project: Path, *, labels_csv: Path, images: Path) -> list[str]:
+def plan(source: Source, listing: Listing, *, settings_of: Path) -> tuple[str, Outcome]:
+    """The settings for these data, and what is to be said. Raises UserError for what `dvc repro` would refuse
+    at once.
+    """
+    columns, notes = describe(read_table(source.labels_csv), source.said, files=listing.paths)
+    settings = _with_columns(settings_of, columns, source.declared)
+    params = parse_params(settings, settings_of)
+    table, files, hindrances = preview(source.labels_csv, source.images, listing.paths, params)
+    notes += [*table.notes, *files.notes, *cpu_note(params, len(table))]
+    if files.missing:
+        notes.append(f"{len(files.missing):,} labelled images have no file, such as {files.missing[0]!r}")
+    strangers = len(set(listing.paths).difference(files.paths))
+    if strangers:
+        notes.append(f"{strangers:,} files have no label; they are not trained on")
+    return settings, Outcome(notes, hindrances)
+
+
+def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lambda _: None) -> Outcome:
     """Replace data/ by the given data. `dvc add` over the import would keep it: the demo would come back.
 
     When something is wrong, the project's data and settings are as they were.
     """
-    table = _read_sources(labels_csv, images)
+    _refuse_missing(source)
     if not (project / "dvc.yaml").is_file() or not (project / "params.yaml").is_file():
         raise UserError(f"{project}: no dvc.yaml and params.yaml; run in a project, or use `cxrscore init`.")
-    columns, notes = describe(table)
-    settings = _with_columns(project / "params.yaml", columns)
-    notes += _recover(project)
+    listing = list_images(source.images, follow_symlinks=True)
+    settings, outcome = plan(source, listing, settings_of=project / "params.yaml")
+    outcome.notes.extend(_recover(project))
     data, tracked = project / "data", project / "data.dvc"
     if data.exists() and (not tracked.exists() or _changed(project)):
         raise UserError(f"{data}: holds changes that DVC has not stored; `dvc add data`, or move them away.")
@@ -80,7 +133,7 @@ def use_data(project: Path, *, labels_csv: Path, images: Path) -> list[str]:
     fresh = old / "new"
     write_text(old / MARK, SIGNED)
     try:
-        notes += _take_in(fresh, labels_csv, images, table.columns[columns["id"]])
+        outcome.notes.extend(_take_in(fresh, source, listing, say))
         for part in (data, tracked):
             if not part.exists():
                 (old / f"{part.name}.absent").touch()
@@ -93,7 +146,7 @@ def use_data(project: Path, *, labels_csv: Path, images: Path) -> list[str]:
         raise
     (old / DONE).touch()  # what it has made counts from now on
     _clear(old)
-    return notes
+    return outcome
 
 
 def _recover(project: Path) -> list[str]:
@@ -156,38 +209,30 @@ def write_code_fingerprints(folder: Path) -> None:
         write_text(folder / f"{stage}.sha256", fingerprint(f"cxrscore.{stage}") + "\n")
 
 
-def _read_sources(labels_csv: Path, images: Path) -> Table:
-    if not labels_csv.is_file():
-        raise UserError(f"{labels_csv}: no such label table.")
-    if labels_csv.suffix.lower() == ".gz":
-        raise UserError(f"{labels_csv}: unpack it first (gunzip), so that its versions can be compared.")
-    if not images.is_dir():
-        raise UserError(f"{images}: no such folder of images.")
-    return read_table(labels_csv)
-
-
-def _take_in(data: Path, labels_csv: Path, images: Path, ids: Iterable[str]) -> list[str]:
-    """Link the images and copy the table, which a person may edit, into `data` -> notes. Raises UserError."""
-    listing = list_images(images, follow_symlinks=True)
-    labelled = set(ids)
-    found = labelled & set(listing.paths)
-    if not found:
+def _refuse_missing(source: Source) -> None:
+    if not source.labels_csv.is_file():
+        raise UserError(f"{source.labels_csv}: no such label table; name a CSV file.")
+    if source.labels_csv.suffix.lower() == ".gz":
         raise UserError(
-            f"{images}: none of the {len(labelled):,} images of {labels_csv} is here; they are named like "
-            f"{min(labelled)!r}, the files like {listing.paths[0]!r}."
+            f"{source.labels_csv}: unpack it first (gunzip), so that its versions can be compared."
         )
-    copied = sum(not _link(images / path, data / "images" / path) for path in listing.paths)
-    shutil.copyfile(labels_csv, data / "labels.csv")
+    if not source.images.is_dir():
+        raise UserError(
+            f"{source.images}: no such folder of images; name the one that the table's names are in."
+        )
+
+
+def _take_in(data: Path, source: Source, listing: Listing, say: Callable[[str], None]) -> list[str]:
+    """Bring the images and the table, which a person may edit, into `data` -> notes."""
+    count, size = f"{len(listing.paths):,} images", f"{sum(map(max, listing.sizes, repeat(0))) / 1e6:,.1f} MB"
+    say(f"linking {count}; {LINKED}" if source.link else f"copying {count}, {size}; {COPIED}")
+    bring = _link if source.link else _copy
+    copied = sum(not bring(source.images / path, data / "images" / path) for path in listing.paths)
+    shutil.copyfile(source.labels_csv, data / "labels.csv")
     notes = [f"{count:,} files left out: {reason}" for reason, count in listing.skipped.items()]
     notes += [f"{path} is left out: {message}" for path, _, message in listing.faults[:10]]
-    if copied:
+    if copied and source.link:
         notes.append(f"{copied:,} images were copied: the file system does not link them")
-    if copied < len(listing.paths):
-        notes.append(LINKED)
-    if len(found) < len(labelled):
-        notes.append(f"{len(labelled) - len(found):,} labelled images have no file")
-    if len(found) < len(listing.paths):
-        notes.append(f"{len(listing.paths) - len(found):,} files have no label; they are not trained on")
     return notes
 
 
@@ -197,9 +242,19 @@ def _link(source: Path, target: Path) -> bool:
     try:
         os.link(source.resolve(), target)
     except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
-        return False
+        return _copy(source, target)
     return True
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """False, as it is no link. Where the file system can, the copy shares the original's blocks."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as original, target.open("xb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), FICLONE, original.fileno())
+        except OSError:
+            shutil.copyfileobj(original, copy, 1 << 20)
+    return False
 
 
 def _move(source: Path, target: Path) -> None:
@@ -207,15 +262,16 @@ def _move(source: Path, target: Path) -> None:
         source.rename(target)
 
 
-def _with_columns(source: Path, columns: dict[str, Any]) -> str:
+def _with_columns(source: Path, columns: dict[str, Any], declared: Mapping[str, str]) -> str:
     """The settings of `source`, comments kept, with the table's own columns. Raises UserError."""
+    anew = {"patient_ids": "text", "readers": "error"}  # whatever was said of another table
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.indent(mapping=2, sequence=4, offset=2)  # as the presets are, so that a diff shows what changed
     yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     try:
         settings = yaml.load(read_yaml(source).text)
-        settings["labels"].update(columns | {"patient_ids": "text"})  # whatever was said of another table
+        settings["labels"].update(columns | anew | dict(declared))
         settings["folds"]["method"] = "image" if columns["patient"] is None else "patient"
     except (KeyError, TypeError, AttributeError, YAMLError) as error:
         raise UserError(f"{source}: sections `labels` and `folds` were expected ({error}).") from error
@@ -225,8 +281,7 @@ def _with_columns(source: Path, columns: dict[str, Any]) -> str:
 
 
 def _start_dvc(folder: Path) -> None:
-    inside = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=folder, capture_output=True, check=False)
-    if inside.returncode != 0:
+    if not _in_git(folder):
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     own = (folder / ".git").exists()
     _dvc(folder, "init", *([] if own else ["--subdir"]))
@@ -240,6 +295,11 @@ def _start_dvc(folder: Path) -> None:
     shutil.copy(
         PRESETS / "curves.json", folder / ".dvc" / "plots"
     )  # a line a finding: DVC has no such template
+
+
+def _in_git(folder: Path) -> bool:
+    asked = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=folder, capture_output=True, check=False)
+    return asked.returncode == 0
 
 
 def _changed(project: Path) -> bool:
@@ -256,7 +316,11 @@ def _dvc(folder: Path, *words: str) -> str:
     )
     if done.returncode != 0:
         said = (done.stderr + done.stdout).strip().splitlines()  # set in, so that none looks like ours
-        raise UserError(f"{folder}: `dvc {' '.join(words)}` failed:", *(f"    {line}" for line in said))
+        raise UserError(
+            f"{folder}: `dvc {' '.join(words)}` failed:",
+            *(f"    {line}" for line in said),
+            *([] if _in_git(folder) else [NO_GIT]),
+        )
     return done.stdout
 
 

@@ -15,9 +15,10 @@ from jinja2 import Environment, StrictUndefined
 
 from cxrscore import figures
 from cxrscore.errors import UserError
-from cxrscore.files import is_number, read_json, read_table, write_text
+from cxrscore.files import is_number, read_json, write_text
 from cxrscore.layout import Layout
 from cxrscore.learned import TABLES, mean_of_rows
+from cxrscore.tables import read_table
 
 Tables = Mapping[str, Sequence[Mapping[str, str]]]  # rows by name of the table
 MISSING = object()

@@ -58,7 +58,12 @@ def score(
         ensemble = load_ensemble(models, machine, folds=options.folds)
         card, views = ensemble[0].card, options.views or trained_views(ensemble)
         plan, notes = make_plan(
-            listing, card, template=template, id_kind=options.id_kind, by_study=options.level == "study"
+            listing,
+            card,
+            template=template,
+            id_kind=options.id_kind,
+            by_study=options.level == "study",
+            fill=options.on_error == "fill",
         )
         _check(files, plan, ensemble, options, journal)
         kept = _kept_recipe(journal, files) if options.resume else None

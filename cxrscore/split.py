@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import UserError
-from cxrscore.files import Table, read_table, write_table
+from cxrscore.tables import Table, read_table, write_table
 
 REMEDY = "make it again with `dvc repro folds`"
 

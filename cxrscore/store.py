@@ -24,16 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import BrokenPromise, UserError
-from cxrscore.files import (
-    Table,
-    half_written,
-    read_json,
-    read_table,
-    sha256_bytes,
-    sha256_file,
-    write_table,
-    write_text,
-)
+from cxrscore.files import half_written, read_json, sha256_bytes, sha256_file, write_text
+from cxrscore.tables import Table, read_table, write_table
 
 SHARD_ROWS = 4096
 INDEX_COLUMNS = ("sha256", "width", "height", "shard", "row", "pixels_sha256")

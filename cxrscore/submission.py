@@ -6,13 +6,15 @@ Out   CSV, `%.7g`, `\n` line ends, whole or not at all, and the same back. Out-o
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import UserError, promise
-from cxrscore.files import Table, read_table, write_table
+from cxrscore.tables import Table, read_table, without_usage, write_table
 
 
 def write_scores(
@@ -30,14 +32,38 @@ def score_cells(name: str, probs: NDArray[np.float32]) -> list[str]:
     return [name, *(f"{prob:.7g}" for prob in probs.tolist())]
 
 
-def read_scores(path: Path) -> tuple[str, list[str], list[str], NDArray[np.float32]]:
-    """-> id column, ids, findings, probabilities (n, L). Raises UserError for anything not from 0 to 1."""
-    table = read_table(path)
+class ScoreTable(NamedTuple):
+    """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`. `notes`: what was read otherwise
+    than it stands in the file.
+    """
+
+    id_column: str
+    ids: list[str]
+    findings: list[str]
+    probs: NDArray[np.float32]
+    notes: tuple[str, ...]
+
+
+def read_scores(path: Path) -> ScoreTable:
+    """Raises UserError for anything not from 0 to 1, and for two rows of one id that differ."""
+    table = _without_repeats(without_usage(read_table(path)))
     id_column, *findings = table.columns
     if not findings:
         raise UserError(f"{path}:1: no finding beside {id_column!r}; a score table was expected.")
     probs = np.stack([_probabilities(table, name) for name in findings], axis=1)
-    return id_column, unique_ids(table, id_column), findings, probs
+    return ScoreTable(id_column, unique_ids(table, id_column), findings, probs, table.notes)
+
+
+def _without_repeats(table: Table) -> Table:
+    """Rows that are the same in every cell count once; others of one id stay, to be refused."""
+    first: dict[tuple[str, ...], int] = {}
+    rows = zip(*table.columns.values(), strict=True)
+    keep = [i for i, row in enumerate(rows) if first.setdefault(row, i) == i]
+    repeats = len(table) - len(keep)
+    if not repeats:
+        return table
+    note = f"{table.path}: {repeats} rows repeat an earlier row exactly, and count once."
+    return replace(table.rows(keep), notes=(*table.notes, note))
 
 
 def unique_ids(table: Table, id_column: str) -> list[str]:
@@ -59,6 +85,8 @@ def _probabilities(table: Table, finding: str) -> NDArray[np.float32]:
 
     cells = table.columns[finding]
     probs = numbers(cells)
+    if np.isnan(probs).any():
+        probs = numbers([cell.replace(",", ".", 1) for cell in cells])  # a decimal comma
     good = (probs >= 0) & (probs <= 1)
     if not good.all():
         i = int(np.argmin(good))

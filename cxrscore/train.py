@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cxrscore.checkpoint import Card, Fold, load_fold, save_checkpoint
 from cxrscore.errors import Stopped, promise
-from cxrscore.files import half_written, sha256_file, write_table, write_text
+from cxrscore.files import half_written, sha256_file, write_text
 from cxrscore.heap import reused_memory
 from cxrscore.layout import Layout
 from cxrscore.learned import write_learned
@@ -33,6 +33,7 @@ from cxrscore.model import build_model, parameter_count
 from cxrscore.predict import mean
 from cxrscore.signals import Asked
 from cxrscore.submission import write_scores
+from cxrscore.tables import write_table
 from cxrscore.training.course import Course, Keeper
 from cxrscore.training.epochs import Diverged, fit, validation_batch
 from cxrscore.training.fold_data import FoldData

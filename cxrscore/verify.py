@@ -12,13 +12,14 @@ from typing import Any
 from cxrscore.decoding.decode import sha256_of
 from cxrscore.ensemble import checkpoint_paths
 from cxrscore.errors import UserError
-from cxrscore.files import read_table, sha256_file
+from cxrscore.files import sha256_file
 from cxrscore.inputs.listing import Listing, list_input
 from cxrscore.progress import Progress
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
 from cxrscore.scoring.rows import shown_names, writable
 from cxrscore.sealed import read_sealed
+from cxrscore.tables import read_table
 
 TOLD = 5  # names in a verdict
 

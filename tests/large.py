@@ -28,7 +28,7 @@ import torch
 
 import cxrscore.train
 import cxrscore.training.epochs
-from cxrscore.files import sha256_bytes, write_table, write_text
+from cxrscore.files import sha256_bytes, write_text
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.params import Params
@@ -36,6 +36,7 @@ from cxrscore.params_file import read_params
 from cxrscore.progress import Silent
 from cxrscore.split import Folds, write_folds
 from cxrscore.store import INDEX_COLUMNS, SHARD_ROWS
+from cxrscore.tables import write_table
 from cxrscore.train import train_fold
 from cxrscore.training.fold_data import FoldData
 

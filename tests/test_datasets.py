@@ -15,6 +15,8 @@ CHEXPERT: dict[str, Any] = {"format": "chexpert", "id": "Path", "patient": "Pati
 NIH: dict[str, Any] = {"format": "nih", "id": "Image Index", "patient": "Patient ID", "study": "Follow-up #"}
 POLICY: dict[str, Any] = {
     "patient_ids": "text",
+    "patient_pattern": None,
+    "readers": "error",
     "findings": [],
     "blank": "zero",
     "uncertain": "zero",
@@ -64,9 +66,9 @@ def test_chexpert_paths_without_a_patient_are_refused(tmp_path: Path) -> None:
         read(tmp_path, text, CHEXPERT, findings=["Edema"])
 
 
-def test_chexpert_labels_keep_to_their_spelling(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"labels\.csv:2: 'Edema': labels are .*1\.0, -1\.0, not '1\.00'"):
-        read(tmp_path, CHEXPERT_CSV.replace("AP,1.0", "AP,1.00"), CHEXPERT, findings=["Edema"])
+def test_chexpert_labels_are_labels(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels\.csv:2: 'Edema': a label is .*, not '1\.01'"):
+        read(tmp_path, CHEXPERT_CSV.replace("AP,1.0", "AP,1.01"), CHEXPERT, findings=["Edema"])
 
 
 def test_chexperts_own_list_must_be_there_whole(tmp_path: Path) -> None:

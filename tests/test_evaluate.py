@@ -22,11 +22,13 @@ LABELS = LabelParams(
     format="table",
     id="Image_name",
     patient="Patient_ID",
+    patient_pattern=None,
     study=None,
     patient_ids="text",
     findings=["Edema", "Fracture"],
     blank="zero",
     uncertain="ignore",
+    readers="error",
 )
 TRUTH = """Image_name,Patient_ID,Edema,Fracture
 a,1,1,0
@@ -212,7 +214,7 @@ def test_the_table_of_areas_has_a_row_for_each_fold_view_and_finding(tmp_path: P
     ("other", "message"),
     [
         ({"fold1": SCORES["fold1"].replace("\nb", "\na")}, "an image was validated in two folds"),
-        ({"fold1": SCORES["fold1"].replace("\nb", "\nx")}, r"fold1.csv: 1 rows are not in .*labels.csv: x"),
+        ({"fold1": SCORES["fold1"].replace("\nb", "\nx")}, r"fold1.csv: 1 rows are not in .*labels.csv: 'x'"),
         (
             {"fold1": SCORES["fold1"].replace("Edema", "Oedema")},
             "fold1.csv: scores Oedema, Fracture; the labels",
@@ -257,7 +259,7 @@ def test_a_score_table_brings_its_own_findings_in_its_own_order(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Image_name,Edema\na,0.5\nx,0.5\n", r"sub.csv: 1 rows are not in .*labels.csv: x"),
+        ("Image_name,Edema\na,0.5\nx,0.5\n", r"sub.csv: 1 rows are not in .*labels.csv: 'x'"),
         ("Image_name,Oedema\na,0.5\n", r"labels.csv:1: no column 'Oedema'"),
         ("Image_name\na\n", "no finding beside 'Image_name'"),
         ("Image_name,Edema\na,0.5\na,0.6\n", "id 'a' is also on line 2"),

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cxrscore import files
+from cxrscore import tables
 from cxrscore.errors import UserError
-from cxrscore.files import MAX_CELL, read_table, replacing, sha256_file, write_table, write_text
+from cxrscore.files import replacing, sha256_file, write_text
+from cxrscore.tables import MAX_CELL, read_table, write_table
 
 
 def table(tmp_path: Path, data: bytes | str, name: str = "t.csv") -> Path:
@@ -71,8 +72,10 @@ def test_a_name_that_is_not_utf8_is_written_byte_for_byte(tmp_path: Path) -> Non
         ("", r"t\.csv: empty; a header of column names"),
         ("\n\n", r"t\.csv: empty; a header of column names"),
         ("id,Edema\n", r"t\.csv: a header and no rows; add the rows"),
-        ("id;Edema\na;1\n", r"t\.csv:1: cells are separated by semicolons; save it with commas"),
-        ("id\tEdema\na\t1\n", r"t\.csv:1: cells are separated by tabs; save it with commas"),
+        ("id;Edema\na;1\nb;1;0\n", r"t\.csv:3: 3 cells under a header of 2; a semicolon inside a cell needs"),
+        ("id\tEdema\na\n", r"t\.csv:2: 1 cells under a header of 2; a tab inside a cell needs quotes"),
+        ("sep=;\nid;Edema\na;1\nb\n", r"t\.csv:4: 1 cells under a header of 2"),
+        ("id,,Edema,\na,x,1,y\n", r"t\.csv:1: columns 2, 4 have no name; name them, or remove them"),
         ("id,Edema\na,1\n".encode("utf-16"), r"t\.csv: this is UTF-16; save it as UTF-8"),
         ("id,Edema\na,1\n".encode("utf-16-le"), r"t\.csv:1: a NUL byte, so this is no text file"),
         ("id,Edema\na,1\ncafé,0\n".encode("latin-1"), r"t\.csv:3: byte 0xe9 is not UTF-8; save it as UTF-8"),
@@ -171,7 +174,7 @@ def refused(path: Path) -> int:
 
 @pytest.fixture
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_TABLE_BYTES", BOUND)
+    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", BOUND)
 
 
 BOMB = b"a" * 1_000_000

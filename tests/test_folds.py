@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from cxrscore.errors import UserError
-from cxrscore.files import write_table
 from cxrscore.folds import make_folds
 from cxrscore.params import FoldParams, LabelParams
 from cxrscore.split import Folds, read_folds
+from cxrscore.tables import write_table
 
 FINDINGS = ["Edema", "Mass", "No Finding"]
 
@@ -38,6 +38,8 @@ class Project:
         }
         self.labels |= {
             "patient_ids": "text",
+            "patient_pattern": None,
+            "readers": "error",
             "findings": FINDINGS,
             "blank": "zero",
             "uncertain": "error",
@@ -165,7 +167,7 @@ def test_images_one_by_one_split_patients_and_the_report_says_how_many(project: 
 def test_without_a_patient_column_the_two_ways_out_are_named(project: Project) -> None:
     project.labels["patient"] = None
     with pytest.raises(
-        UserError, match=r"labels\.patient is null; name a column, or set folds\.method: image"
+        UserError, match=r"labels\.patient is null; name a column there, or set folds\.method to image"
     ):
         project.run()
     assert not (project.folder / "out").exists()

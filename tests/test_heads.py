@@ -183,7 +183,7 @@ def test_a_head_trains_is_measured_reported_and_scores_with_what_it_saved(
         machine=cpu,
         progress=Silent(),
     )
-    _, ids, _, probs = read_scores(tmp_path / "sub.csv")
+    _, ids, _, probs, _ = read_scores(tmp_path / "sub.csv")
     assert len(ids) == outcome.scored == 8
     assert (probs > 0).all()
     assert (probs < 1).all()

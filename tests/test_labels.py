@@ -22,6 +22,8 @@ COLUMNS: dict[str, Any] = {
     "patient": "Patient_ID",
     "study": "Study",
     "patient_ids": "text",
+    "patient_pattern": None,
+    "readers": "error",
 }
 POLICY: dict[str, Any] = {
     "findings": ["Edema", "No Finding", "Support Devices"],
@@ -104,14 +106,12 @@ def test_a_blank_label_is_refused_where_the_policy_says_so(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "cell", ["Positive", "0.5", "True", "NaN", "nan", "2", " 1", "1.0", "0.0", "-1.0", "+1", "\uff11", "None"]
+    "cell", ["Positive", "0.5", "0,5", "yes", "2", "1.0.0", "1,0,0", "1_0", "- 1", "None", "inf", "x", "1/0"]
 )
 def test_a_label_in_any_other_spelling_is_refused_not_guessed(tmp_path: Path, cell: str) -> None:
-    message = (
-        rf"labels\.csv:3: 'Edema': labels are 0, 1, -1, blank, not {re.escape(repr(cell))}; correct the cell"
-    )
+    message = rf"labels\.csv:3: 'Edema': a label is 0, 1, .*, not {re.escape(repr(cell))}; correct the cell"
     with pytest.raises(UserError, match=message):
-        of_edema(tmp_path, "1", cell)
+        of_edema(tmp_path, "1", f'"{cell}"')
 
 
 def test_of_many_wrong_labels_the_first_in_the_file_is_named(tmp_path: Path) -> None:
@@ -119,12 +119,26 @@ def test_of_many_wrong_labels_the_first_in_the_file_is_named(tmp_path: Path) -> 
         of_edema(tmp_path, "1", "0", *(f"wrong {i}" for i in range(40)))
 
 
-def test_where_another_format_would_read_the_label_that_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"not '1\.0'; correct the cell\. `format: chexpert` reads 1\.0"):
-        of_edema(tmp_path, "1.0")
+SPELLINGS = {
+    1: ["1", "1.0", "1.", "1.00", "1,0", "+1", "1e0", "True", "TRUE", " 1", "1 ", "\uff11"],
+    0: ["0", "0.0", "-0.0", "0,0", "False", "false", "0e0", "00"],
+    -1: ["-1", "-1.0", "-1,0", "\u22121"],
+    None: ["", " ", "nan", "NaN", "NA", "N/A", "<NA>", "#N/A", "null", "\u00a0"],
+}
 
 
-@pytest.mark.parametrize("header", ["edema", "Edema ", " Edema", "EDEMA", "Oedema"])
+@pytest.mark.parametrize(
+    ("label", "cell"), [(label, cell) for label, cells in SPELLINGS.items() for cell in cells]
+)
+def test_a_label_is_read_in_every_spelling_that_programs_give_it(
+    tmp_path: Path, label: int | None, cell: str
+) -> None:
+    table = of_edema(tmp_path, "1", f'"{cell}"', blank="ignore", uncertain="one" if label == -1 else "error")
+    assert table.y[1, 0] == (label in (1, -1))
+    assert table.mask[1, 0] == (label is not None)
+
+
+@pytest.mark.parametrize("header", ["edema", "EDEMA", "Oedema", "Ed ema"])
 def test_a_renamed_finding_is_refused_and_the_near_column_named(tmp_path: Path, header: str) -> None:
     with pytest.raises(UserError, match=rf"labels\.csv:1: no column 'Edema'; the nearest is '{header}'"):
         read(tmp_path, f"Image_name,{header}\na,1\n", patient=None, study=None, findings=["Edema"])
@@ -186,18 +200,18 @@ def test_ids_are_text_so_that_001_and_1_are_two_images(tmp_path: Path) -> None:
         "..\\x.png",
         "\\\\host\\x",
         "a/..",
-        "./a.png",
-        "a//b.png",
     ],
 )
 def test_an_id_that_leaves_the_image_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(
-        UserError, match=r"labels\.csv:3: 'Image_name' is .*; write a plain path under the image folder"
+        UserError, match=r"labels\.csv:3: 'Image_name' is .*; write a path under the image folder"
     ):
         read(tmp_path, f"Image_name,Edema\na,1\n{name},0\n", patient=None, study=None, findings=["Edema"])
 
 
-@pytest.mark.parametrize("name", ["a..b.png", "p1/s1/x.png", "..hidden", "a b,c.png", "…"])
+@pytest.mark.parametrize(
+    "name", ["a..b.png", "p1/s1/x.png", "..hidden", "a b,c.png", "…", "./a.png", "a//b.png", "p1\\x.png"]
+)
 def test_an_id_with_harmless_dots_and_folders_is_fine(tmp_path: Path, name: str) -> None:
     assert read(
         tmp_path, f'Image_name,Edema\n"{name}",1\n', patient=None, study=None, findings=["Edema"]
@@ -234,11 +248,9 @@ def test_images_without_any_finding_and_healthy_ones_with_a_pathology_are_counte
     )
 
 
-@pytest.mark.parametrize("text", ["", "Image_name,Edema\n", "Image_name;Edema\na;1\n"])
+@pytest.mark.parametrize("text", ["", "Image_name,Edema\n", ";\n"])
 def test_an_empty_or_misread_table_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(
-        UserError, match=r"labels\.csv:?1?: (empty|a header and no rows|cells are separated by semicolons)"
-    ):
+    with pytest.raises(UserError, match=r"labels\.csv:?1?: (empty|a header and no rows)"):
         read(tmp_path, text)
 
 

@@ -64,7 +64,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         (
             "  lr: 2e-3",
             "  lerning_rate: 2e-3\n  lr: 2e-3",
-            r"params.yaml:69: train.lerning_rate: unknown key",
+            r"params.yaml:71: train.lerning_rate: unknown key",
         ),
         ("    l1: 1e-3", "    l_1: 1e-3", r"train.head.l_1: unknown key; did you mean 'l1'\?"),
         ("  k: 3", "  k: 1", r"params.yaml:\d+: folds.k: .*greater than or equal to 2 \(found 1\)"),

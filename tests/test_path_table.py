@@ -8,8 +8,8 @@ import pytest
 
 from cxrscore.decoding.decode import read_place
 from cxrscore.errors import Unreadable, UserError
-from cxrscore.files import write_table
 from cxrscore.inputs.listing import list_input
+from cxrscore.tables import write_table
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 
@@ -80,7 +80,8 @@ def test_a_missing_file_keeps_its_row_until_the_decoder_finds_out(tmp_path: Path
 
 def test_a_table_whose_files_are_all_elsewhere_says_where_it_looked(tmp_path: Path) -> None:
     make(tmp_path, "images/x.png")
-    source = table(tmp_path, "x.png")
+    (tmp_path / "tables").mkdir()
+    source = table(tmp_path / "tables", "x.png")
     with pytest.raises(UserError, match=r"none of the 1 files .* first would be .*/x.png. Name the folder"):
         list_input(source)
     assert list_input(source, root=tmp_path / "images").paths == ["x.png"]
@@ -98,7 +99,7 @@ def test_a_table_whose_files_are_all_elsewhere_says_where_it_looked(tmp_path: Pa
         ("C:\\x.png", "is absolute and not under"),
         ("C:/x.png", "is absolute and not under"),
         ("\\\\server\\share\\x.png", "is absolute and not under"),
-        ('""', "is no path of a file"),
+        ("./", "is no path of a file"),
         (".", "is no path of a file"),
         ("/", "is no path of a file"),
     ],

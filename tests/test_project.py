@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PRESETS, contents
@@ -13,16 +14,24 @@ from cxrscore.datasets import nih
 from cxrscore.datasets.chexpert import FINDINGS as CHEXPERT
 from cxrscore.datasets.describe import describe
 from cxrscore.errors import UserError
-from cxrscore.files import read_table
 from cxrscore.params_file import read_params
-from cxrscore.project import init_project, use_data
+from cxrscore.project import Source, init_project, use_data
+from cxrscore.tables import read_table
 
 NIH_TABLE = """Image Index,Finding Labels,Follow-up #,Patient ID
 {names[0]},Mass|Nodule,0,1
 {names[1]},No Finding,1,1
 {names[2]},Effusion,0,2
 """
-PLAIN_TABLE = "Image_name,Edema,Age\n{names[0]},1,40\n{names[1]},0,50\n{names[2]},-1,60\n"
+PLAIN_TABLE = "Image_name,Edema,Age\n{names[0]},1,40\n{names[1]},0,50\n{names[2]},0,60\n"
+
+
+def init(folder: Path, *, labels_csv: Path, images: Path, preset: str, **source: Any) -> list[str]:
+    return init_project(folder, Source(labels_csv, images, **source), preset=preset).notes
+
+
+def use(project: Path, *, labels_csv: Path, images: Path, **source: Any) -> list[str]:
+    return use_data(project, Source(labels_csv, images, **source)).notes
 
 
 def some_images(phantoms: Path, folder: Path) -> list[str]:
@@ -47,7 +56,7 @@ def made(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     root = tmp_path_factory.mktemp("made")
     names = some_images(phantoms, root / "source")
     (root / "source" / "labels.csv").write_text(NIH_TABLE.format(names=names))
-    notes = init_project(
+    notes = init(
         root / "chest",
         labels_csv=root / "source" / "labels.csv",
         images=root / "source" / "images",
@@ -91,17 +100,39 @@ def test_the_settings_hold_the_tables_own_format_columns_and_findings(
     ]
 
 
-def test_images_are_linked_not_copied_and_the_table_is_copied(made: tuple[Path, list[str], Path]) -> None:
-    project, notes, source = made
-    files = list((source / "images").iterdir())
-    assert not any("copied" in note for note in notes)
-    for path in files:
-        linked = (project / "data" / "images" / path.name).stat()
-        assert linked.st_ino == path.stat().st_ino
-        assert linked.st_nlink == 3  # the source, data/, DVC's cache
-    table = project / "data" / "labels.csv"
-    assert table.read_bytes() == (source / "labels.csv").read_bytes()
-    assert table.stat().st_ino != (source / "labels.csv").stat().st_ino
+def test_originals_stay_what_they_are(made: tuple[Path, list[str], Path]) -> None:
+    project, _, source = made
+    for path in (source / "images").iterdir():
+        copy = project / "data" / "images" / path.name
+        assert copy.read_bytes() == path.read_bytes()
+        assert copy.stat().st_ino != path.stat().st_ino
+        assert copy.stat().st_nlink == 2  # data/ and DVC's cache
+        assert path.stat().st_mode & 0o222
+    assert (project / "data" / "labels.csv").read_bytes() == (source / "labels.csv").read_bytes()
+
+
+def test_originals_are_linked_on_request_and_what_that_does_is_said_before(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    names = some_images(phantoms, tmp_path / "source")
+    images, said = tmp_path / "source" / "images", []
+    (tmp_path / "source" / "labels.csv").write_text(PLAIN_TABLE.format(names=names))
+
+    def say(note: str) -> None:
+        said.append((note, [path.stat().st_nlink for path in images.iterdir()]))
+
+    source = Source(tmp_path / "source" / "labels.csv", images, link=True)
+    init_project(tmp_path / "chest", source, preset="demo", say=say)
+    assert said == [
+        (
+            "linking 3 images; your originals become read-only, for DVC guards what it versions; --copy "
+            "leaves them alone",
+            [1, 1, 1],
+        )
+    ]
+    for path in images.iterdir():
+        assert path.stat().st_ino == (tmp_path / "chest" / "data" / "images" / path.name).stat().st_ino
+        assert path.stat().st_nlink == 3  # the original, data/, DVC's cache
 
 
 def test_data_is_tracked_and_stays_out_of_git(made: tuple[Path, list[str], Path]) -> None:
@@ -114,8 +145,9 @@ def test_data_is_tracked_and_stays_out_of_git(made: tuple[Path, list[str], Path]
         text=True,
         check=True,
     )
-    names = {line[3:] for line in untracked.stdout.splitlines()}
-    assert {"data.dvc", "dvc.yaml", "params.yaml", ".gitignore"} <= names
+    names = {line[3:] for line in untracked.stdout.splitlines() if line.startswith("A  ")}
+    assert {"data.dvc", "dvc.yaml", "params.yaml", ".gitignore", ".dvc/config"} <= names
+    assert len(names) == len(untracked.stdout.splitlines())  # all is staged, nothing by half
     assert not [name for name in names if name.startswith("data/")]
 
 
@@ -124,9 +156,12 @@ def test_data_is_tracked_and_stays_out_of_git(made: tuple[Path, list[str], Path]
     [
         (
             "Image_name,Remark\na.jpg,hello\n",
-            r"no column holds only 0, 1, -1 and blanks.*Remark",
+            r"no column is a finding, whose cells are 0, 1, .*: 'Remark' holds 'hello' on line 2\. name",
         ),
-        ("Scan,Edema\na.jpg,1\n", r"no column names the images; call it Image_name. Found: Scan, Edema"),
+        (
+            "Scan,Edema\na.jpg,1\n",
+            r"no column names the images; there are 'Scan', 'Edema'\. None .* Name the column by --id COLUMN",
+        ),
         ("Image_name,Edema\na.jpg\n", r"labels.csv:2: 1 cells under a header of 2"),
         (None, "no such label table"),
     ],
@@ -141,7 +176,7 @@ def test_a_failed_init_leaves_nothing_behind(
     if there:
         (tmp_path / "chest").mkdir()
     with pytest.raises(UserError, match=message):
-        init_project(
+        init(
             tmp_path / "chest",
             labels_csv=tmp_path / "labels.csv",
             images=phantoms / "images",
@@ -159,7 +194,7 @@ def test_a_failure_of_dvc_leaves_nothing_behind(
     (tmp_path / "chest").mkdir()
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "no.git"))  # git init succeeds there, and dvc finds no git
     with pytest.raises(UserError, match=r"chest: `dvc init .*` failed:\n(    .*\n)*    ERROR: "):
-        init_project(
+        init(
             tmp_path / "chest",
             labels_csv=tmp_path / "source" / "labels.csv",
             images=tmp_path / "source" / "images",
@@ -172,14 +207,14 @@ def test_a_failure_of_dvc_leaves_nothing_behind(
 def test_a_folder_that_holds_something_is_refused_untouched(phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="exists and is not an empty folder"):
-        init_project(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images", preset="demo")
+        init(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images", preset="demo")
     assert contents(tmp_path) == {"thesis.tex": b"years of work"}
 
 
 def test_own_data_replaces_the_demo_for_good(imported: Path, phantoms: Path, tmp_path: Path) -> None:
     names = some_images(phantoms, tmp_path / "own")
     (tmp_path / "own" / "labels.csv").write_text(PLAIN_TABLE.format(names=names))
-    notes = use_data(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
+    notes = use(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
     settings = read_params(imported / "params.yaml")
     assert settings.labels.findings == ["Edema"]
     assert (settings.labels.patient, settings.folds.method) == (None, "image")
@@ -200,7 +235,7 @@ def test_what_was_said_of_another_tables_patients_does_not_hold_for_new_data(
     params.write_text(params.read_text().replace("patient_ids: text", "patient_ids: distinct"))
     names = some_images(phantoms, tmp_path / "own")
     (tmp_path / "own" / "labels.csv").write_text(NIH_TABLE.format(names=names))
-    use_data(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
+    use(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
     assert read_params(params).labels.patient_ids == "text"
 
 
@@ -213,14 +248,14 @@ def test_data_that_dvc_has_not_stored_is_never_replaced(
     before = contents(imported / "data"), (imported / "data.dvc").read_text()
     settings = (imported / "params.yaml").read_text()
     with pytest.raises(UserError, match=r"data: holds changes that DVC has not stored; `dvc add data`"):
-        use_data(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
+        use(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
     assert (contents(imported / "data"), (imported / "data.dvc").read_text()) == before
     assert (imported / "params.yaml").read_text() == settings
 
 
 def test_data_is_used_in_projects_only(phantoms: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no dvc.yaml and params.yaml; run in a project"):
-        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+        use(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert not any(tmp_path.iterdir())
 
 
@@ -250,22 +285,28 @@ def test_data_is_used_in_projects_only(phantoms: Path, tmp_path: Path) -> None:
 def test_a_table_describes_itself(
     tmp_path: Path, header: str, row: str, expected: tuple[str, str, str | None, str | None, list[str]]
 ) -> None:
-    (tmp_path / "labels.csv").write_text(f"{header}\n{row}\n")
+    other = (
+        row.replace("a.jpg", "b.jpg").replace(",0,", ",1,").replace(",-1", ",0").replace(",1,0.5", ",0,0.5")
+    )
+    (tmp_path / "labels.csv").write_text(
+        f"{header}\n{row}\n{other.removesuffix(',1')}{',0' * other.endswith(',1')}\n"
+    )
     settings, _ = describe(read_table(tmp_path / "labels.csv"))
-    assert tuple(settings.values()) == expected
+    assert tuple(settings[key] for key in ("format", "id", "patient", "study", "findings")) == expected
 
 
 @pytest.mark.parametrize(
-    ("header", "column", "label"),
+    ("header", "column", "label", "other"),
     [
-        ("Image_name,Patient_ID,Edema", "Patient_ID", "1"),
-        ("Image Index,Patient ID,Finding Labels", "Patient ID", "Mass"),
+        ("Image_name,Patient_ID,Edema", "Patient_ID", "1", "0"),
+        ("Image Index,Patient ID,Finding Labels", "Patient ID", "Mass", "Hernia"),
     ],
 )
 def test_a_new_project_is_told_of_patients_under_several_ids(
-    tmp_path: Path, header: str, column: str, label: str
+    tmp_path: Path, header: str, column: str, label: str, other: str
 ) -> None:
-    rows = "".join(f"{i}.png,{patient},{label}\n" for i, patient in enumerate(("2", " 0002", "3", "2.0")))
+    patients = ("2", " 0002", "3", "2.0")
+    rows = "".join(f"{i}.png,{patient},{label if i else other}\n" for i, patient in enumerate(patients))
     (tmp_path / "labels.csv").write_text(f"{header}\n{rows}")
     _, notes = describe(read_table(tmp_path / "labels.csv"))
     assert notes[-1] == (
@@ -277,17 +318,18 @@ def test_a_new_project_is_told_of_patients_under_several_ids(
 def test_a_failed_init_leaves_no_parent_folder_behind(phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError):
-        init_project(
+        init(
             tmp_path / "a" / "b", labels_csv=phantoms / "labels.csv", images=tmp_path / "none", preset="demo"
         )
     assert not (tmp_path / "a").exists()
 
 
 def test_a_column_that_cannot_be_a_finding_is_named_with_its_odd_cell(tmp_path: Path) -> None:
-    (tmp_path / "l.csv").write_text("Image_name,Edema,Fracture,comment\na.jpg,0,1 ,\nb.jpg,1,0,\n")
+    (tmp_path / "l.csv").write_text("Image_name,Edema,Fracture,comment,adult\na.jpg,0,1?,,1\nb.jpg,1,0,,1\n")
     settings, notes = describe(read_table(tmp_path / "l.csv"))
     assert settings["findings"] == ["Edema"]
-    assert "no finding, left out: 'Fracture' holds '1 ' on line 2" in notes
+    assert "no finding, left out: 'Fracture' holds '1?' on line 2" in notes
+    assert "no finding, left out: 'adult' is '1' throughout; --findings takes it in all the same" in notes
     assert "no finding, left out: 'comment' is blank throughout" in notes
 
 
@@ -313,7 +355,7 @@ def test_settings_that_cannot_be_read_are_no_place_for_new_data(
     (project / "params.yaml").write_bytes(params)
     before = contents(project)
     with pytest.raises(UserError, match=message):
-        use_data(project, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+        use(project, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert contents(project) == before
 
 
@@ -325,7 +367,7 @@ def test_an_interrupted_data_use_is_undone_before_the_next_one(phantoms: Path, t
         (tmp_path / folder / "labels.csv").write_text(word)
     (tmp_path / ".data.old" / "mark").write_text("cxrscore data use 1\n")
     with pytest.raises(UserError, match="holds changes that DVC has not stored"):
-        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+        use(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert (tmp_path / "data" / "labels.csv").read_text() == "old"
     assert not (tmp_path / ".data.old").exists()
 
@@ -343,7 +385,7 @@ def test_a_folder_that_is_named_like_one_of_ours_is_never_deleted(
     before = contents(tmp_path)
     message = "data.old: no mark says" if place == ".data.old" else "holds changes that DVC has not stored"
     with pytest.raises(UserError, match=message):
-        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+        use(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert contents(tmp_path) == before
 
 
@@ -358,7 +400,7 @@ def test_data_that_a_person_has_put_in_place_since_an_interrupted_call_stay(
     (tmp_path / ".data.old" / "mark").write_text("cxrscore data use 1\n")
     before = contents(tmp_path)
     with pytest.raises(UserError, match="data: was made after a call had been interrupted; move it away"):
-        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+        use(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert contents(tmp_path) == before
 
 
@@ -374,7 +416,7 @@ def test_what_a_killed_data_use_left_before_it_moved_anything_goes(
         (tmp_path / ".data.old" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / ".data.old" / name).write_text("cxrscore data use 1\n")
     with pytest.raises(UserError, match="holds changes that DVC has not stored"):
-        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+        use(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert not (tmp_path / ".data.old").exists()
 
 
@@ -387,6 +429,6 @@ def test_what_was_done_before_a_kill_is_not_undone(phantoms: Path, tmp_path: Pat
     (tmp_path / ".data.old" / "mark").write_text("cxrscore data use 1\n")
     (tmp_path / ".data.old" / "done").touch()
     with pytest.raises(UserError, match="holds changes that DVC has not stored"):
-        use_data(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
+        use(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert (tmp_path / "data" / "labels.csv").read_text() == "data/labels.csv"
     assert not (tmp_path / ".data.old").exists()

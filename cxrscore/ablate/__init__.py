@@ -21,13 +21,14 @@ from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scor
 from cxrscore.backbone import map_shape
 from cxrscore.bench.heads import head_costs, rows
 from cxrscore.errors import Stopped
-from cxrscore.files import write_table, write_text
+from cxrscore.files import write_text
 from cxrscore.labels import read_labels
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.progress import Progress
 from cxrscore.scoring.recipe import choose_batch_size, device_name
 from cxrscore.signals import Asked
+from cxrscore.tables import write_table
 from cxrscore.train import Keeping
 from cxrscore.variants import REFERENCE, settings_of
 

@@ -14,7 +14,7 @@ import numpy as np
 from cxrscore.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
 from cxrscore.errors import UserError
 from cxrscore.frames import places
-from cxrscore.labels import LabelTable
+from cxrscore.label_table import LabelTable
 from cxrscore.layout import Layout
 from cxrscore.metrics import auc_by_finding, macro
 from cxrscore.submission import read_scores
@@ -56,7 +56,7 @@ def read_scored(
     """
     seeds = list(layouts[REFERENCE])
     first = layouts[REFERENCE][seeds[0]]
-    ids = [read_scores(first.scores(fold, views=False))[1] for fold in folds]
+    ids = [read_scores(first.scores(fold, views=False)).ids for fold in folds]
     ways = {
         name: [
             [
@@ -98,7 +98,7 @@ def _defined(fold: Truth) -> np.ndarray:
 
 
 def _read(path: Path, ids: Sequence[str], labels: LabelTable) -> np.ndarray:
-    _, found, findings, scores = read_scores(path)
+    _, found, findings, scores, _ = read_scores(path)
     if found != ids or not set(found) <= set(labels.ids) or tuple(findings) != labels.findings:
         raise UserError(
             f"{path}: of other images or findings than the reference's table or {labels.path}; remove it, "

@@ -53,11 +53,13 @@ LABELS: Any = Section(
     format="table",
     id="Image_name",
     patient=None,
+    patient_pattern=None,
     study=None,
     patient_ids="text",
     findings=list(FINDINGS),
     blank="zero",
     uncertain="error",
+    readers="error",
 )
 
 
@@ -95,6 +97,7 @@ def every_image(labels_csv: Path, prepared: Path, machine: Machine) -> FoldData:
     return FoldData(
         store=store,
         findings=table.findings,
+        targets=torch.from_numpy(table.targets).to(machine.device),
         y=torch.from_numpy(table.y).float().to(machine.device),
         mask=torch.from_numpy(table.mask).to(machine.device),
         train=np.arange(len(store)),

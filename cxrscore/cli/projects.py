@@ -14,6 +14,34 @@ from cxrscore.cli.words import shell_words, tell
 from cxrscore.terminal import print_lines
 
 OwnImages = Annotated[Path, typer.Option("--images", help="Folder that its names are in.")]
+Id = Annotated[str | None, typer.Option("--id", help="Column that names the images.")]
+Patient = Annotated[str | None, typer.Option("--patient", help="Column of patients.")]
+PatientPattern = Annotated[
+    str | None, typer.Option("--patient-pattern", help="Patient in a file's name, such as '([0-9]+)_'.")
+]
+Study = Annotated[str | None, typer.Option("--study", help="Column of studies.")]
+Findings = Annotated[
+    str | None, typer.Option("--findings", help="Columns that are findings, such as 'Edema,Lung Lesion'.")
+]
+Blank = Annotated[
+    Literal["zero", "ignore", "error"] | None, typer.Option("--blank", help="What a blank label means.")
+]
+Uncertain = Annotated[
+    Literal["zero", "one", "ignore", "error"] | None,
+    typer.Option("--uncertain", help="What a label of -1 means."),
+]
+Readers = Annotated[
+    Literal["error", "majority", "any", "mean"] | None,
+    typer.Option("--readers", help="What several rows of an image give."),
+]
+PatientIds = Annotated[
+    Literal["text", "number", "distinct"] | None,
+    typer.Option("--patient-ids", help="Whether 2 and 0002 are one patient."),
+]
+Link = Annotated[
+    bool,
+    typer.Option("--link/--copy", help="Link images (originals become read-only), or copy them."),
+]
 
 
 def init(
@@ -23,29 +51,77 @@ def init(
     preset: Annotated[
         Literal["demo", "paper", "strong"], typer.Option("--preset", help="Settings to start from.")
     ] = "paper",
+    id: Id = None,
+    patient: Patient = None,
+    patient_pattern: PatientPattern = None,
+    study: Study = None,
+    findings: Findings = None,
+    blank: Blank = None,
+    uncertain: Uncertain = None,
+    readers: Readers = None,
+    patient_ids: PatientIds = None,
+    link: Link = False,
 ) -> None:
-    """Make a DVC project for one's own radiographs; images are hard-linked where the file system allows.
+    """Make a DVC project for one's own radiographs.
 
     Example: cxrscore init chest --labels labels.csv --images images/ --preset paper
     """
-    from cxrscore.project import init_project
+    from cxrscore.datasets.describe import Said, listed
+    from cxrscore.project import Source, init_project
 
-    tell(init_project(folder, labels_csv=labels, images=images, preset=preset))
-    print_lines(f"cd {shell_words([str(folder)])} && dvc repro")
+    said = Said(id, patient, patient_pattern, study, listed(findings or ""))
+    declared = _declared(blank=blank, uncertain=uncertain, readers=readers, patient_ids=patient_ids)
+    source = Source(labels, images, said, declared, link)
+    outcome = init_project(folder, source, preset=preset, say=lambda note: tell([note]))
+    tell(outcome.notes)
+    where = f"cd {shell_words([str(folder)])}"
+    tell([f"{where} && git commit -m 'Start with cxrscore' -- .   commits it, as `dvc exp run` needs"])
+    _say_next(where, outcome.hindrances)
 
 
 def data_use(
     labels: LabelsCsv,
     images: OwnImages,
     project: Annotated[Path, typer.Option("--project", help="The project's folder.")] = Path(),
+    id: Id = None,
+    patient: Patient = None,
+    patient_pattern: PatientPattern = None,
+    study: Study = None,
+    findings: Findings = None,
+    blank: Blank = None,
+    uncertain: Uncertain = None,
+    readers: Readers = None,
+    patient_ids: PatientIds = None,
+    link: Link = False,
 ) -> None:
-    """Replace the project's data (the demo's import too) by one's own, and keep its settings in step.
+    """Replace the project's data by one's own.
+
+    Its settings are kept in step.
 
     Example: cxrscore data use --labels labels.csv --images images/
     """
-    from cxrscore.project import use_data
+    from cxrscore.datasets.describe import Said, listed
+    from cxrscore.project import Source, use_data
 
-    tell(use_data(project, labels_csv=labels, images=images))
+    said = Said(id, patient, patient_pattern, study, listed(findings or ""))
+    declared = _declared(blank=blank, uncertain=uncertain, readers=readers, patient_ids=patient_ids)
+    source = Source(labels, images, said, declared, link)
+    outcome = use_data(project, source, say=lambda note: tell([note]))
+    tell(outcome.notes)
+    _say_next(f"cd {shell_words([str(project)])}", outcome.hindrances)
+
+
+def _declared(**settings: str | None) -> dict[str, str]:
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _say_next(where: str, hindrances: list[str]) -> None:
+    """`dvc repro` is named only where it runs."""
+    if hindrances:
+        tell([f"before `dvc repro`: {hindrance}" for hindrance in hindrances])
+        print_lines(where)
+    else:
+        print_lines(f"{where} && dvc repro")
 
 
 def phantom(

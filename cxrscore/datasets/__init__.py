@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cxrscore.datasets.chexpert import read_chexpert
-from cxrscore.datasets.columns import BLANK, UNCERTAIN, Columns
+from cxrscore.datasets.columns import BLANK, LEGAL, UNCERTAIN, Columns, label_code
 from cxrscore.datasets.nih import read_nih
 from cxrscore.datasets.table import read_plain
-from cxrscore.files import Table
+from cxrscore.tables import Table
 
-__all__ = ["BLANK", "FORMATS", "UNCERTAIN", "Columns"]
+__all__ = ["BLANK", "FORMATS", "LEGAL", "UNCERTAIN", "Columns", "label_code"]
 
 
 class Format(Protocol):

@@ -9,9 +9,9 @@ Source: Irvin et al., "CheXpert: a large chest radiograph dataset with uncertain
 import re
 from collections.abc import Sequence
 
-from cxrscore.datasets.columns import UNCERTAIN, WHOLE, Columns, first_filled
+from cxrscore.datasets.columns import Columns, first_filled
 from cxrscore.errors import UserError
-from cxrscore.files import Table
+from cxrscore.tables import Table
 
 FINDINGS = (
     "Atelectasis",
@@ -29,7 +29,6 @@ FINDINGS = (
     "Pneumothorax",
     "Support Devices",
 )
-SPELLING = {**WHOLE, "0.0": 0, "1.0": 1, "-1.0": UNCERTAIN}
 PLACE = re.compile(r"(?:^|/)(patient\d+)/(study\d+)/")
 
 
@@ -40,7 +39,6 @@ def read_chexpert(
     columns = table.columns
     return Columns(
         findings={name: table.column(name) for name in findings or FINDINGS},
-        spelling=SPELLING,
         patient=[place[0] for place in places] if patient else None,
         study=[place[1] for place in places] if study else None,
         view=first_filled(columns.get("AP/PA"), columns.get("Frontal/Lateral")),

@@ -1,18 +1,32 @@
-"""What every label format makes of a table: named columns of text, and how a label is spelled there."""
+"""What every label format makes of a table: named columns of text, and what a label's cell says."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cxrscore.datasets.patient_ids import number
+from cxrscore.names import without_blanks
+
 BLANK, UNCERTAIN = -2, -1  # codes beside 0 and 1, until a policy has read them
-WHOLE = {"0": 0, "1": 1, "-1": UNCERTAIN, "": BLANK}
+LEGAL = "0, 1, -1 or blank (1.0, True and nan, too)"
+WORDS = {"true": 1, "false": 0, **dict.fromkeys(("", "nan", "na", "n/a", "<na>", "#n/a", "null"), BLANK)}
+NUMBERS = {0: 0, 1: 1, -1: UNCERTAIN}
+
+
+def label_code(cell: str) -> int | None:
+    """0, 1, UNCERTAIN or BLANK; None for a cell that is no label. `1.0` is what pandas makes of a column with
+    blanks, `1,0` what a spreadsheet of a country with decimal commas makes of that.
+    """
+    word = without_blanks(cell).casefold()
+    if word in WORDS:
+        return WORDS[word]
+    value = number(word.replace(",", ".", 1))
+    return None if value is None else next((code for label, code in NUMBERS.items() if value == label), None)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Lists with one entry a row, `findings` as the cells are. `spelling`: each legal cell -> its code."""
+    """Lists with one entry a row, `findings` as the cells are."""
 
     findings: dict[str, list[str]]
-    spelling: Mapping[str, int]
     patient: list[str] | None
     study: list[str] | None
     view: list[str] | None

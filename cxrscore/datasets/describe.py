@@ -1,82 +1,177 @@
 """A label table nobody has described yet -> the `labels` settings that would read it.
 
-In    a strict table of text.
+In    a strict table of text; what a person has said of it; the files that its names may mean.
 Out   format, id, patient, study and findings, as params.yaml names them, and notes on what was taken and what
-      left out. What a blank and -1 mean stays the person's own choice.
+      left out, with the flags that would say it. What a blank and -1 mean stays the person's own choice.
 """
 
+import csv
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cxrscore.datasets import chexpert, nih
-from cxrscore.datasets.columns import WHOLE
-from cxrscore.datasets.patient_ids import spellings, told, without_blanks
+from cxrscore.datasets.column_names import FACTS, IDS, PATIENTS, SPLITS, STUDIES, named, plain
+from cxrscore.datasets.columns import BLANK, LEGAL, label_code
+from cxrscore.datasets.patient_ids import spellings, told
 from cxrscore.errors import UserError
-from cxrscore.files import Table
+from cxrscore.names import match_names, without_blanks
+from cxrscore.tables import Table
 
-IDS = ("imagename", "image", "imageid", "imageindex", "imagepath", "filename", "file", "path")
-PATIENTS = ("patientid", "patient", "subjectid", "subject")
-STUDIES = ("study", "studyid", "studyinstanceuid")
-FACTS = ("sex", "gender", "age", "viewcategory", "viewposition", "view", "fold")
+MATCHED = 0.5  # of a column's names, before it is taken for the one that names the images
 
 
-def describe(table: Table) -> tuple[dict[str, Any], list[str]]:
+@dataclass(frozen=True)
+class Said:
+    """What a person has said of a table; None and nothing: to be found out."""
+
+    id: str | None = None
+    patient: str | None = None
+    patient_pattern: str | None = None
+    study: str | None = None
+    findings: tuple[str, ...] = ()
+
+
+def describe(
+    table: Table, said: Said | None = None, *, files: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """Raises UserError where no column can be a finding or an id."""
-    names = list(table.columns)
-    if "Finding Labels" in names:
-        settings = _settings("nih", "Image Index", "Patient ID", None, list(nih.FINDINGS))
-        return settings, _spellings(table, "Patient ID")
-    if "Path" in names and set(chexpert.FINDINGS) <= set(names):
-        return _settings("chexpert", "Path", "Patient_ID", "Study", list(chexpert.FINDINGS)), []
-    id_column, patient, study = (_named(names, known) for known in (IDS, PATIENTS, STUDIES))
+    said = said or Said()
+    for name in (said.id, said.patient, said.study, *said.findings):
+        if name is not None and "Finding Labels" not in table.columns:
+            table.column(name)
+    if "Finding Labels" in table.columns:
+        settings = _settings("nih", said, "Image Index", "Patient ID", None, nih.FINDINGS)
+    elif "Path" in table.columns and set(chexpert.FINDINGS) <= set(table.columns):
+        settings = _settings("chexpert", said, "Path", "Patient_ID", "Study", chexpert.FINDINGS)
+    else:
+        return _describe_plain(table, said, files)
+    return settings, [*_flags(settings, said), *_spellings(table, settings["patient"])]
+
+
+def _describe_plain(table: Table, said: Said, files: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    names = [name for name in table.columns if name]
+    id_column = said.id or named(names, IDS) or _matching(table, files)
     if id_column is None:
-        raise UserError(
-            f"{table.path}:1: no column names the images; call it Image_name. Found: {', '.join(names)}."
-        )
-    taken = {id_column, patient, study} | {name for name in names if _plain(name) in FACTS}
-    others = [name for name in names if name not in taken]
-    findings = [name for name in others if name and WHOLE.keys() >= set(table.columns[name]) != {""}]
+        raise UserError(_no_id(table, files))
+    free = [name for name in names if name != id_column]
+    patient = said.patient or ("Patient_ID" if said.patient_pattern else named(free, PATIENTS))
+    study = said.study or named(free, STUDIES)
+    taken = {id_column, patient, study} | {name for name in free if plain(name) in (*FACTS, *SPLITS)}
+    others = [] if said.findings else [name for name in free if name not in taken]
+    findings = list(said.findings) or [name for name in others if _is_finding(table.columns[name])]
     left_out = [_why(table, name) for name in others if name not in findings]
     if not findings:
-        found = "; ".join(left_out) or "no other column"
-        raise UserError(f"{table.path}: no column holds only 0, 1, -1 and blanks: {found}.")
-    notes = [f"{len(findings)} findings: {', '.join(findings)}"]
+        raise UserError(_no_finding(table, left_out))
+    settings = _settings("table", said, id_column, patient, study, findings)
+    notes = [*_flags(settings, said), f"{len(findings)} findings: {', '.join(findings)}"]
     notes += [f"no finding, left out: {why}" for why in left_out]
-    blanks = sum(table.columns[name].count("") for name in findings)
+    blanks = sum(label_code(cell) == BLANK for name in findings for cell in table.columns[name])
     if blanks:
         notes.append(f"{blanks:,} labels are blank; labels.blank in params.yaml says what that means")
     if patient is None:
-        notes.append("no patient column, such as Patient_ID: folds are by image, and a patient's images leak")
-    else:
-        notes += _spellings(table, patient)
-    return _settings("table", id_column, patient, study, findings), notes
+        notes.append(
+            "no patient column was found: folds are by image, and a patient's images leak across them. Name "
+            "one by --patient COLUMN; or, where file names hold the patient, by --patient-pattern '([0-9]+)_'"
+        )
+    return settings, [*notes, *_spellings(table, patient)]
 
 
-def _spellings(table: Table, patient: str) -> list[str]:
-    numbers = spellings([without_blanks(cell) for cell in table.columns.get(patient, [])])
+def _spellings(table: Table, patient: str | None) -> list[str]:
+    numbers = spellings([without_blanks(cell) for cell in table.columns.get(patient or "", [])])
     if not numbers:
         return []
-    return [f"{told(numbers, patient)}; labels.patient_ids in params.yaml says whose they are"]
+    return [f"{told(numbers, str(patient))}; labels.patient_ids in params.yaml says whose they are"]
 
 
 def _settings(
-    format: str, id: str, patient: str | None, study: str | None, findings: list[str]
+    format: str, said: Said, id: str, patient: str | None, study: str | None, findings: Sequence[str]
 ) -> dict[str, Any]:
-    return {"format": format, "id": id, "patient": patient, "study": study, "findings": findings}
+    return {
+        "format": format,
+        "id": said.id or id,
+        "patient": said.patient or patient,
+        "patient_pattern": said.patient_pattern,
+        "study": said.study or study,
+        "findings": list(said.findings or findings),
+    }
 
 
-def _named(names: list[str], known: tuple[str, ...]) -> str | None:
-    """The column whose plain name comes first in `known`."""
-    plain = {_plain(name): name for name in reversed(names)}
-    return next((plain[word] for word in known if word in plain), None)
+def _flags(settings: dict[str, Any], said: Said) -> list[str]:
+    """A note with the flags that say what was found out; none where the person has said it all."""
+    if said.id and said.findings and (said.patient or said.patient_pattern):
+        return []
+    shown = {key: settings[key] for key in ("id", "patient", "study") if settings[key] is not None}
+    shown["findings"] = _joined(settings["findings"])
+    flags = " ".join(f"--{key} {shlex.quote(value)}" for key, value in shown.items())
+    return [f"as found out; to say it otherwise: {flags}"]
 
 
-def _plain(name: str) -> str:
-    return name.strip().casefold().replace("_", "").replace(" ", "")
+def listed(text: str) -> tuple[str, ...]:
+    """`A,B` -> A and B; a name with a comma stands in quotes."""
+    return tuple(without_blanks(name) for row in csv.reader([text]) for name in row if without_blanks(name))
+
+
+def _joined(names: Sequence[str]) -> str:
+    quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' if set(name) & {",", '"'} else name for name in names]
+    return ",".join(quoted)
+
+
+def _matching(table: Table, files: Sequence[str]) -> str | None:
+    """The one column most of whose names mean files; None where two do, or none."""
+    shares = {name: _share(cells, files) for name, cells in table.columns.items()} if files else {}
+    best = [name for name, share in shares.items() if share > MATCHED and share == max(shares.values())]
+    return best[0] if len(best) == 1 else None
+
+
+def _share(cells: Sequence[str], files: Sequence[str]) -> float:
+    names = list(dict.fromkeys(cells))
+    return sum(file >= 0 for file in match_names(names, files).files) / max(len(names), 1)
+
+
+def _is_finding(cells: Sequence[str]) -> bool:
+    """Labels of two kinds at least: a column with one value alone tells images apart by nothing."""
+    codes = {label_code(cell) for cell in set(cells)}
+    return None not in codes and len(codes) > 1
 
 
 def _why(table: Table, name: str) -> str:
     cells = table.columns[name]
-    odd = next((row for row, cell in enumerate(cells) if cell not in WHOLE), None)
-    if odd is None:
+    odd = next((row for row, cell in enumerate(cells) if label_code(cell) is None), None)
+    if odd is not None:
+        return f"{name!r} holds {cells[odd]!r} on line {table.lines[odd]}"
+    if label_code(cells[0]) == BLANK:
         return f"{name!r} is blank throughout"
-    return f"{name!r} holds {cells[odd]!r} on line {table.lines[odd]}"
+    return f"{name!r} is {cells[0]!r} throughout; --findings takes it in all the same"
+
+
+def _no_id(table: Table, files: Sequence[str]) -> str:
+    found = ", ".join(map(repr, table.columns))
+    like = f" None of them holds the names of the files, such as {files[0]!r}." if files else ""
+    study = named(table.columns, STUDIES)
+    studies = (
+        f" A table of studies ({study!r}) has to be joined first with the one that lists their images, as "
+        "MIMIC-CXR's metadata does (dicom_id)."
+        if study
+        else ""
+    )
+    return (
+        f"{table.path}:1: no column names the images; there are {found}.{like}{studies} Name the column by "
+        "--id COLUMN, or call it Image_name."
+    )
+
+
+def _no_finding(table: Table, left_out: Sequence[str]) -> str:
+    lists = next((name for name, cells in table.columns.items() if name and cells[0].startswith("[")), None)
+    parts = next((name for name, cells in table.columns.items() if any("|" in cell for cell in cells)), None)
+    remedy = "name columns of such cells by --findings A,B"
+    if lists or parts:
+        column = f"df[{(lists or parts)!r}]"
+        split = f"{column}.map(ast.literal_eval).str.join('|')" if lists else column
+        remedy = (
+            f"{(lists or parts)!r} holds several findings in a cell, as PadChest's Labels does; write a "
+            f"column of 0 and 1 for each: df.join({split}.str.get_dummies()) in pandas"
+        )
+    found = "; ".join(left_out) or "no other column"
+    return f"{table.path}: no column is a finding, whose cells are {LEGAL}: {found}. {remedy}."

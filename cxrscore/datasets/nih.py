@@ -8,9 +8,9 @@ Source: Wang et al., "ChestX-ray8: hospital-scale chest X-ray database and bench
 
 from collections.abc import Sequence
 
-from cxrscore.datasets.columns import WHOLE, Columns
+from cxrscore.datasets.columns import Columns
 from cxrscore.errors import UserError
-from cxrscore.files import Table, nearest
+from cxrscore.tables import Table, nearest
 
 FINDINGS = (
     "Atelectasis",
@@ -46,7 +46,6 @@ def read_nih(
     columns = table.columns
     return Columns(
         findings={name: ["1" if name in present[cell] else "0" for cell in cells] for name in wanted},
-        spelling=WHOLE,
         patient=table.column(patient) if patient else None,
         study=table.column(study) if study else None,
         view=columns.get("View Position"),

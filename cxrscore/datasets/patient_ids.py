@@ -11,14 +11,6 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
-UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")  # blanks, line ends, marks without width from copied text
-
-
-def without_blanks(cell: str) -> str:
-    """The cell without what cannot be seen at its ends."""
-    seen = [i for i, char in enumerate(cell) if unicodedata.category(char) not in UNSEEN]
-    return cell[seen[0] : seen[-1] + 1] if seen else ""
-
 
 def number(name: str) -> Decimal | None:
     """The number that an id spells, in the digits of any script; None where it is a name.

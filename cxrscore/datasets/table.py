@@ -6,16 +6,20 @@ Out   Columns; view, sex and age from ViewPosition or ViewCategory, Sex and Age,
 
 from collections.abc import Sequence
 
-from cxrscore.datasets.columns import WHOLE, Columns, first_filled
+from cxrscore.datasets.columns import Columns, first_filled, label_code
 from cxrscore.errors import UserError
-from cxrscore.files import Table
+from cxrscore.tables import Table
 
 
 def read_plain(
     table: Table, *, id: str, patient: str | None, study: str | None, findings: Sequence[str]
 ) -> Columns:
     if not findings:
-        labels = [name for name, cells in table.columns.items() if name != id and set(cells) <= WHOLE.keys()]
+        labels = [
+            name
+            for name, cells in table.columns.items()
+            if name != id and None not in map(label_code, set(cells))
+        ]
         raise UserError(
             f"{table.path}: labels.findings is empty, and this format has no own list; list the columns "
             f"that are findings. Those with only 0, 1, -1 and blanks: {', '.join(labels) or 'none'}."
@@ -23,7 +27,6 @@ def read_plain(
     columns = table.columns
     return Columns(
         findings={name: table.column(name) for name in findings},
-        spelling=WHOLE,
         patient=table.column(patient) if patient else None,
         study=table.column(study) if study else None,
         view=first_filled(columns.get("ViewPosition"), columns.get("ViewCategory")),

@@ -37,6 +37,7 @@ OUTSIDE = "links out of the folder"
 LISTED = "links to folders that are listed"
 UNENTERED = "folders that the pattern matches and does not enter (** does)"
 OUTPUTS = "outputs of this run"
+MISSING = "the template has a row for it, and no file has its name; add the file, or correct the name"
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx"})
 PARTIAL = (".tmp", ".part", ".partial", ".crdownload", ".download")
 TABLES, TREES = (".csv", ".tsv", ".parquet"), (".json", ".jsonl", ".yaml", ".yml", ".html", ".htm", ".xml")
@@ -87,6 +88,25 @@ class Listing:
         paths = sorted(size_of, key=os.fsencode)
         sizes = array("q", map(size_of.__getitem__, paths))
         return replace(self, paths=paths, sizes=sizes, places=_Barred(self.places, barred))
+
+    def with_missing(self, names: Sequence[str]) -> "Listing":
+        """With files of these paths that are not there: each a quarantined row. Raises UserError where one is
+        the path of a file.
+        """
+        if there := sorted(set(names).intersection(self.paths)):
+            raise UserError(
+                f"{self.source}: {there[0]!r} is a file, and a row of the template that means another one; "
+                "score with --id relpath."
+            )
+        size_of = dict.fromkeys(names, -1) | dict(zip(self.paths, self.sizes, strict=True))
+        paths = sorted(size_of, key=os.fsencode)
+        return replace(
+            self,
+            paths=paths,
+            sizes=array("q", map(size_of.__getitem__, paths)),
+            places=_Barred(self.places, frozenset(names)),
+            file_faults=[*self.file_faults, *((name, "VANISHED", MISSING) for name in names)],
+        )
 
 
 def by_bytes(fault: Fault) -> bytes:
@@ -145,6 +165,15 @@ def list_images(folder: Path, *, exclude: Iterable[Path] = (), follow_symlinks: 
     if not search.paths and not search.file_faults and not search.folder_faults:
         raise UserError(f"{folder}: no images here{seen(search.skipped)}; name the folder that holds them.")
     return _listing(str(folder), search)
+
+
+def folds_case(folder: Path, paths: Sequence[str]) -> bool:
+    """Whether the file system takes names that differ in case alone for one file, as macOS and Windows do."""
+    other = next(((path, path.swapcase()) for path in paths if path.swapcase() != path), None)
+    try:
+        return other is not None and (folder / other[0]).samefile(folder / other[1])
+    except OSError:
+        return False
 
 
 def list_glob(pattern: str, *, exclude: Iterable[Path] = (), follow_symlinks: bool = False) -> Listing:

@@ -54,7 +54,7 @@ def list_input(
     else:
         listing = list_images(path, exclude=outputs, follow_symlinks=follow_symlinks)
     listing = listing.with_faulty_files()
-    return replace(listing, source=source, notes=case_notes(listing.paths))
+    return replace(listing, source=source, notes=[*listing.notes, *case_notes(listing.paths)])
 
 
 def _kind(source: str) -> str:

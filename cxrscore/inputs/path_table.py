@@ -17,9 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from cxrscore.errors import UserError
-from cxrscore.files import Table, read_table
-from cxrscore.inputs.folder import Fault, Listing, in_order
+from cxrscore.inputs.folder import Fault, Listing, folds_case, in_order, list_images
 from cxrscore.inputs.place import NUMBERS, UNKNOWN, Files, Identity, identity_of
+from cxrscore.names import match_names
+from cxrscore.tables import Table, read_table
 
 PATH_COLUMNS = ("path", "Path", "file", "Image_name", "Image Index", "filename")
 HASH_COLUMN = "sha256"
@@ -42,7 +43,10 @@ def list_table(
     root = root or table_csv.parent
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name the one that the paths in {table_csv} are under.")
-    names = _names(table, table.column(path_column or _path_column(table)), root)
+    written = _names(table, table.column(path_column or _path_column(table)), root)
+    names, notes = written, list[str]()
+    if HASH_COLUMN not in table.columns:  # which says of each file that it is this one
+        names, notes = _found(written, root, follow_symlinks=follow_symlinks)
     order = sorted(range(len(names)), key=lambda i: os.fsencode(names[i]))
     paths = [names[i] for i in order]
     identities = array("q", (number for path in paths for number in _look(root, path)))
@@ -64,6 +68,7 @@ def list_table(
         file_faults=faults,
         sha256=_hashes(table, names),
         studies=_studies(table, names, study_column) if study_column else {},
+        notes=[*table.notes, *(f"{table_csv}: {note}" for note in notes)],
     )
 
 
@@ -89,6 +94,20 @@ def _names(table: Table, cells: list[str], root: Path) -> list[str]:
             )
         line_of[name] = line
     return list(line_of)
+
+
+def _found(names: list[str], root: Path, *, follow_symlinks: bool) -> tuple[list[str], list[str]]:
+    """The names, each without a file replaced by the path of the one it means, if any -> names, notes."""
+    missing = {name for name in names if not os.path.lexists(root / name)}
+    if not missing:
+        return names, []
+    try:
+        listed = list_images(root, follow_symlinks=follow_symlinks).paths
+    except UserError:  # nothing there
+        return names, []
+    match = match_names(names, listed, folds_case=folds_case(root, listed))
+    meant = {name: listed[at] for name, at in zip(names, match.files, strict=True) if at >= 0}
+    return [meant.get(name, name) if name in missing else name for name in names], match.notes
 
 
 def _relative(cell: str, where: str, prefixes: list[str]) -> str:

@@ -18,10 +18,11 @@ import numpy as np
 
 from cxrscore.datasets.chexpert import FINDINGS
 from cxrscore.errors import UserError
-from cxrscore.files import write_bytes, write_table
+from cxrscore.files import write_bytes
 from cxrscore.phantom.cohort import Study, draw_cohort
 from cxrscore.phantom.picture import encode, picture
 from cxrscore.phantom.sheet import contact_sheet
+from cxrscore.tables import write_table
 
 __all__ = ["contact_sheet", "make_phantoms"]
 

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.errors import BrokenPromise, UserError
-from cxrscore.files import write_table
 from cxrscore.scoring.journal import Journal, Rows
 from cxrscore.scoring.plan import Fault, Plan
 from cxrscore.scoring.rows import FORMULA, writable
 from cxrscore.submission import score_cells
+from cxrscore.tables import write_table
 
 ROWS_AT_ONCE = 4096
 LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary file's name is longer

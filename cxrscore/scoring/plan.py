@@ -20,7 +20,7 @@ from cxrscore.images import PREPROCESSING
 from cxrscore.inputs.listing import Listing
 from cxrscore.scoring.faults import Cause, known_faults
 from cxrscore.scoring.journal import Listed
-from cxrscore.scoring.rows import Template, check_columns, ids_of, match_template, shown_names
+from cxrscore.scoring.rows import Template, check_columns, ids_of, match_template, shown_names, without_file
 
 Fault = tuple[str, str, str, str]  # path, stage, kind, message
 STUDY_IN_NAME = re.compile(r"(.*/)?(\d+_\d+)_\d+\.[^./]+")  # Grand X-Ray SLAM: patient, study, image
@@ -84,9 +84,17 @@ class Plan:
 
 
 def make_plan(
-    listing: Listing, card: Card, *, template: Template | None, id_kind: str, by_study: bool = False
+    listing: Listing,
+    card: Card,
+    *,
+    template: Template | None,
+    id_kind: str,
+    by_study: bool = False,
+    fill: bool = False,
 ) -> tuple[Plan, list[str]]:
-    """-> the plan, and notes on what is left out. Raises UserError."""
+    """-> the plan, and notes on what is left out. `fill`: an id of the template without a file is a row of a
+    file that is not there. Raises UserError.
+    """
     if card.preprocessing != PREPROCESSING:
         raise UserError(
             f"the models were trained on images prepared as {card.preprocessing}; this version prepares "
@@ -106,12 +114,24 @@ def make_plan(
         number = {name: i for i, name in enumerate(names)}
         groups = Studies([number[name] for name in studies], range(len(names)), None)
         return Plan(listing, listing.paths, ids, names, "Study", card.findings, faults, groups), notes
+    notes += template.notes
     if studies is None:
+        if fill and (missing := without_file(template, ids)):
+            listing, ids = _with_missing(listing, ids, missing, notes=notes)
         chosen = match_template(template, ids, notes=notes)
         paths = [listing.paths[i] for i in chosen]
         rows = template.ids
         return Plan(listing, paths, rows, rows, template.id_column, template.columns, faults), notes
     return _by_study(listing, ids, studies, template, faults, notes), notes
+
+
+def _with_missing(
+    listing: Listing, ids: Sequence[str], missing: Sequence[str], *, notes: list[str]
+) -> tuple[Listing, list[str]]:
+    id_of = dict(zip(listing.paths, ids, strict=True))
+    whole = listing.with_missing(missing)
+    notes.append(f"{len(missing)} ids of the template have no file, such as {missing[0]!r}: filled")
+    return whole, [id_of.get(path, path) for path in whole.paths]
 
 
 def _study_names(listing: Listing) -> list[str]:

@@ -5,30 +5,17 @@ Out   ids, positions, notes. Names stay byte for byte what they are.
 """
 
 import os
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cxrscore.errors import UserError
-from cxrscore.files import nearest, read_table
+from cxrscore.names import match_names, stem
 from cxrscore.submission import unique_ids
+from cxrscore.tables import nearest, read_table, without_usage
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run, CWE-1236
-# Of the formats that images.py knows, decodable or not, and of their relatives.
-JPEG, RASTER = {"jpg", "jpeg", "jpe", "jfif"}, {"png", "apng", "tif", "tiff", "gif", "bmp", "dib", "webp"}
-NEWER = {"jp2", "j2k", "j2c", "jpc", "jpf", "jpx", "jls", "jxl", "heic", "heif", "hif", "avif"}
-IMAGE_SUFFIXES = JPEG | RASTER | NEWER | {"dcm", "dicom", "dic", "ima", "pgm", "ppm", "pbm", "pnm"}
-
-
-def stem(path: str) -> str:
-    """A file's name without the suffix of an image: what follows the last point of a DICOM UID is a part of
-    the name, and two UIDs may differ there alone.
-    """
-    name = PurePosixPath(path).name
-    front, _, suffix = name.rpartition(".")
-    return front if front and suffix.lower() in IMAGE_SUFFIXES else name
 
 
 ID_OF: dict[str, Callable[[str], str]] = {
@@ -46,13 +33,14 @@ class Template:
     id_column: str
     ids: list[str]
     columns: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def read_template(path: Path) -> Template:
     """Its values are not looked at. Raises UserError where an id comes twice."""
-    table = read_table(path)
+    table = without_usage(read_table(path))
     id_column, *columns = table.columns
-    return Template(path, id_column, unique_ids(table, id_column), columns)
+    return Template(path, id_column, unique_ids(table, id_column), columns, table.notes)
 
 
 def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
@@ -106,30 +94,25 @@ def match_template(template: Template, ids: Sequence[str], *, notes: list[str]) 
 
     Raises UserError where a row has no file.
     """
-    position = {name: i for i, name in enumerate(ids)}
-    composed = _unique_when_composed(ids)
-    chosen, missing, respelled = [], [], 0
-    for name in template.ids:
-        at = position.get(name)
-        if at is None:
-            at = composed.get(unicodedata.normalize("NFC", name))
-            respelled += at is not None
-        if at is None:
-            missing.append(repr(name))
-        else:
-            chosen.append(at)
+    match = match_names(template.ids, ids)
+    missing = match.missing(template.ids)
     if missing:
         there = f"; the files are named like {ids[0]!r}" if ids else ""
         raise UserError(
-            f"{template.path}: {len(missing)} ids have no file: {_some(missing)}{there} (see --id)."
+            f"{template.path}: {len(missing)} ids have no file: {_some(missing)}{there} (see --id). Name the "
+            "folder that has them; --on-error fill writes the prevalences for ids without a file."
         )
-    if len(set(chosen)) < len(chosen):
-        raise UserError(f"{template.path}: two ids differ in Unicode form alone and mean one file; keep one.")
-    if respelled:
-        notes.append(f"{respelled} ids of {template.path} match a file in another Unicode form (NFC, NFD)")
-    if len(ids) > len(chosen):
-        notes.append(f"{len(ids) - len(chosen)} files are not in {template.path} and are left out")
-    return chosen
+    notes += [f"{template.path}: {note}" for note in match.notes]
+    if len(ids) > len(match.files):
+        notes.append(f"{len(ids) - len(match.files)} files are not in {template.path} and are left out")
+    return match.files
+
+
+def without_file(template: Template, ids: Sequence[str]) -> list[str]:
+    """The template's ids that no file may be meant by; where two may be, `match_template` refuses."""
+    match = match_names(template.ids, ids)
+    alone = (name for name, at in zip(template.ids, match.files, strict=True) if at < 0)
+    return [name for name in alone if name not in match.unclear]
 
 
 def formula_notes(ids: Iterable[str]) -> list[str]:
@@ -147,14 +130,6 @@ def check_columns(template: Template, findings: Sequence[str]) -> None:
     sentences = [f"no column {name!r} ({nearest(name, template.columns)})" for name in missing]
     sentences += [f"column {name!r} is no finding of this checkpoint" for name in extra]
     raise UserError(f"{template.path}:1: {'; '.join(sentences)}. Scored are {', '.join(findings)}.")
-
-
-def _unique_when_composed(ids: Sequence[str]) -> dict[str, int]:
-    """NFC form -> position, for the forms that mean one file: macOS stores NFD, tables hold NFC."""
-    positions = defaultdict(list)
-    for i, name in enumerate(ids):
-        positions[unicodedata.normalize("NFC", name)].append(i)
-    return {name: found[0] for name, found in positions.items() if len(found) == 1}
 
 
 def _some(names: Sequence[str]) -> str:

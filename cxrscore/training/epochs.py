@@ -109,7 +109,7 @@ def train_epoch(
         at = torch.from_numpy(chunk).to(device, non_blocking=True)
         pixels = warp(gray, theta[at])
         pixels = jitter(pixels, colours[chunk]) if augment.jitter else pixels
-        batch = pixels, data.y[at], data.mask[at]
+        batch = pixels, data.targets[at], data.mask[at]
         batch = mix(*batch, share[at]) if augment.mixup else batch
         lr = lr_at(learner.steps, warmup=warmup, total=total, peak=params.lr)
         loss = learner.step(*batch, lr=lr, keys=(seed, epoch, course.step))

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldData:
-    """The rows of one fold. y (n, L) and mask (n, L) are on the device, in the order of the store's rows."""
+    """The rows of one fold. `targets`, which a training aims at, `y`, 0 or 1, and `mask` (n, L) are on the
+    device, in the order of the store's rows.
+    """
 
     store: Store
     findings: tuple[str, ...]
+    targets: Tensor
     y: Tensor
     mask: Tensor
     train: np.ndarray
@@ -63,6 +66,7 @@ def read_fold(
     return FoldData(
         store=store,
         findings=table.findings,
+        targets=torch.from_numpy(table.targets[rows]).to(machine.device),
         y=torch.from_numpy(table.y[rows]).float().to(machine.device),
         mask=torch.from_numpy(table.mask[rows]).to(machine.device),
         train=np.flatnonzero(folds.fold != fold),
