@@ -26,7 +26,14 @@ from image_files import (
     pngs,
     scene,
 )
-from jpeg_files import PROGRESSIVE, SEQUENTIAL, jpegs, pillow_whole, scans_of, scripted_whole
+from jpeg_files import (
+    PROGRESSIVE,
+    SEQUENTIAL,
+    jpegs,
+    pillow_whole,
+    scans_of,
+    scripted_whole,
+)
 from numpy.typing import NDArray
 from PIL import Image
 from tiff_files import COMPRESSIONS, KINDS, Tiff, tiff_parts, tiff_whole
@@ -196,6 +203,94 @@ def test_a_tiff_without_one_of_its_planes_is_refused(kind: str, layout: str, com
             yield f"plane {c} is another", chosen([*before, *other, *after])
 
     assert not accepted(files())
+
+
+# TIFF without byte counts
+
+MEASURED = ("raw", "deflate", "PackBits")
+
+
+@pytest.mark.parametrize("compression", MEASURED)
+@pytest.mark.parametrize("layout", ["strips", "one strip", "rows", "tiles"])
+@pytest.mark.parametrize("kind", ["gray", "gray 1 bit", "gray 16 bit", "palette", "RGB", "planar RGB"])
+def test_a_tiff_without_byte_counts_is_read_right_where_they_can_be_measured(
+    kind: str, layout: str, compression: str
+) -> None:
+    planar, kind = kind.startswith("planar"), kind.removeprefix("planar ")
+    for order in "<>":
+        how = {"compression": compression, "layout": layout, "order": order, "planar": planar}
+        parts, _ = made(kind, **how)
+        whole = tiff_whole(kind, **how)
+        assert_read_right(replace(whole, data=parts.laid_out(counted=False)))
+        assert_read_right(replace(whole, data=pixels_last(parts)))
+
+
+def pixels_last(parts: Tiff) -> bytes:
+    """The file without byte counts; nothing stands behind its pixels."""
+    size = len(parts.laid_out(counted=False))
+    moved = parts.laid_out(lambda starts, sizes: ([at + size - 8 for at in starts], sizes), counted=False)
+    return moved + b"".join(unit + bytes(len(unit) % 2) for unit in parts.units[:-1]) + parts.units[-1]
+
+
+def test_a_tiff_without_byte_counts_of_lzw_is_refused_with_a_remedy() -> None:
+    parts, _ = made("gray", compression="LZW")
+    with pytest.raises(Unreadable, match="how many bytes of LZW a strip has; save it as PNG"):
+        read_image(parts.laid_out(counted=False), size=S)
+
+
+OFFSETS = (
+    "dropped",
+    "without an offset",
+    "its neighbour",
+    "in the header",
+    "partly its neighbour",
+    "beyond the end",
+)
+
+
+@pytest.mark.parametrize("way", OFFSETS)
+@pytest.mark.parametrize("compression", MEASURED)
+@pytest.mark.parametrize("layout", TIFF_LAYOUTS)
+def test_a_tiff_without_byte_counts_and_one_strip_or_tile_is_refused(
+    layout: str, compression: str, way: str
+) -> None:
+    kind, cut, planar = TIFF_LAYOUTS[layout]
+    parts, _ = made(kind, compression=compression, layout=cut, planar=planar)
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for i in range(len(parts.units)):
+            yield (
+                f"unit {i}",
+                parts.laid_out(lambda starts, sizes, i=i: WAYS[way](starts, sizes, i), counted=False),
+            )
+
+    assert not accepted(files())
+
+
+@pytest.mark.parametrize("compression", MEASURED)
+@pytest.mark.parametrize("kind", ["gray", "gray 16 bit", "RGB"])
+def test_without_byte_counts_a_size_or_depth_that_is_not_that_of_the_bytes_is_refused(
+    kind: str, compression: str
+) -> None:
+    parts, _ = made(kind, compression=compression)
+    other = [(256, 48), (256, 95), (256, 97), (257, 79), (257, 81), (278, 12), (278, 14)]  # tags and values
+
+    def changed(tags: dict[int, tuple[int, list[int]]], last: bytes = parts.units[-1]) -> bytes:
+        return replace(parts, tags=tags, units=[*parts.units[:-1], last]).laid_out(counted=False)
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for tag, number in other:
+            yield f"{tag} of {number}", changed(parts.tags | {tag: (4, [number])})
+        yield "no depth", changed({tag: parts.tags[tag] for tag in parts.tags if tag != 258})
+        yield "cut", changed(parts.tags, parts.units[-1][:-4])
+        yield "longer", changed(parts.tags, parts.units[-1] + bytes(9))
+
+    assert not accepted(files())
+
+
+def test_byte_counts_of_zero_say_that_there_are_no_bytes() -> None:
+    parts, _ = made("gray", compression="raw")
+    assert read(parts.laid_out(lambda starts, sizes: (starts, [0] * len(sizes)))) == "INCOMPLETE"
 
 
 # PNG
