@@ -394,6 +394,52 @@ def test_gif_codes_that_end_before_the_last_pixel_are_refused(
     assert not accepted(files())
 
 
+@pytest.mark.parametrize("ending", [b"", b"\0;", b"\0\0\0;", b"\0;junk"], ids=repr)
+def test_a_gif_that_lacks_only_its_end_mark_or_has_zeros_before_it_is_read_right(ending: bytes) -> None:
+    for make in gifs():
+        whole = make()
+        assert_read_right(replace(whole, data=whole.data[:-1] + ending))
+
+
+@pytest.mark.parametrize("interlaced", [False, True], ids=["rows in order", "interlaced"])
+def test_a_gif_that_was_cut_before_its_last_block_is_closed_is_refused(interlaced: bool) -> None:
+    data = a_gif(scene()[:, :, 0], palette=a_palette(256), interlaced=interlaced)
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for cut in (*range(2, 300), *range(300, len(data), 50)):
+            yield f"-{cut} bytes", data[:-cut]
+            yield f"-{cut} bytes, zeros for them", data[:-cut] + bytes(cut)
+            yield f"-{cut} bytes, closed", data[:-cut] + b";"
+        yield "zeros for its end mark", data[:-1] + b"\0"
+        yield "zeros behind its last block", data[:-1] + bytes(500)
+        yield "other bytes for its end mark", data[:-1] + b"junk"
+        yield "a comment that is cut", data[:-1] + b"!\xfe\7scan"
+
+    assert not accepted(files())
+
+
+@pytest.mark.parametrize("ended", [b"", b"\0;"], ids=["no end mark", "zeros before it"])
+def test_gif_codes_that_end_early_are_refused_without_an_end_mark_too(ended: bytes) -> None:
+    def cut(codes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [*codes[:-2], codes[-1]]
+
+    data = a_gif(scene()[:, :, 0], palette=a_palette(256), keep=cut)
+    assert not accepted(iter([("one code less", data[:-1] + ended)]))
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [b"!\xff\x0bNETSCAPE2.0\3\1\0\0\0", b"!\xff\x0bANIMEXTS1.0\3\1\0\0\0", b"!\xf9\4\0\x0a\0\0\0"],
+    ids=["NETSCAPE", "ANIMEXTS", "delay"],
+)
+def test_an_animation_without_an_end_mark_may_lack_frames_and_is_refused(extension: bytes) -> None:
+    data = a_gif(scene()[:, :, 0], palette=a_palette(256))
+    frame = 13 + 3 * 256
+    moving = data[:frame] + extension + data[frame:]
+    assert not isinstance(read(moving), str)
+    assert read(moving[:-1]) == "TRUNCATED"
+
+
 # JPEG
 
 
