@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,12 @@ from image_files import (
 from jpeg_files import (
     PROGRESSIVE,
     SEQUENTIAL,
+    Scan,
     jpegs,
     pillow_whole,
+    sampled_planes,
     scans_of,
+    scripted,
     scripted_whole,
 )
 from numpy.typing import NDArray
@@ -441,6 +445,58 @@ def test_an_animation_without_an_end_mark_may_lack_frames_and_is_refused(extensi
 
 
 # JPEG
+
+ODD = {  # across x down, of Y, Cb and Cr: what TurboJPEG has no name for
+    "1 x 3": ((1, 3), (1, 1), (1, 1)),
+    "3 x 1": ((3, 1), (1, 1), (1, 1)),
+    "4 x 2": ((4, 2), (1, 1), (1, 1)),
+    "2 x 4": ((2, 4), (1, 1), (1, 1)),
+    "3 x 2": ((3, 2), (1, 1), (1, 1)),
+    "chroma bigger than luma": ((1, 1), (2, 2), (1, 1)),
+    "one chroma wider": ((1, 1), (1, 1), (2, 1)),
+    "each its own": ((4, 1), (2, 1), (1, 1)),
+    "fractions": ((3, 1), (2, 1), (1, 1)),
+}
+USUAL = {
+    "4:4:4": ((1, 1), (1, 1), (1, 1)),
+    "4:4:4, 3 x 1 each": ((3, 1), (3, 1), (3, 1)),
+    "4:2:2": ((2, 1), (1, 1), (1, 1)),
+    "4:2:2, of 2 x 2": ((2, 2), (1, 2), (1, 2)),
+    "4:2:0": ((2, 2), (1, 1), (1, 1)),
+    "4:4:0": ((1, 2), (1, 1), (1, 1)),
+    "4:1:1": ((4, 1), (1, 1), (1, 1)),
+    "4:4:1": ((1, 4), (1, 1), (1, 1)),
+}
+SCANS: dict[str, tuple[list[Scan], dict[str, Any]]] = {
+    "one scan": (SEQUENTIAL["one scan"], {"progressive": False}),
+    "restarts": (SEQUENTIAL["one scan"], {"progressive": False, "restart_every": 2}),
+    "a scan per component": (SEQUENTIAL["a scan per component"], {"progressive": False}),
+    "progressive": (PROGRESSIVE["DC, then AC"], {"progressive": True}),
+}
+
+
+@pytest.mark.parametrize("scans", SCANS)
+@pytest.mark.parametrize("sampling", USUAL)
+def test_a_jpeg_of_a_usual_sampling_is_read_right(sampling: str, scans: str) -> None:
+    planes, (script, how) = sampled_planes(USUAL[sampling]), SCANS[scans]
+    data = scripted(planes, script, sampling=USUAL[sampling], **how)
+    assert_read_right(Whole("JPEG", f"JPEG {sampling}, {scans}", data, planes[0].astype(float)))
+
+
+@pytest.mark.parametrize("scans", SCANS)
+@pytest.mark.parametrize("sampling", ODD)
+def test_a_jpeg_of_an_odd_sampling_is_refused_with_its_sampling_and_a_remedy(
+    sampling: str, scans: str
+) -> None:
+    """Pillow reads most of them, and paints what was cut from them."""
+    planes, (script, how) = sampled_planes(ODD[sampling]), SCANS[scans]
+    data = scripted(planes, script, sampling=ODD[sampling], **how)
+    named = ", ".join(f"{wide} x {high}" for wide, high in ODD[sampling])
+    with pytest.raises(
+        Unreadable, match=rf"^its components are sampled {named}, [^()]*; save it as PNG"
+    ) as caught:
+        read_image(data, size=S)
+    assert caught.value.kind == "UNSUPPORTED_FORMAT"
 
 
 def scan_files(data: bytes) -> Iterator[tuple[str, bytes]]:
