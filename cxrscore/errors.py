@@ -3,26 +3,27 @@
 Everything else that goes wrong is ours and keeps its traceback.
 """
 
-QUARANTINE_KINDS = (
-    "EMPTY_FILE",
-    "TRUNCATED",
-    "INCOMPLETE",
-    "CORRUPT_DATA",
-    "NOT_AN_IMAGE",
-    "UNSUPPORTED_FORMAT",
-    "UNSUPPORTED_COLORSPACE",
-    "UNDECLARED_DEPTH",
-    "MULTIFRAME",
-    "TOO_LARGE",
-    "TOO_SMALL",
-    "BLANK_IMAGE",
-    "VANISHED",
-    "CHANGED",
-    "IO_ERROR",
-    "WORKER_CRASH",
-    "TIMEOUT",
-    "NON_FINITE",
-)
+REMEDIES = {  # kind of fault -> what would be right, where a message does not say it of its own case
+    "EMPTY_FILE": "fetch or export the file again",
+    "TRUNCATED": "fetch or export the file again",
+    "INCOMPLETE": "export the whole picture again",
+    "CORRUPT_DATA": "fetch or export the file again",
+    "NOT_AN_IMAGE": "put the image in its place, or leave the file out",
+    "UNSUPPORTED_FORMAT": "convert to PNG",
+    "UNSUPPORTED_COLORSPACE": "convert to gray",
+    "UNDECLARED_DEPTH": "declare the depth by --bit-depth or prepare.bit_depth",
+    "MULTIFRAME": "save the one to be scored alone",
+    "TOO_LARGE": "save it smaller, as 8-bit gray",
+    "TOO_SMALL": "export it at its full size",
+    "BLANK_IMAGE": "export it again, or leave it out",
+    "VANISHED": "put it back, or list the input again",
+    "CHANGED": "score it again once nothing writes to it",
+    "IO_ERROR": "check its permissions and the storage",
+    "WORKER_CRASH": "open it in another program and save it as PNG",
+    "TIMEOUT": "save it as PNG, or score with a longer --timeout-s",
+    "NON_FINITE": "leave the file out, or train the models again",
+}
+QUARANTINE_KINDS = tuple(REMEDIES)
 
 
 class Told(Exception):
@@ -41,12 +42,14 @@ class UserError(Told):
 
 
 class Unreadable(Exception):
-    """One file that cannot become pixels: a kind from QUARANTINE_KINDS and a sentence without pixel data."""
+    """One file that cannot become pixels: a kind from QUARANTINE_KINDS and a sentence without pixel data:
+    what was found; what would be right. Where the sentence has no second half, it gets that of its kind.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         if kind not in QUARANTINE_KINDS:
             raise BrokenPromise(f"{kind}: no kind of fault")
-        super().__init__(message)
+        super().__init__(message if "; " in message else f"{message}; {REMEDIES[kind]}")
         self.kind = kind
 
 

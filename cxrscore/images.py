@@ -49,8 +49,8 @@ BURNED_IN = 1 / 16  # of the range, below the brightest shade
 FEW = 0.1  # of the samples: what is burned into a film, such as a marker or a frame
 NARROW_SHARE = 0.125  # of the range: twice what 12 bits in 16 span
 NARROW = (
-    "16-bit samples that span less than an eighth of the range, away from black: 12-bit data, inverted or "
-    "shifted? Rescale them, or say by --bit-depth 16 that they are right as they are"
+    "16-bit samples that span less than an eighth of the range, away from black (12-bit data, inverted or "
+    "shifted?); rescale them, or say by --bit-depth 16 that they are right as they are"
 )
 UNDECLARED = (
     "samples that hardly reach a quarter of their range, as 12-bit data in 16 bits do not; declare their "
@@ -144,14 +144,14 @@ def _within_bounds(header: Header) -> Header:
     if header.frames > 1:
         raise Unreadable("MULTIFRAME", f"{header.frames} images in one file; save the one to be scored alone")
     if header.width * header.height > MAX_PIXELS:
-        raise Unreadable("TOO_LARGE", f"{shape}; at most {MAX_PIXELS // 1_000_000} million are read")
+        raise Unreadable("TOO_LARGE", f"{shape}, and at most {MAX_PIXELS // 1_000_000} million are read")
     if header.decoded_bytes > MAX_BYTES:
         found = f"{shape} decompress to {header.decoded_bytes / 1e6:,.0f} MB"
         raise Unreadable(
-            "TOO_LARGE", f"{found}; at most {MAX_BYTES / 1e6:,.0f} are read; save it as 8-bit gray"
+            "TOO_LARGE", f"{found}, and at most {MAX_BYTES / 1e6:,.0f} are read; save it as 8-bit gray"
         )
     if min(header.width, header.height) < MIN_SIDE_PX:
-        raise Unreadable("TOO_SMALL", f"{shape}; a side has at least {MIN_SIDE_PX}")
+        raise Unreadable("TOO_SMALL", f"{shape}, and a side has at least {MIN_SIDE_PX}")
     return header
 
 
@@ -208,7 +208,7 @@ def _refuse_missing_colours(image: Image.Image, header: Header) -> None:
     asked = int(np.asarray(image).max()) + 1
     if asked > header.colours:
         found = f"a pixel asks for colour {asked} of a palette of {header.colours}"
-        raise Unreadable("CORRUPT_DATA", f"{found}; export it again")
+        raise Unreadable("CORRUPT_DATA", found)
 
 
 def _gray(image: Image.Image, header: Header, bit_depth: int | None) -> Image.Image:

@@ -2,13 +2,14 @@
 
 In    planes (H, W) and a script: per scan the components, the first and last coefficient, and of successive
       approximation the bits before and after, as in the scan's header.
-Out   JPEG bytes, 4:4:4; each scan can be taken out again.
+Out   JPEG bytes, of any sampling; each scan can be taken out again.
 Source: ITU-T T.81, annexes F and G.
 """
 
 import struct
 from collections.abc import Callable, Sequence
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 from image_files import LUMA, Whole, exif, scene
@@ -20,6 +21,7 @@ STEP = 6  # every coefficient is quantised by this
 Scan = tuple[
     tuple[int, ...], int, int, int, int
 ]  # components, first and last coefficient, bits before, after
+Unit = list[tuple[int, list[int]]]  # a component and a block's coefficients, of each block that goes together
 SEQUENTIAL = {
     "one scan": [((0, 1, 2), 0, 63, 0, 0)],
     "a scan per component": [((0,), 0, 63, 0, 0), ((1,), 0, 63, 0, 0), ((2,), 0, 63, 0, 0)],
@@ -70,13 +72,34 @@ def _ac_bits(block: Sequence[int]) -> str:
     return text
 
 
-def scan_bits(scan: Scan, blocks: list[list[list[int]]]) -> bytes:
+def units(
+    components: Sequence[int], blocks: list[list[list[int]]], sampling: Sequence[tuple[int, int]], across: int
+) -> list[Unit]:
+    """The minimum coded units of a scan: one block of its only component, or of each as many as are sampled;
+    `across`: how many of those stand in a row.
+    """
+    if len(components) == 1:
+        (c,) = components
+        return [[(c, block)] for block in blocks[c]]
+    found = []
+    for row, column in product(
+        range(len(blocks[0]) // (across * sampling[0][0] * sampling[0][1])), range(across)
+    ):
+        unit = []
+        for c in components:
+            wide, high = sampling[c]
+            places = product(range(row * high, (row + 1) * high), range(column * wide, (column + 1) * wide))
+            unit += [(c, blocks[c][y * across * wide + x]) for y, x in places]
+        found.append(unit)
+    return found
+
+
+def scan_bits(scan: Scan, units: list[Unit]) -> bytes:
     """Every symbol's code is the symbol itself, in four bits (DC) or eight (AC)."""
     components, first, last, before, after = scan
     text, previous = [], dict.fromkeys(components, 0)
-    for block in range(len(blocks[0])):
-        for c in components:
-            values = blocks[c][block]
+    for unit in units:
+        for c, values in unit:
             if before:  # the next bit of the DC coefficient
                 text.append(str(values[0] >> after & 1))
                 continue
@@ -97,21 +120,39 @@ def segment(marker: int, body: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
 
-def scripted(planes: Sequence[NDArray[np.uint8]], script: Sequence[Scan], *, progressive: bool) -> bytes:
-    """A JPEG of one or three planes (Y, Cb, Cr) whose scans are these."""
-    height, width = planes[0].shape
+def scripted(
+    planes: Sequence[NDArray[np.uint8]],
+    script: Sequence[Scan],
+    *,
+    progressive: bool,
+    sampling: Sequence[tuple[int, int]] = ((1, 1),) * 3,
+    restart_every: int = 0,
+) -> bytes:
+    """A JPEG of one or three planes (Y, Cb, Cr) whose scans are these. `sampling`: across and down, of planes
+    whose sides are as many eights; `restart_every` so many units.
+    """
+    height, width = (max(plane.shape[axis] for plane in planes) for axis in (0, 1))
+    across = width // (8 * max(wide for wide, _ in sampling))
     blocks = [coefficients(plane).tolist() for plane in planes]
     frame = struct.pack(">BHHB", 8, height, width, len(planes))
-    frame += b"".join(bytes([c + 1, 0x11, 0]) for c in range(len(planes)))
+    frame += b"".join(
+        bytes([c + 1, wide << 4 | high, 0]) for c, (wide, high) in enumerate(sampling[: len(planes)])
+    )
     dc = bytes([0, 0, 0, 0, 15, *[0] * 12, *range(15)])
     ac = bytes([0x10, *[0] * 7, 255, *[0] * 8, *range(255)])
     out = b"\xff\xd8" + segment(0xDB, b"\0" + bytes([STEP] * 64))
     out += segment(0xC2 if progressive else 0xC0, frame) + segment(0xC4, dc) + segment(0xC4, ac)
+    out += segment(0xDD, struct.pack(">H", restart_every)) if restart_every else b""
     for scan in script:
         components, first, last, before, after = scan
         ids = b"".join(bytes([c + 1, 0]) for c in components)
         head = bytes([len(components)]) + ids + bytes([first, last, before << 4 | after])
-        out += segment(0xDA, head) + scan_bits(scan, blocks)
+        out += segment(0xDA, head)
+        coded = units(components, blocks, sampling, across)
+        every = restart_every or len(coded)
+        for n, at in enumerate(range(0, len(coded), every)):
+            out += bytes([0xFF, 0xD0 + (n - 1) % 8]) if n else b""
+            out += scan_bits(scan, coded[at : at + every])
     return out + b"\xff\xd9"
 
 
@@ -140,6 +181,14 @@ def planes(channels: int) -> list[NDArray[np.uint8]]:
         return [scene()[:, :, 0]]
     ycc = np.asarray(Image.fromarray(scene(3)).convert("YCbCr"))
     return [ycc[:, :, c] for c in range(3)]
+
+
+def sampled_planes(sampling: Sequence[tuple[int, int]], *, side: int = 96) -> list[NDArray[np.uint8]]:
+    """Y, Cb and Cr of a square scene, each as small as its sampling says."""
+    ycc = Image.fromarray(scene(3, width=side, height=side)).convert("YCbCr").split()
+    widest, tallest = (max(one[i] for one in sampling) for i in (0, 1))
+    sizes = [(side * wide // widest, side * high // tallest) for wide, high in sampling]
+    return [np.asarray(one.resize(size, Image.Resampling.BOX)) for one, size in zip(ycc, sizes, strict=True)]
 
 
 def scripted_whole(name: str, *, progressive: bool, channels: int = 3) -> Whole:

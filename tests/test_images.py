@@ -201,6 +201,8 @@ def test_lossless_and_deep_jpegs_are_not_read(marker: int, depth: int) -> None:
 def test_every_truncation_is_rejected(name: str) -> None:
     data = GOOD[name]
     cuts = {*range(1, 40), *range(40, len(data), max(1, len(data) // 60)), *range(len(data) - 20, len(data))}
+    if name == "GIF":
+        cuts -= {len(data) - 1}  # all but its end mark: whole
     kinds = {fault(data[:cut]) for cut in cuts}
     assert kinds <= {"TRUNCATED", "NOT_AN_IMAGE"}
 
@@ -239,7 +241,31 @@ def test_missing_rows_of_a_png_are_not_painted_black(missing: int) -> None:
     rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(FILM))
     assert far(a_png(rows, 160, 120), FILM) == 0
     assert fault(a_png(rows[:-missing], 160, 120)) == "TRUNCATED"
-    assert fault(a_png(rows + bytes(missing), 160, 120)) == "CORRUPT_DATA"
+
+
+@pytest.mark.parametrize("extra", [1, 119, 120])
+def test_whole_rows_behind_the_last_one_of_a_png_are_ignored(extra: int) -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(FILM))
+    assert far(a_png(rows + rows[: extra * 161], 160, 120), FILM) == 0
+    assert fault(a_png(rows + rows[: extra * 161], 160, 120)[:-30]) == "TRUNCATED"
+
+
+@pytest.mark.parametrize("extra", [1, 120, 160, 162, 121 * 161, 1000 * 161])
+def test_other_bytes_behind_the_rows_of_a_png_say_that_its_header_is_wrong(extra: int) -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(FILM))
+    assert fault(a_png(rows + bytes(extra), 160, 120)) == "CORRUPT_DATA"
+
+
+def test_a_png_whose_deflate_stream_is_cut_behind_its_rows_is_refused() -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(FILM))
+    whole = a_png(rows + rows[:161], 160, 120, packed=0)
+    at = whole.index(b"IDAT") - 4
+    pixels = whole[at + 8 : -16]
+    for cut in (1, 4, 5, 100):
+        data = whole[:at] + png_chunk(b"IDAT", pixels[:-cut]) + whole[-12:]
+        assert fault(data) == "CORRUPT_DATA"
+    wrong_sum = pixels[:-1] + bytes([pixels[-1] ^ 1])
+    assert fault(whole[:at] + png_chunk(b"IDAT", wrong_sum) + whole[-12:]) == "CORRUPT_DATA"
 
 
 def splice(data: bytes, rng: np.random.Generator) -> bytes:
@@ -535,12 +561,13 @@ def test_an_interlaced_png_is_read_and_its_missing_rows_are_missed() -> None:
     ]
     rows = b"".join(b"\0" + row.tobytes() for x, y, dx, dy in passes for row in gray[y::dy, x::dx])
     interlaced = {}
-    for name, body in (("whole", rows), ("cut", rows[:-1])):
+    for name, body in (("whole", rows), ("cut", rows[:-1]), ("long", rows + rows[-161:])):
         data = a_png(body, 160, 120)
         header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 160, 120, 8, 0, 0, 0, 1))
         interlaced[name] = data[:8] + header + data[33:]
     assert far(interlaced["whole"], FILM) == 0
     assert fault(interlaced["cut"]) == "TRUNCATED"
+    assert fault(interlaced["long"]) == "CORRUPT_DATA"  # with another height its passes lie elsewhere
 
 
 # Several images in one file (I16).

@@ -153,7 +153,9 @@ def told(batches: Sequence[Batch]) -> list[tuple[object, ...]]:
 
 
 def faults(batches: Sequence[Batch]) -> dict[str, tuple[str, str]]:
-    return {one.path: (one.fault.kind, str(one.fault)) for one in items_of(batches) if one.fault}
+    """Path -> kind, and what was found."""
+    found = {one.path: one.fault for one in items_of(batches) if one.fault}
+    return {path: (fault.kind, str(fault).partition("; ")[0]) for path, fault in found.items()}
 
 
 def check(batches: Sequence[Batch], root: Path, paths: Sequence[str], size: int = 16) -> None:

@@ -21,7 +21,10 @@ from cxrscore.prepare import prepare
 from cxrscore.progress import Progress, Silent
 
 SLOW = {"workers": 2, "timeout_s": 0.5}
-HUNG = "tried twice, for 0.5 s and then for 1 s: no pixels after 1 s in decode_into (worker.py:15)"
+HUNG = (
+    "tried twice, for 0.5 s and then for 1 s: no pixels after 1 s in decode_into (worker.py:15); "
+    "save it as PNG, or score with a longer --timeout-s"
+)
 
 
 @pytest.fixture

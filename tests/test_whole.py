@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,17 @@ from image_files import (
     pngs,
     scene,
 )
-from jpeg_files import PROGRESSIVE, SEQUENTIAL, jpegs, pillow_whole, scans_of, scripted_whole
+from jpeg_files import (
+    PROGRESSIVE,
+    SEQUENTIAL,
+    Scan,
+    jpegs,
+    pillow_whole,
+    sampled_planes,
+    scans_of,
+    scripted,
+    scripted_whole,
+)
 from numpy.typing import NDArray
 from PIL import Image
 from tiff_files import COMPRESSIONS, KINDS, Tiff, tiff_parts, tiff_whole
@@ -198,6 +209,94 @@ def test_a_tiff_without_one_of_its_planes_is_refused(kind: str, layout: str, com
     assert not accepted(files())
 
 
+# TIFF without byte counts
+
+MEASURED = ("raw", "deflate", "PackBits")
+
+
+@pytest.mark.parametrize("compression", MEASURED)
+@pytest.mark.parametrize("layout", ["strips", "one strip", "rows", "tiles"])
+@pytest.mark.parametrize("kind", ["gray", "gray 1 bit", "gray 16 bit", "palette", "RGB", "planar RGB"])
+def test_a_tiff_without_byte_counts_is_read_right_where_they_can_be_measured(
+    kind: str, layout: str, compression: str
+) -> None:
+    planar, kind = kind.startswith("planar"), kind.removeprefix("planar ")
+    for order in "<>":
+        how = {"compression": compression, "layout": layout, "order": order, "planar": planar}
+        parts, _ = made(kind, **how)
+        whole = tiff_whole(kind, **how)
+        assert_read_right(replace(whole, data=parts.laid_out(counted=False)))
+        assert_read_right(replace(whole, data=pixels_last(parts)))
+
+
+def pixels_last(parts: Tiff) -> bytes:
+    """The file without byte counts; nothing stands behind its pixels."""
+    size = len(parts.laid_out(counted=False))
+    moved = parts.laid_out(lambda starts, sizes: ([at + size - 8 for at in starts], sizes), counted=False)
+    return moved + b"".join(unit + bytes(len(unit) % 2) for unit in parts.units[:-1]) + parts.units[-1]
+
+
+def test_a_tiff_without_byte_counts_of_lzw_is_refused_with_a_remedy() -> None:
+    parts, _ = made("gray", compression="LZW")
+    with pytest.raises(Unreadable, match="how many bytes of LZW a strip has; save it as PNG"):
+        read_image(parts.laid_out(counted=False), size=S)
+
+
+OFFSETS = (
+    "dropped",
+    "without an offset",
+    "its neighbour",
+    "in the header",
+    "partly its neighbour",
+    "beyond the end",
+)
+
+
+@pytest.mark.parametrize("way", OFFSETS)
+@pytest.mark.parametrize("compression", MEASURED)
+@pytest.mark.parametrize("layout", TIFF_LAYOUTS)
+def test_a_tiff_without_byte_counts_and_one_strip_or_tile_is_refused(
+    layout: str, compression: str, way: str
+) -> None:
+    kind, cut, planar = TIFF_LAYOUTS[layout]
+    parts, _ = made(kind, compression=compression, layout=cut, planar=planar)
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for i in range(len(parts.units)):
+            yield (
+                f"unit {i}",
+                parts.laid_out(lambda starts, sizes, i=i: WAYS[way](starts, sizes, i), counted=False),
+            )
+
+    assert not accepted(files())
+
+
+@pytest.mark.parametrize("compression", MEASURED)
+@pytest.mark.parametrize("kind", ["gray", "gray 16 bit", "RGB"])
+def test_without_byte_counts_a_size_or_depth_that_is_not_that_of_the_bytes_is_refused(
+    kind: str, compression: str
+) -> None:
+    parts, _ = made(kind, compression=compression)
+    other = [(256, 48), (256, 95), (256, 97), (257, 79), (257, 81), (278, 12), (278, 14)]  # tags and values
+
+    def changed(tags: dict[int, tuple[int, list[int]]], last: bytes = parts.units[-1]) -> bytes:
+        return replace(parts, tags=tags, units=[*parts.units[:-1], last]).laid_out(counted=False)
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for tag, number in other:
+            yield f"{tag} of {number}", changed(parts.tags | {tag: (4, [number])})
+        yield "no depth", changed({tag: parts.tags[tag] for tag in parts.tags if tag != 258})
+        yield "cut", changed(parts.tags, parts.units[-1][:-4])
+        yield "longer", changed(parts.tags, parts.units[-1] + bytes(9))
+
+    assert not accepted(files())
+
+
+def test_byte_counts_of_zero_say_that_there_are_no_bytes() -> None:
+    parts, _ = made("gray", compression="raw")
+    assert read(parts.laid_out(lambda starts, sizes: (starts, [0] * len(sizes)))) == "INCOMPLETE"
+
+
 # PNG
 
 
@@ -299,7 +398,105 @@ def test_gif_codes_that_end_before_the_last_pixel_are_refused(
     assert not accepted(files())
 
 
+@pytest.mark.parametrize("ending", [b"", b"\0;", b"\0\0\0;", b"\0;junk"], ids=repr)
+def test_a_gif_that_lacks_only_its_end_mark_or_has_zeros_before_it_is_read_right(ending: bytes) -> None:
+    for make in gifs():
+        whole = make()
+        assert_read_right(replace(whole, data=whole.data[:-1] + ending))
+
+
+@pytest.mark.parametrize("interlaced", [False, True], ids=["rows in order", "interlaced"])
+def test_a_gif_that_was_cut_before_its_last_block_is_closed_is_refused(interlaced: bool) -> None:
+    data = a_gif(scene()[:, :, 0], palette=a_palette(256), interlaced=interlaced)
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for cut in (*range(2, 300), *range(300, len(data), 50)):
+            yield f"-{cut} bytes", data[:-cut]
+            yield f"-{cut} bytes, zeros for them", data[:-cut] + bytes(cut)
+            yield f"-{cut} bytes, closed", data[:-cut] + b";"
+        yield "zeros for its end mark", data[:-1] + b"\0"
+        yield "zeros behind its last block", data[:-1] + bytes(500)
+        yield "other bytes for its end mark", data[:-1] + b"junk"
+        yield "a comment that is cut", data[:-1] + b"!\xfe\7scan"
+
+    assert not accepted(files())
+
+
+@pytest.mark.parametrize("ended", [b"", b"\0;"], ids=["no end mark", "zeros before it"])
+def test_gif_codes_that_end_early_are_refused_without_an_end_mark_too(ended: bytes) -> None:
+    def cut(codes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [*codes[:-2], codes[-1]]
+
+    data = a_gif(scene()[:, :, 0], palette=a_palette(256), keep=cut)
+    assert not accepted(iter([("one code less", data[:-1] + ended)]))
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [b"!\xff\x0bNETSCAPE2.0\3\1\0\0\0", b"!\xff\x0bANIMEXTS1.0\3\1\0\0\0", b"!\xf9\4\0\x0a\0\0\0"],
+    ids=["NETSCAPE", "ANIMEXTS", "delay"],
+)
+def test_an_animation_without_an_end_mark_may_lack_frames_and_is_refused(extension: bytes) -> None:
+    data = a_gif(scene()[:, :, 0], palette=a_palette(256))
+    frame = 13 + 3 * 256
+    moving = data[:frame] + extension + data[frame:]
+    assert not isinstance(read(moving), str)
+    assert read(moving[:-1]) == "TRUNCATED"
+
+
 # JPEG
+
+ODD = {  # across x down, of Y, Cb and Cr: what TurboJPEG has no name for
+    "1 x 3": ((1, 3), (1, 1), (1, 1)),
+    "3 x 1": ((3, 1), (1, 1), (1, 1)),
+    "4 x 2": ((4, 2), (1, 1), (1, 1)),
+    "2 x 4": ((2, 4), (1, 1), (1, 1)),
+    "3 x 2": ((3, 2), (1, 1), (1, 1)),
+    "chroma bigger than luma": ((1, 1), (2, 2), (1, 1)),
+    "one chroma wider": ((1, 1), (1, 1), (2, 1)),
+    "each its own": ((4, 1), (2, 1), (1, 1)),
+    "fractions": ((3, 1), (2, 1), (1, 1)),
+}
+USUAL = {
+    "4:4:4": ((1, 1), (1, 1), (1, 1)),
+    "4:4:4, 3 x 1 each": ((3, 1), (3, 1), (3, 1)),
+    "4:2:2": ((2, 1), (1, 1), (1, 1)),
+    "4:2:2, of 2 x 2": ((2, 2), (1, 2), (1, 2)),
+    "4:2:0": ((2, 2), (1, 1), (1, 1)),
+    "4:4:0": ((1, 2), (1, 1), (1, 1)),
+    "4:1:1": ((4, 1), (1, 1), (1, 1)),
+    "4:4:1": ((1, 4), (1, 1), (1, 1)),
+}
+SCANS: dict[str, tuple[list[Scan], dict[str, Any]]] = {
+    "one scan": (SEQUENTIAL["one scan"], {"progressive": False}),
+    "restarts": (SEQUENTIAL["one scan"], {"progressive": False, "restart_every": 2}),
+    "a scan per component": (SEQUENTIAL["a scan per component"], {"progressive": False}),
+    "progressive": (PROGRESSIVE["DC, then AC"], {"progressive": True}),
+}
+
+
+@pytest.mark.parametrize("scans", SCANS)
+@pytest.mark.parametrize("sampling", USUAL)
+def test_a_jpeg_of_a_usual_sampling_is_read_right(sampling: str, scans: str) -> None:
+    planes, (script, how) = sampled_planes(USUAL[sampling]), SCANS[scans]
+    data = scripted(planes, script, sampling=USUAL[sampling], **how)
+    assert_read_right(Whole("JPEG", f"JPEG {sampling}, {scans}", data, planes[0].astype(float)))
+
+
+@pytest.mark.parametrize("scans", SCANS)
+@pytest.mark.parametrize("sampling", ODD)
+def test_a_jpeg_of_an_odd_sampling_is_refused_with_its_sampling_and_a_remedy(
+    sampling: str, scans: str
+) -> None:
+    """Pillow reads most of them, and paints what was cut from them."""
+    planes, (script, how) = sampled_planes(ODD[sampling]), SCANS[scans]
+    data = scripted(planes, script, sampling=ODD[sampling], **how)
+    named = ", ".join(f"{wide} x {high}" for wide, high in ODD[sampling])
+    with pytest.raises(
+        Unreadable, match=rf"^its components are sampled {named}, [^()]*; save it as PNG"
+    ) as caught:
+        read_image(data, size=S)
+    assert caught.value.kind == "UNSUPPORTED_FORMAT"
 
 
 def scan_files(data: bytes) -> Iterator[tuple[str, bytes]]:

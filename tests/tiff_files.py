@@ -27,15 +27,20 @@ class Tiff:
     tags: dict[int, tuple[int, list[int]]]  # tag -> type, values
     units: list[bytes]
 
-    def laid_out(self, places: Places = lambda starts, lengths: (starts, lengths)) -> bytes:
-        """Header, units, tags; `places` may change the units' offsets and byte counts."""
+    def laid_out(
+        self, places: Places = lambda starts, lengths: (starts, lengths), *, counted: bool = True
+    ) -> bytes:
+        """Header, units, tags; `places` may change the units' offsets and byte counts, which are left out
+        unless `counted`.
+        """
         body, starts = bytearray(8), []
         for unit in self.units:
             starts.append(len(body))
             body += unit + bytes(len(unit) % 2)
         where, sizes = places(starts, [len(unit) for unit in self.units])
         tiled = 322 in self.tags
-        tags = self.tags | {324 if tiled else 273: (4, where), 325 if tiled else 279: (4, sizes)}
+        tags = self.tags | {324 if tiled else 273: (4, where)}
+        tags |= {325 if tiled else 279: (4, sizes)} if counted else {}
         entries = b""
         for tag, (kind, values) in sorted(tags.items()):
             content = struct.pack(f"{self.order}{len(values)}{TYPES[kind]}", *values)

@@ -102,7 +102,7 @@ def _read(place: Place) -> bytes:
         for _ in range(2):
             before = os.fstat(handle)
             if not stat.S_ISREG(before.st_mode):
-                raise Unreadable("IO_ERROR", "not a regular file")
+                raise Unreadable("IO_ERROR", "not a regular file; put the image in its place")
             _check_identity(before, place)
             expected = before.st_size if place.stored < 0 else place.stored
             _check_count(max(expected, place.size))
@@ -128,7 +128,7 @@ def _check_identity(about: os.stat_result, place: Place) -> None:
 
 def _check_count(count: int) -> None:
     if count > MAX_FILE_BYTES:
-        raise Unreadable("TOO_LARGE", f"{count:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        raise Unreadable("TOO_LARGE", f"{count:,} bytes, and at most {MAX_FILE_BYTES:,} are read")
 
 
 def _inflate(data: bytes, place: Place) -> bytes:

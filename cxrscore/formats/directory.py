@@ -6,7 +6,7 @@ Source: TIFF 6.0, Adobe 1992, section 2.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
@@ -68,18 +68,21 @@ class Directory:
         outside = [self.entries[tag] for tag in tags if tag in self.entries and self.entries[tag].length > 4]
         return [(self.at, 6 + 12 * len(self.entries)), *((entry.at, entry.length) for entry in outside)]
 
-    def rewritten(self, tags: Iterable[int], numbers: dict[int, int]) -> bytes:
-        """The same file with another directory at its end: of `tags` and of `numbers`, a value each."""
+    def rewritten(self, tags: Iterable[int], numbers: Mapping[int, Sequence[int]]) -> bytes:
+        """The same file with another directory at its end: of `tags` and of `numbers`, as longs."""
         entries = {tag: self.entries[tag].raw for tag in tags if tag in self.entries}
-        entries |= {tag: self._short(tag, value) for tag, value in numbers.items()}
-        body = b"".join(entries[tag] for tag in sorted(entries))
-        padding = b"\0" * (len(self.data) % 2)
-        start = struct.pack(f"{self.order}I", len(self.data) + len(padding))
-        count = struct.pack(f"{self.order}H", len(entries))
-        return b"".join((self.data[:4], start, self.data[8:], padding, count, body, b"\0\0\0\0"))
-
-    def _short(self, tag: int, value: int) -> bytes:
-        return struct.pack(f"{self.order}HHIHH", tag, 3, 1, value, 0)
+        added = bytearray(len(self.data) % 2)  # values, then the directory
+        for tag, values in numbers.items():
+            content = struct.pack(f"{self.order}{len(values)}I", *values)
+            if len(values) > 1:
+                at = len(self.data) + len(added)
+                added += content
+                content = struct.pack(f"{self.order}I", at)
+            entries[tag] = struct.pack(f"{self.order}HHI", tag, LONG, len(values)) + content
+        start = struct.pack(f"{self.order}I", len(self.data) + len(added))
+        added += struct.pack(f"{self.order}H", len(entries))
+        added += b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
+        return b"".join((self.data[:4], start, self.data[8:], added))
 
 
 def read_directory(data: bytes, *, cut: bool = False) -> Directory:

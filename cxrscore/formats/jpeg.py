@@ -6,6 +6,8 @@ Out   Header; Unreadable. No end marker is TRUNCATED; what follows the end marke
 
 A picture in several scans may end after any of them without a word from the decoder: it has to hold every
 component and, where it is progressive, every bit of their 64 coefficients.
+Samplings that TurboJPEG does not read are refused, though Pillow reads most: it is silent about coded data
+that end early, and no header tells (of a 1 x 3 file cut in half and closed it paints 53 % of the rows).
 Source: ITU-T T.81, annexes B and G; EXIF and XMP in APP1; CIPA DC-007 (several images in one file) in APP2.
 """
 
@@ -69,9 +71,18 @@ def read_jpeg_header(data: bytes) -> Header:
 
 def jpeg_fault(sentence: str, data: bytes) -> Unreadable:
     """The fault that a sentence of libjpeg-turbo about these bytes names."""
-    if sentence.startswith("Premature end") or END not in data:
-        return Unreadable("TRUNCATED", sentence)
-    return Unreadable("UNSUPPORTED_FORMAT" if "subsampling" in sentence else "CORRUPT_DATA", sentence)
+    if "subsampling" in sentence:
+        found = f"its components are sampled {_sampling(data)}, a combination that is not read"
+        return Unreadable("UNSUPPORTED_FORMAT", f"{found}; save it as PNG, or as JPEG sampled 4:4:4 or 4:2:0")
+    truncated = sentence.startswith("Premature end") or END not in data
+    found = sentence.rpartition("(): ")[2]  # without the name of a function of TurboJPEG
+    return Unreadable("TRUNCATED" if truncated else "CORRUPT_DATA", found)
+
+
+def _sampling(data: bytes) -> str:
+    """Across x down of each component, of a JPEG whose header was read."""
+    frame = next(data[start:end] for marker, start, end in _segments(data) if marker in FRAMES)
+    return ", ".join(f"{byte >> 4} x {byte & 15}" for byte in frame[7::3])
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -3,6 +3,7 @@
 In    the bytes of one file; its Header.
 Out   Header with the chunks; a PNG of the critical chunks and tRNS, whose rows are all there. No text is
       inflated but metadata that may say how the picture is turned, and of that at most MAX_TEXT bytes.
+Whole rows after the last one are ignored, as by libpng: some encoders write one too many (image-png 619).
 sBIT is let be: it tells how fine the samples once were, and not their scale, which is that of the depth.
 Source: W3C PNG, third edition; ImageMagick's `Raw profile type` texts.
 """
@@ -54,20 +55,32 @@ def read_png_header(data: bytes) -> Header:
 
 def rewrite_png(header: Header) -> bytes:
     """The PNG anew, its pixels inflated once and stored: Pillow paints missing rows black in silence."""
-    expected = _row_bytes(header.chunks[b"IHDR"])
-    inflate = zlib.decompressobj()
-    try:
-        rows = inflate.decompress(header.chunks[b"IDAT"], expected + 1)
-    except zlib.error as error:
-        raise Unreadable("CORRUPT_DATA", f"the compressed pixels are damaged: {error}") from error
-    if len(rows) < expected or (not inflate.eof and len(rows) == expected):
-        raise Unreadable("TRUNCATED", f"{len(rows)} bytes of pixels where the header says {expected}")
-    if len(rows) > expected:
-        raise Unreadable("CORRUPT_DATA", f"more bytes of pixels than the {expected} that the header says")
+    rows = _rows(header.chunks[b"IDAT"], header.chunks[b"IHDR"])
     chunks = header.chunks | {b"IDAT": zlib.compress(rows, 0)}
     del rows
     names = [kind for kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND") if kind in chunks]
     return b"".join((SIGNATURE, *(piece for kind in names for piece in _chunk(kind, chunks[kind]))))
+
+
+def _rows(packed: bytes, ihdr: bytes) -> bytes:
+    """The filtered rows that the header declares. Raises Unreadable.
+
+    Bytes beyond them are a sign of another width or depth, unless they are whole rows: at most as many again
+    are inflated, and none where the passes of Adam7 would begin elsewhere.
+    """
+    _, height, _, _, _, _, interlaced = struct.unpack(">IIBBBBB", ihdr)
+    expected = _row_bytes(ihdr)
+    inflate = zlib.decompressobj()
+    try:
+        rows = inflate.decompress(packed, expected)
+        beyond = len(inflate.decompress(inflate.unconsumed_tail, expected))
+    except zlib.error as error:
+        raise Unreadable("CORRUPT_DATA", f"the compressed pixels are damaged: {error}") from error
+    if len(rows) < expected or not (inflate.eof or beyond):
+        raise Unreadable("TRUNCATED", f"{len(rows)} bytes of pixels where the header says {expected}")
+    if beyond and (interlaced or beyond % (expected // height) or not inflate.eof):
+        raise Unreadable("CORRUPT_DATA", f"more bytes of pixels than the {expected} that the header says")
+    return rows
 
 
 def _check_colours(chunks: dict[bytes, bytes], colour: int, depth: int) -> None:
