@@ -17,6 +17,7 @@ from cxrscore.errors import UserError, promise
 from cxrscore.files import write_text
 from cxrscore.label_table import LabelTable
 from cxrscore.labels import read_labels
+from cxrscore.layout import Layout
 from cxrscore.split import Folds, write_folds
 from cxrscore.stratify import stratify, stratify_images
 from cxrscore.tables import read_names, read_table
@@ -141,6 +142,21 @@ def assign(table: LabelTable, *, method: str, k: int, seed: int) -> Counts:
     if method == "image":
         return stratify_images(table.y, k=k, seed=seed)
     return stratify(table.y, table.patient or [], k=k, seed=seed)
+
+
+def remove_stale(layout: Layout, *, params: "FoldParams") -> list[str]:
+    """Of folds that no longer exist, what was trained goes; of those not asked for it stays -> notes. A model
+    of fold 4 of 5 would be scored with those of 3, and its pictures drawn beside theirs.
+    """
+    notes = []
+    for fold, paths in layout.of_other_folds(params.train).items():
+        if fold < params.k:
+            notes.append(f"{paths[0]}: fold {fold} is not in folds.train; it stays, and no metric counts it")
+            continue
+        for path in paths:
+            path.unlink()
+        notes.append(f"fold {fold} of an earlier split is removed: {', '.join(map(str, paths))}")
+    return notes
 
 
 def refuse_unclear_patients(table: LabelTable, labels: "LabelParams") -> None:

@@ -1,7 +1,11 @@
 """Where the pipeline keeps its files: the names of dvc.yaml's outputs, in one place."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+NUMBERED = re.compile(r"fold([0-9]{1,3})\.(?:views\.)?(?:safetensors|csv|json)\Z")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,20 @@ class Layout:
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+    def of_other_folds(self, folds: Iterable[int]) -> dict[int, list[Path]]:
+        """What trainings of folds that are not in `folds` have left: fold -> its files."""
+        wanted, found = set(folds), dict[int, list[Path]]()
+        for folder in (
+            self.models,
+            self.oof,
+            *(self.trained / name for name in ("history", "learned", "summary")),
+        ):
+            for path in sorted(folder.glob("fold*.*")):
+                number = NUMBERED.match(path.name)
+                if number and int(number[1]) not in wanted:
+                    found.setdefault(int(number[1]), []).append(path)
+        return found
 
     def checkpoint(self, fold: int) -> Path:
         return self.models / f"fold{fold}.safetensors"

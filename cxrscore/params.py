@@ -84,7 +84,9 @@ class FoldParams(Section):
     @model_validator(mode="after")
     def _train_names_folds_that_exist(self) -> Self:
         if not self.train or len(set(self.train)) != len(self.train) or max(self.train) >= self.k:
-            raise ValueError(f"train lists distinct folds from 0 to {self.k - 1}, not {self.train}")
+            raise ValueError(
+                f"train lists distinct folds from 0 to {self.k - 1}, not {self.train}; set both k and train"
+            )
         return self
 
 

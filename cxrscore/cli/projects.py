@@ -75,7 +75,7 @@ def init(
     outcome = init_project(folder, source, preset=preset, say=lambda note: tell([note]))
     tell(outcome.notes)
     where = f"cd {shell_words([str(folder)])}"
-    tell([f"{where} && git commit -m 'Start with cxrscore' -- .   commits it, as `dvc exp run` needs"])
+    tell([f"all is staged, and `dvc exp run` needs it committed: {where} && git commit -m start -- ."])
     _say_next(where, outcome.hindrances)
 
 

@@ -71,7 +71,7 @@ def folds(labels: LabelsCsv = LABELS, out: Out = OUT, params: ParamsFile = PARAM
 
     Example: cxrscore folds
     """
-    from cxrscore.folds import make_folds
+    from cxrscore.folds import make_folds, remove_stale
     from cxrscore.layout import Layout
     from cxrscore.params_file import read_params
 
@@ -86,6 +86,7 @@ def folds(labels: LabelsCsv = LABELS, out: Out = OUT, params: ParamsFile = PARAM
             params=settings.folds,
         )
     )
+    tell(remove_stale(layout, params=settings.folds))
 
 
 def train(

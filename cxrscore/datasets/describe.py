@@ -66,6 +66,8 @@ def _describe_plain(table: Table, said: Said, files: Sequence[str]) -> tuple[dic
         raise UserError(_no_finding(table, left_out))
     settings = _settings("table", said, id_column, patient, study, findings)
     notes = [*_flags(settings, said), f"{len(findings)} findings: {', '.join(findings)}"]
+    facts = [name for name in free if name in taken - {patient, study} and not said.findings]
+    notes += [f"no findings by their names, left out: {', '.join(facts)}"] if facts else []
     notes += [f"no finding, left out: {why}" for why in left_out]
     blanks = sum(label_code(cell) == BLANK for name in findings for cell in table.columns[name])
     if blanks:
@@ -105,7 +107,7 @@ def _flags(settings: dict[str, Any], said: Said) -> list[str]:
     shown = {key: settings[key] for key in ("id", "patient", "study") if settings[key] is not None}
     shown["findings"] = _joined(settings["findings"])
     flags = " ".join(f"--{key} {shlex.quote(value)}" for key, value in shown.items())
-    return [f"as found out; to say it otherwise: {flags}"]
+    return [f"columns were guessed by their names; the flags that say the same: {flags}"]
 
 
 def listed(text: str) -> tuple[str, ...]:
