@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from cxrscore.backbone import create_backbone, map_shape
+from cxrscore.backbone import create_backbone, map_shape, refuse_unknown
 from cxrscore.errors import UserError, promise
 from cxrscore.files import sha256_bytes, write_bytes
 from cxrscore.fitted_weights import (
@@ -159,8 +159,9 @@ def _refuse_to_replace(output: Path) -> None:
 def _meta_backbone(name: str) -> Any:
     """At the size that its published weights are of: layers without numbers."""
     try:
-        published: Any = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-        size = published.input_size[-1] if published else 0
+        refuse_unknown(name)
+        published: Any = timm.get_pretrained_cfg(name)
+        size = published.input_size[-1]
         map_shape(name, size=size)
     except UserError as error:
         raise UserError(f"--backbone: {str(error).removeprefix('train.backbone: ')}") from error

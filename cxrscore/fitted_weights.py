@@ -191,4 +191,10 @@ def _misfits(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> d
         "missing": sorted(key for key in missing if not key.endswith(COUNTER)),
         "unknown": sorted(weights.keys() - expected.keys()),
         "other shape": sorted(key for key in both if expected[key].shape != weights[key].shape),
+        "other type": sorted(key for key in both if _is_of_other_type(key, weights[key], expected[key])),
     }
+
+
+def _is_of_other_type(key: str, mine: Tensor, theirs: Tensor) -> bool:
+    """Whole numbers for fractions, such as quantized weights without their scale, or the reverse."""
+    return mine.is_floating_point() != theirs.is_floating_point() and not key.endswith(COUNTER)

@@ -25,8 +25,9 @@ from cxrscore.weights import is_pickle
 
 SHOWN = 10  # names in an error
 DEEPEST = 3  # dictionaries within each other that weights are looked for in
-DAMAGED = (
+DAMAGED = (  # what torch raises for it
     ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     LookupError,
@@ -122,9 +123,11 @@ def _entries(value: Any, name: str = "", depth: int = DEEPEST) -> Iterator[tuple
 def _plain_tensors(path: Path, found: Mapping[str, Any]) -> Weights:
     others = [key for key, value in found.items() if not _is_plain(value)]
     if others:
-        raise UserError(f"{path}: {others[:SHOWN]} ({len(others)} in all): no dense tensors; take them out.")
+        raise UserError(f"{path}: {others[:SHOWN]} ({len(others)} in all): no plain tensors; take them out.")
     return {key: value.detach() for key, value in found.items()}
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        return False  # what is of the meta device has no numbers
+    return not (value.is_quantized or value.is_complex())
