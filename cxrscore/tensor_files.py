@@ -8,6 +8,8 @@ Out   name -> tensor, and what stood beside them. Of a pickle tensors alone are 
 import pickle
 import re
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,7 @@ def load_tensors(path: Path, entry: str = "") -> Loaded:
 
 def _unpickled(path: Path) -> Any:
     """Nothing but tensors, text, numbers and their lists and dictionaries."""
+    _refuse_flipped(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of torch, about protocols and types of storage
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -90,6 +93,19 @@ def _unpickled(path: Path) -> Any:
         raise UserError(
             f"{path}: damaged, or not a file of tensors ({type(error).__name__}: {why})."
         ) from error
+
+
+def _refuse_flipped(path: Path) -> None:
+    """A zip has a CRC-32 of each member, which torch.load does not look at. Older pickles have none."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            flipped = archive.testzip()
+    except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}: {error}).") from error
+    if flipped is not None:
+        raise UserError(f"{path}: damaged: its part {flipped} does not match its checksum; fetch it again.")
 
 
 def _chosen(path: Path, value: Any, entry: str) -> Loaded:

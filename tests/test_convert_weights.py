@@ -171,6 +171,14 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, weights: Weights, size: int
     refusal(tmp_path / "w.pth")
 
 
+def test_a_flipped_bit_of_a_weight_is_noticed(tmp_path: Path) -> None:
+    weights = random_weights(timm.create_model(TINY, num_classes=10))
+    data = bytearray(saved(tmp_path / "w.pth", weights).read_bytes())
+    data[data.index(weights["bn1.bias"].numpy().tobytes()) + 5] ^= 1
+    (tmp_path / "w.pth").write_bytes(data)
+    assert "does not match its checksum" in refusal(tmp_path / "w.pth")
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module.model."])
 def test_a_prefix_is_named_and_removed_on_request(tmp_path: Path, weights: Weights, prefix: str) -> None:
     wrapped = {f"{prefix}{key}": value for key, value in weights.items()} | {"n_averaged": torch.tensor(7)}
