@@ -7,13 +7,13 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     terminal project                                                     progress; projects and their data
     preview params_file                                                  what would be refused; params.yaml
     ablate params                                                        label heads, compared; settings
-    bench                                                                this machine, measured
+    bench convert_weights                                                this machine; others' weights
     prepare folds train evaluate report | score check verify reseal phantom   the stages | other stories
     ensemble training/ scoring/                                          folds; epochs; scorer's engine
-    checkpoint groups batches decoding/                                  a model's file; files -> pixels
+    checkpoint tensor_files groups batches decoding/                     files of tensors; files -> pixels
     model store labels split submission inputs/                          pixels -> logits; tables; files
     backbone weights                                                     timm by name; where it starts
-    heads/ images loss augment predict figures datasets/ stratify fuse   pure parts
+    heads/ images loss augment predict figures datasets/ stratify fuse fitted_weights   pure parts
     scenes cooccurrence processes metrics curves machine heap layout progress closure formats/  statistics
     learned bootstrap variants text_table label_table                    what heads learned; comparisons
     sealed lock signals tables                                           tensors and facts, sealed; CSV

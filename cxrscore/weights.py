@@ -3,36 +3,33 @@
 In    train.init (none, imagenet or a .safetensors path) and train.init_except, patterns of keys.
 Out   the backbone's weights, every one accounted for.
 
-Published weights are files of the same kind in Hugging Face's cache, so that both go one way: a checkpoint
-of ours gives its backbone alone; timm's own filter turns the formats of others into its names and resamples
-what depends on the image size; absolute position embeddings of another grid that it leaves are resampled
-here (timm.layers.resample_abs_pos_embed); a final norm that the published model applies after pooling is
-ours before it; keys of the classifier and of what pools are left out. What then does not fit is refused.
+Published weights are files of the same kind in Hugging Face's cache, so that both go one way
+(fitted_weights.py), and what does not fit is refused. A pickle is never loaded here: the refusal names the
+command that makes a .safetensors file of it.
 """
 
-import sys
+import re
+import shlex
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.layers.pos_embed import resample_abs_pos_embed
-from torch import Tensor
 
 from cxrscore.errors import UserError
+from cxrscore.fitted_weights import Weights, begin_with, extra_prefix, fit_weights, misfit_lines, not_finite
 from cxrscore.sealed import is_ours, read_sealed
 
 FILENAME = "model.safetensors"  # in each of timm's repositories
+PICKLE = re.compile(rb"\x80[\x02-\x05]")  # how a pickle of protocol 2 to 5 begins
 PROBE_S = 3.0  # for an answer of the hub: huggingface_hub itself tries again for a minute
-Weights = dict[str, Tensor]
 
 
 def weights_path(name: str, init: str, *, fetch: bool) -> Path | None:
@@ -76,7 +73,7 @@ def _repository(name: str) -> str:
     if published.has_weights:
         raise UserError(
             f"train.init: imagenet: timm's weights of {name} are no .safetensors file; save those of "
-            f"{published.url} as one and set train.init to its path."
+            f"{published.url} as one (`{convert_command('FILE', name)}`) and set train.init to its path."
         )
     others = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}*")[:5])
     raise UserError(
@@ -123,95 +120,68 @@ def fitting_weights(backbone: Any, name: str, path: Path, init_except: Sequence[
     for a file that cannot be read, holds NaN or infinite values, or holds too little, too much or other
     shapes.
     """
-    expected: Weights = backbone.state_dict()
-    weights = _timm_weights(backbone, path, _read(path))
-    _rename_final_norm(weights, expected)
-    _resample_positions(weights, expected)
-    own = _keys_of_the_whole(name) - expected.keys()
-    weights = {key: value for key, value in weights.items() if key not in own}
-    misfits = _misfits(weights, expected)
-    _refuse_misfits(path, misfits, init_except)
-    _refuse_idle_patterns(path, misfits, init_except)
-    return {key: value for key, value in weights.items() if key not in set().union(*misfits.values())}
+    found = _read(path, name, init_except)
+    fit = fit_weights(backbone, name, found)
+    left = fit.without(init_except)
+    if not left.is_whole:
+        prefix, _ = extra_prefix(backbone, name, found, fit)
+        if prefix:
+            raise UserError(
+                f"train.init: {path}: {begin_with(prefix, found)}; remove it, and set "
+                "train.init to the new file:",
+                f"  {convert_command(path, name, prefix, init_except)}",
+            )
+        raise UserError(
+            f"train.init: {path} does not fit the backbone {name}.",
+            *misfit_lines(left),
+            "Keys that may start at random are named by patterns in train.init_except.",
+        )
+    _refuse_idle_patterns(path, fit.misfits, init_except)
+    return {key: value for key, value in fit.weights.items() if key not in set().union(*fit.misfits.values())}
 
 
-def _read(path: Path) -> Weights:
-    """A checkpoint of ours gives its `backbone.` keys, where its seals hold; its head stays behind. It saw
-    the rows of its folds: a start for other data, not for another fold of the same.
+def convert_command(path: Path | str, name: str, prefix: str = "", init_except: Sequence[str] = ()) -> str:
+    """What makes a file of backbone weights of this one."""
+    words = ["cxrscore", "weights", "convert", str(path), "OUT.safetensors", "--backbone", name]
+    words += ["--strip-prefix", prefix] if prefix else []
+    words += [word for pattern in init_except for word in ("--init-except", pattern)]
+    return shlex.join(words)
+
+
+def _read(path: Path, name: str, init_except: Sequence[str]) -> Weights:
+    """All tensors of the file; of a checkpoint of ours where its seals hold. It saw the rows of its folds: a
+    start for other data, not for another fold of the same.
     """
     try:
         weights: Weights = read_sealed(path).tensors if is_ours(path) else load_file(path)
-    except UserError as error:
-        raise UserError(f"train.init: {error}") from error
-    except (OSError, SafetensorError) as error:
+    except (UserError, OSError, SafetensorError) as error:
+        if is_pickle(path):
+            raise UserError(
+                f"train.init: {path}: a pickle, as torch.save writes it, which can run any code when it is "
+                "loaded; convert it, which loads tensors alone, and set train.init to the new file:",
+                f"  {convert_command(path, name, init_except=init_except)}",
+            ) from error
+        if isinstance(error, UserError):
+            raise UserError(f"train.init: {error}") from error
         raise UserError(f"train.init: {path}: not a readable .safetensors file ({error}).") from error
-    for key, value in weights.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"train.init: {path}: {key} holds NaN or infinite values; take another file.")
-    ours = {key.removeprefix("backbone."): weights[key] for key in weights if key.startswith("backbone.")}
-    return ours or weights
+    key = not_finite(weights)
+    if key is not None:
+        raise UserError(f"train.init: {path}: {key} holds NaN or infinite values; take another file.")
+    return weights
 
 
-def _timm_weights(backbone: Any, path: Path, weights: Weights) -> Weights:
-    """What timm would load from this file: its modules know the formats that their models come in."""
-    translate = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
-    if translate is None:
-        return weights
+def is_pickle(path: Path) -> bool:
+    """By its bytes: a plain pickle, or the zip around one that torch.save writes. For what is no readable
+    .safetensors file: a header of 640 bytes begins like a pickle of protocol 2.
+    """
     try:
-        return dict(translate(weights, backbone))
-    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"train.init: {path}: not weights of this backbone ({type(error).__name__}: {error})."
-        ) from error
-
-
-def _rename_final_norm(weights: Weights, expected: Mapping[str, Tensor]) -> None:
-    for part in ("weight", "bias"):
-        after, before = f"fc_norm.{part}", f"norm.{part}"
-        if after in weights and after not in expected and before in expected and before not in weights:
-            weights[before] = weights.pop(after)
-
-
-def _resample_positions(weights: Weights, expected: Mapping[str, Tensor]) -> None:
-    """pos_embed (1, prefix + h * w, C) of another square grid, where the prefix is as long."""
-    if "pos_embed" not in weights or "pos_embed" not in expected:
-        return
-    old, new = weights["pos_embed"], expected["pos_embed"]
-    if old.ndim != 3 or new.ndim != 3 or old.shape[1] == new.shape[1]:
-        return
-    side = isqrt(new.shape[1])
-    prefix = new.shape[1] - side * side
-    if prefix == old.shape[1] - isqrt(old.shape[1]) ** 2:
-        weights["pos_embed"] = resample_abs_pos_embed(old, [side, side], num_prefix_tokens=prefix)
-
-
-def _keys_of_the_whole(name: str) -> set[str]:
-    """The keys of the published model with a classifier: those that ours lacks pool or classify."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return set(timm.create_model(name, pretrained=False, num_classes=1).state_dict())
-
-
-def _misfits(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    missing = expected.keys() - weights.keys()
-    both = expected.keys() & weights.keys()
-    return {
-        "missing": sorted(key for key in missing if not key.endswith("num_batches_tracked")),  # torch counts
-        "unknown": sorted(weights.keys() - expected.keys()),
-        "other shape": sorted(key for key in both if expected[key].shape != weights[key].shape),
-    }
-
-
-def _refuse_misfits(path: Path, misfits: Mapping[str, list[str]], allowed: Sequence[str]) -> None:
-    left = {
-        kind: [key for key in keys if not any(fnmatchcase(key, pattern) for pattern in allowed)]
-        for kind, keys in misfits.items()
-    }
-    if any(left.values()):
-        found = "; ".join(f"{kind} {keys[:10]} ({len(keys)} in all)" for kind, keys in left.items() if keys)
-        raise UserError(
-            f"train.init: {path} does not fit the backbone: {found}. Keys that may start at random are named "
-            "by patterns in train.init_except."
-        )
+        with path.open("rb") as file:
+            if PICKLE.match(file.read(2)):
+                return True
+        with zipfile.ZipFile(path) as archive:
+            return any(member.rpartition("/")[2] == "data.pkl" for member in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _refuse_idle_patterns(path: Path, misfits: Mapping[str, list[str]], patterns: Sequence[str]) -> None:

@@ -115,7 +115,8 @@ def test_help_loads_neither_torch_nor_polars_nor_dvc() -> None:
 def test_every_commands_help_has_an_example() -> None:
     root = get_command(app)
     commands = dict(root.commands)  # type: ignore[attr-defined]
-    commands |= {f"data {name}": command for name, command in commands.pop("data").commands.items()}
+    for group in ("data", "weights"):
+        commands |= {f"{group} {name}": command for name, command in commands.pop(group).commands.items()}
     for name, command in commands.items():
         assert "Example: cxrscore " + name in (command.help or ""), name
 

@@ -185,6 +185,7 @@ def test_two_finding_names_that_changed_places_score_nothing(
         ["check", "nowhere"],
         ["verify", "nowhere.csv"],
         ["reseal", "none.safetensors", "-o", "new.safetensors"],
+        ["weights", "convert", "none.pth", "new.safetensors", "--backbone", "test_resnet"],
         ["train", "--fold", "0", "--params", "none.yaml"],
         ["train", "--fold", "0"],
         ["prepare"],

@@ -1,9 +1,12 @@
 """Initial weights: found without waiting, fitted by name, and refused with the keys that do not fit."""
 
 import dataclasses
+import pickle
+import shlex
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,15 +80,89 @@ def test_a_file_of_published_weights_is_what_timm_loads(name: str, tmp_path: Pat
 
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
     path = weights_file(tmp_path / "w.safetensors", extra=torch.zeros(1), **{"bn1.bias": torch.zeros(3)})
-    with pytest.raises(
-        UserError, match=r"unknown \['extra'\] .*other shape \['bn1\.bias'\].*train\.init_except"
-    ):
+    with pytest.raises(UserError, match=r"does not fit the backbone test_resnet") as refused:
         check(path)
+    assert [line.split(maxsplit=3) for line in refused.value.lines[1:-1]] == [
+        ["key", "file", "backbone"],
+        ["extra", "(1,)", "-", "unknown"],
+        ["bn1.bias", "(3,)", "(32,)", "other shape"],
+    ]
+    assert "train.init_except" in refused.value.lines[-1]
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"missing \['.*\(\d+ in all\)"):
+    with pytest.raises(UserError, match=r"does not fit the backbone test_resnet") as refused:
         check(weights_file(tmp_path / "w.safetensors", "test_efficientnet"))
+    lines = refused.value.lines
+    assert sum(line.endswith("  missing") for line in lines) == 10  # the first of
+    assert "  missing: 71 in all" in lines
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "plain"])
+def test_a_pickle_is_called_one_with_the_command_that_converts_it(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "my weights.safetensors"  # whatever it is called
+    weights = load_file(weights_file(tmp_path / "w.safetensors"))
+    if form == "plain":
+        path.write_bytes(pickle.dumps({"epoch": 3}))
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(UserError, match=r"train\.init: .*my weights\.safetensors: a pickle") as refused:
+        check(path, init_except=("fc.*",))
+    assert shlex.split(refused.value.lines[1]) == [
+        *("cxrscore", "weights", "convert", str(path), "OUT.safetensors"),
+        *("--backbone", TINY, "--init-except", "fc.*"),
+    ]
+
+
+def test_a_zip_of_something_else_is_not_called_a_pickle(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.safetensors", "w") as archive:
+        archive.writestr("readme.txt", "images")
+    with pytest.raises(UserError, match="not a readable") as refused:
+        check(tmp_path / "w.safetensors")
+    assert "pickle" not in str(refused.value)
+
+
+def test_weights_whose_header_begins_like_a_pickle_are_loaded(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors")
+    weights = load_file(path)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    wanted = next(n for n in range(length + 100, length + 70_000) if n % 65_536 == 0x0280)
+    for padding in range(wanted - length - 100, wanted - length):
+        save_file(weights, path, metadata={"padding": "x" * padding})
+        if path.read_bytes()[:2] == b"\x80\x02":
+            break
+    assert path.read_bytes()[:2] == b"\x80\x02"
+    check(path)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "beside"),
+    [
+        ("module.", []),
+        ("_orig_mod.", []),
+        ("module.model.", []),
+        ("module.", ["n_averaged"]),
+        ("model.", ["loss.w"]),
+    ],
+)
+def test_a_prefix_is_named_with_the_command_that_removes_it(
+    tmp_path: Path, prefix: str, beside: list[str]
+) -> None:
+    path = weights_file(tmp_path / "w.safetensors")
+    weights = {f"{prefix}{key}": value for key, value in load_file(path).items()}
+    save_file(weights | {key: torch.zeros(1) for key in beside}, path)
+    told = f"{len(weights)} of {len(weights) + len(beside)} keys begin with '{prefix}'"
+    with pytest.raises(UserError, match=told) as refused:
+        check(path)
+    assert refused.value.lines[1].endswith(f"--backbone {TINY} --strip-prefix {prefix}")
+
+
+def test_the_only_layer_of_a_file_is_no_prefix(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "w.safetensors")
+    save_file({key: value for key, value in load_file(path).items() if key.startswith("layer4.0.")}, path)
+    with pytest.raises(UserError, match="does not fit") as refused:
+        check(path)
+    assert "begin with" not in str(refused.value)
 
 
 def test_keys_named_by_a_pattern_may_be_missing_left_over_or_of_another_shape(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
 from cxrscore.cli.stages import code, evaluate, folds, prepare, report, train
+from cxrscore.cli.weights import weights_convert
 from cxrscore.terminal import print_lines
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = typer.Typer(help="The project's data.", no_args_is_help=True, rich_markup_mode=None)
+weights_app = typer.Typer(help="Files of backbone weights.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def _version(asked: bool) -> None:
@@ -54,3 +56,5 @@ for command in (*stages, score, check, verify, reseal, ablate, phantom, bench, i
 app.command(hidden=True)(code)
 data_app.command("use")(data_use)
 app.add_typer(data_app, name="data")
+weights_app.command("convert")(weights_convert)
+app.add_typer(weights_app, name="weights")
