@@ -473,3 +473,36 @@ def test_plots_that_are_not_ours_stay_and_are_not_read(project: Project, tmp_pat
     write_report(mine.layout, folds=mine.params.folds.train)
     assert {"mine.csv", "coupling2.csv", "thesis.csv"} <= {path.name for path in mine.layout.plots.iterdir()}
     assert not (mine.layout.plots / "scenes_shares.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (",Image_name,Edema\n0,a,0.9\n1,d,0.6\n2,c,0.7\n", "numbers the rows"),
+        ("Image_name,Edema,Usage\na,0.9,Public\nd,0.6,Private\nc,0.7,Public\n", "'Usage' is Kaggle's"),
+        ("Image_name;Edema\na;0,9\nd;0,6\nc;0,7\n", "separated by semicolons"),
+        ("Image_name,Edema\na.png,0.9\nd.png,0.6\nc.png,0.7\n", "3 names match a file without its suffix"),
+        ("Image_name,Edema\na,0.9\nd,0.6\nc,0.7\na,0.9\n", "1 rows repeat an earlier row exactly"),
+        ('"Image_name","Edema"\na,"0,9"\nd,"0,6"\nc,"0,7"\n', None),
+    ],
+)
+def test_scores_as_other_programs_write_them_are_measured_alike(
+    tmp_path: Path, text: str, note: str | None
+) -> None:
+    labels_csv, _ = a_project(tmp_path)
+    (tmp_path / "sub.csv").write_text(text)
+    metrics, notes = evaluate_table(tmp_path / "sub.csv", labels_csv, labels=LABELS)
+    (tmp_path / "plain.csv").write_text("Image_name,Edema\na,0.9\nd,0.6\nc,0.7\n")
+    plain, _ = evaluate_table(tmp_path / "plain.csv", labels_csv, labels=LABELS)
+    assert metrics == plain
+    assert note is None or any(note in said for said in notes)
+
+
+def test_labels_without_the_projects_patients_and_id_column_are_measured_too(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image_id,Edema\na,1\nb,0\n")
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\na,0.9\nb,0.2\n")
+    metrics, notes = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=LABELS)
+    assert metrics["auc"] == {"Edema": 1.0} and "patients" not in metrics
+    assert any("no column 'Patient_ID'; nothing is told by patient" in note for note in notes)
+    metrics, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+    assert metrics["auc"] == {"Edema": 1.0}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cxrscore.errors import UserError
-from cxrscore.folds import make_folds
+from cxrscore.folds import make_folds, remove_stale
+from cxrscore.layout import Layout
 from cxrscore.params import FoldParams, LabelParams
 from cxrscore.split import Folds, read_folds
 from cxrscore.tables import write_table
@@ -269,3 +270,29 @@ def test_case_alone_is_noted_and_refuses_nothing(project: Project) -> None:
         row[1] = f"p{row[1]}"
     project.rows[0][1] = "P00"
     assert any("differ from another in case or Unicode form alone" in note for note in project.run()[2])
+
+
+def test_what_folds_of_a_larger_k_had_left_goes_and_what_is_not_asked_for_stays(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "out")
+    for fold in range(5):
+        for path in (
+            layout.checkpoint(fold),
+            layout.scores(fold, views=False),
+            layout.scores(fold, views=True),
+            layout.history(fold),
+            layout.learned(fold),
+            layout.summary(fold),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    mine = layout.models / "fold4.best.safetensors"
+    mine.touch()
+    notes = remove_stale(layout, params=FoldParams(method="image", k=3, seed=0, train=[0, 1]))
+    left = sorted(path.name for path in (tmp_path / "out").rglob("fold*") if path != mine)
+    assert {name.partition(".")[0] for name in left} == {"fold0", "fold1", "fold2"}
+    assert len(left) == 18 and mine.exists()
+    assert notes[0].endswith("fold 2 is not in folds.train; it stays, and no metric counts it")
+    assert [note.partition(":")[0] for note in notes[1:]] == [
+        "fold 3 of an earlier split is removed",
+        "fold 4 of an earlier split is removed",
+    ]

@@ -195,3 +195,39 @@ def test_studies_are_read_when_their_column_is_named(tmp_path: Path) -> None:
         list_input(source, study_column="Study")
     with pytest.raises(UserError, match=r"list.csv:2: no study; a file that stands alone"):
         list_input(table(tmp_path, "x.png, ", header="path,study"), study_column="study")
+
+
+@pytest.mark.parametrize(
+    ("cell", "path"),
+    [
+        ("a", "a.png"),
+        ("a.dcm", "a.png"),
+        ("p1\\b.png", "p1/b.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+        ("deep.png", "p1/deep/deep.png"),
+    ],
+)
+def test_a_row_that_can_only_mean_one_file_means_it(tmp_path: Path, cell: str, path: str) -> None:
+    make(tmp_path, "a.png", "p1/b.png", "cafe\u0301.png", "p1/deep/deep.png", "x.png")
+    listing = list_input(table(tmp_path, "x.png", cell))
+    assert sorted(listing.paths) == sorted(["x.png", path])
+    assert min(listing.sizes) == len(PNG)
+    assert any(note.startswith(f"{tmp_path}/list.csv: 1 names match a file") for note in listing.notes)
+
+
+def test_a_row_that_could_mean_two_files_means_none(tmp_path: Path) -> None:
+    make(tmp_path, "a.png", "a.jpg", "x.png")
+    listing = list_input(table(tmp_path, "x.png", "a"))
+    assert (listing.paths, list(listing.sizes)) == (["a", "x.png"], [-1, len(PNG)])
+
+
+def test_a_file_that_a_row_names_is_no_other_rows(tmp_path: Path) -> None:
+    make(tmp_path, "a.png", "x.png")
+    listing = list_input(table(tmp_path, "a.png", "a.dcm", "x.png"))
+    assert (listing.paths, list(listing.sizes)) == (["a.dcm", "a.png", "x.png"], [-1, len(PNG), len(PNG)])
+
+
+def test_a_file_that_a_manifest_misses_is_not_looked_for(tmp_path: Path) -> None:
+    make(tmp_path, "a.png", "x.png")
+    rows = ["x.png," + "ab" * 32, "a.jpg," + "cd" * 32]
+    assert list_input(table(tmp_path, *rows, header="path,sha256")).paths == ["a.jpg", "x.png"]

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from conftest import PRESETS, contents
 
 from cxrscore.datasets import nih
 from cxrscore.datasets.chexpert import FINDINGS as CHEXPERT
-from cxrscore.datasets.describe import describe
+from cxrscore.datasets.describe import Said, describe, listed
 from cxrscore.errors import UserError
-from cxrscore.params_file import read_params
-from cxrscore.project import Source, init_project, use_data
+from cxrscore.inputs.folder import list_images
+from cxrscore.params_file import parse_params, read_params
+from cxrscore.preview import cpu_note
+from cxrscore.project import Source, init_project, plan, use_data
 from cxrscore.tables import read_table
 
 NIH_TABLE = """Image Index,Finding Labels,Follow-up #,Patient ID
@@ -432,3 +435,95 @@ def test_what_was_done_before_a_kill_is_not_undone(phantoms: Path, tmp_path: Pat
         use(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert (tmp_path / "data" / "labels.csv").read_text() == "data/labels.csv"
     assert not (tmp_path / ".data.old").exists()
+
+
+def own(phantoms: Path, folder: Path, text: str) -> Source:
+    names = some_images(phantoms, folder)
+    (folder / "labels.csv").write_text(text.format(names=names))
+    return Source(folder / "labels.csv", folder / "images")
+
+
+def test_columns_can_be_named_and_a_guess_is_told_as_flags(phantoms: Path, tmp_path: Path) -> None:
+    text = "scan,who,seen,Edema,Mass, left\n".replace("Mass, left", '"Mass, left"')
+    text += "{names[0]},7,1,1,0\n{names[1]},8,1,0,1\n{names[2]},8,1,1,1\n"
+    source = own(phantoms, tmp_path / "source", text)
+    said = Said(id="scan", patient="who", findings=listed('Edema,"Mass, left"'))
+    listing = list_images(source.images)
+    settings, outcome = plan(replace(source, said=said), listing, settings_of=PRESETS / "demo.yaml")
+    labels = parse_params(settings, tmp_path).labels
+    assert (labels.id, labels.patient, labels.findings) == ("scan", "who", ["Edema", "Mass, left"])
+    assert not any("guessed" in note for note in outcome.notes)
+    settings, outcome = plan(source, listing, settings_of=PRESETS / "demo.yaml")
+    assert parse_params(settings, tmp_path).labels.id == "scan"  # whose cells are the names of files
+    assert (
+        "columns were guessed by their names; the flags that say the same: --id scan --findings "
+        "'Edema,\"Mass, left\"'" in outcome.notes
+    )
+    assert any("no patient column was found" in n and "--patient-pattern" in n for n in outcome.notes)
+
+
+@pytest.mark.parametrize("column", ["pid", "case", "Case ID", "MRN", "patient number"])
+def test_patients_are_known_by_many_names(phantoms: Path, tmp_path: Path, column: str) -> None:
+    text = f"image,{column},Edema\n{{names[0]}},7,1\n{{names[1]}},8,0\n{{names[2]}},8,1\n"
+    source = own(phantoms, tmp_path / "source", text)
+    settings, _ = plan(source, list_images(source.images), settings_of=PRESETS / "demo.yaml")
+    assert parse_params(settings, tmp_path).labels.patient == column
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            ",ImageID,PatientID,Labels\n0,{names[0]},7,\"['edema', 'mass']\"\n1,{names[1]},8,['mass']\n",
+            r"'Labels' holds several findings in a cell, as PadChest's .*ast\.literal_eval.*get_dummies\(\)",
+        ),
+        ("image,found\n{names[0]},edema|mass\n{names[1]},mass\n", r"df\['found'\]\.str\.get_dummies\(\)"),
+        (
+            "subject_id,study_id,Edema\n1,50,1.0\n2,60,0.0\n",
+            r"A table of studies \('study_id'\) has to be joined first .*dicom_id.*--id COLUMN",
+        ),
+        ("image_id,rad_id,Edema\n{names[0]},R1,1\n{names[0]},R2,0\n", "`init --readers`"),
+        ("image,Edema\n{names[0]},1\n{names[1]},-1\n", r"set labels\.uncertain"),
+    ],
+)
+def test_a_table_of_another_kind_is_refused_with_what_to_do(
+    phantoms: Path, tmp_path: Path, text: str, hint: str
+) -> None:
+    source = own(phantoms, tmp_path / "source", text)
+    with pytest.raises(UserError, match=hint):
+        init_project(tmp_path / "chest", source, preset="demo")
+    assert not (tmp_path / "chest").exists()
+
+
+def test_dvc_repro_is_named_only_where_it_runs(phantoms: Path, tmp_path: Path) -> None:
+    source = own(phantoms, tmp_path / "source", PLAIN_TABLE)
+    listing = list_images(source.images)
+    _, outcome = plan(source, listing, settings_of=PRESETS / "demo.yaml")
+    (hindrance,) = outcome.hindrances
+    assert hindrance.startswith("train.batch_size: 32 is more than the 2 images to train on")
+    few = (PRESETS / "demo.yaml").read_text().replace("k: 3", "k: 5").replace("[0, 1, 2]", "[0]")
+    (tmp_path / "few.yaml").write_text(few)
+    _, outcome = plan(source, listing, settings_of=tmp_path / "few.yaml")
+    assert outcome.hindrances[0].startswith("folds.k: 5 folds of 3 images")
+
+
+def test_long_trainings_without_a_gpu_are_told_with_the_smaller_preset(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    params = read_params(PRESETS / "paper.yaml")
+    assert cpu_note(params, 100) == []
+    (note,) = cpu_note(params, 100_000)
+    assert " days on " in note and note.endswith("--preset demo trains a small model in minutes")
+    assert cpu_note(read_params(PRESETS / "demo.yaml"), 100_000) == []
+
+
+def test_a_project_without_git_gets_our_words_beside_dvcs(
+    imported: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    source = own(phantoms, tmp_path / "own", PLAIN_TABLE)
+    shutil.rmtree(imported / ".git")
+    before = contents(imported / "data")
+    with pytest.raises(UserError, match=r"(?s)failed:.*no git repository, as after unpacking a"):
+        use_data(imported, source)
+    assert contents(imported / "data") == before

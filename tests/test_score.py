@@ -525,3 +525,63 @@ def test_an_image_without_a_finite_score_is_named_and_its_neighbours_keep_theirs
     clean, first = cells(tmp_path / "clean.csv"), fold.card.findings[0]
     expected = {key: "1" if key[1] == first else cell for key, cell in clean.items() if key[0] != victim}
     assert cells(tmp_path / "sub.csv") == expected
+
+
+def a_template(path: Path, findings: list[str], names: list[str]) -> Path:
+    zeros = ",".join("0" * len(findings))
+    rows = "".join(f"{name},{zeros}\n" for name in names)
+    path.write_text(",".join(["id", *findings]) + "\n" + rows, encoding="utf-8")
+    return path
+
+
+def test_asked_to_fill_an_id_without_a_file_gets_a_row_and_is_named(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    run(folder, tmp_path / "plain.csv", project.layout.models)
+    names = ids(tmp_path / "plain.csv")
+    wanted = [names[2], "nowhere.jpg", names[0]]
+    template = a_template(tmp_path / "template.csv", project.params.labels.findings, wanted)
+    with pytest.raises(UserError, match=r"1 ids have no file: 'nowhere\.jpg'.* --on-error fill writes"):
+        run(folder, tmp_path / "sub.csv", project.layout.models, template=template)
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, template=template, on_error="fill")
+    assert (outcome.listed, outcome.scored, outcome.quarantined) == (3, 2, 1)
+    assert ids(tmp_path / "sub.csv") == wanted
+    written, plain = cells(tmp_path / "sub.csv"), cells(tmp_path / "plain.csv")
+    assert all(written[key] == plain[key] for key in written if key[0] != "nowhere.jpg")
+    errors = (tmp_path / "sub.csv.errors.csv").read_text()
+    assert "nowhere.jpg" in errors and "VANISHED" in errors
+    assert any("1 ids of the template have no file, such as 'nowhere.jpg'" in note for note in outcome.notes)
+
+
+def test_an_id_that_could_be_two_files_is_never_filled(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    name = sorted(path.name for path in folder.iterdir())[0]
+    shutil.copy(folder / name, folder / f"{Path(name).stem}.png")
+    template = a_template(tmp_path / "t.csv", project.params.labels.findings, [Path(name).stem])
+    with pytest.raises(UserError, match=r"1 ids have no file: .* \(could be "):
+        run(folder, tmp_path / "sub.csv", project.layout.models, template=template, on_error="fill")
+
+
+@pytest.mark.parametrize("change", ["no suffix", "index", "semicolons", "usage"])
+def test_a_template_as_other_programs_write_it_gets_the_same_scores(
+    project: Project, folder: Path, tmp_path: Path, change: str
+) -> None:
+    run(folder, tmp_path / "plain.csv", project.layout.models)
+    names = ids(tmp_path / "plain.csv")
+    template = a_template(tmp_path / "template.csv", project.params.labels.findings, names)
+    lines = template.read_text().splitlines()
+    changed = {
+        "no suffix": [line.replace(".jpg", "") for line in lines],
+        "index": [f"{i - 1 if i else ''},{line}" for i, line in enumerate(lines)],
+        "semicolons": [line.replace(",", ";") for line in lines],
+        "usage": [f"{line},{'Public' if i else 'Usage'}" for i, line in enumerate(lines)],
+    }
+    template.write_text("\n".join(changed[change]) + "\n")
+    outcome = run(folder, tmp_path / "sub.csv", project.layout.models, template=template)
+    plain = {
+        (key[0].replace(".jpg", ""), key[1]): cell for key, cell in cells(tmp_path / "plain.csv").items()
+    }
+    written = cells(tmp_path / "sub.csv")
+    assert {(key[0].replace(".jpg", ""), key[1]): cell for key, cell in written.items()} == plain
+    assert any("template.csv: " in note for note in outcome.notes)
