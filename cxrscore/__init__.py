@@ -5,7 +5,7 @@ The map. A module imports only from rows below its own, never sideways; tests/te
     __main__                                                             the console script
     cli/                                                                 the door: one command, one call
     terminal project                                                     progress; projects and their data
-    preview params_file                                                  what would be refused; params.yaml
+    preview params_file dvc_project project_data                         what would be refused; params.yaml
     ablate params                                                        label heads, compared; settings
     bench convert_weights                                                this machine; others' weights
     prepare folds train evaluate report | score check verify reseal phantom   the stages | other stories
