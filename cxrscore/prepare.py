@@ -15,7 +15,7 @@ from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
 from cxrscore.errors import BrokenPromise, UserError
 from cxrscore.images import PREPROCESSING
-from cxrscore.inputs.folder import folds_case, list_images
+from cxrscore.inputs.folder import Listing, list_images
 from cxrscore.inputs.place import Places
 from cxrscore.labels import read_labels
 from cxrscore.names import match_names
@@ -53,7 +53,7 @@ def prepare(
     table = read_labels(labels_csv, **labels.model_dump())
     _check_replaceable(out)
     listing = list_images(images, follow_symlinks=True)  # DVC may link to its cache, which lies elsewhere
-    files = find_files(images, listing.paths, table.ids, max_unreadable=params.max_unreadable)
+    files = find_files(images, listing, table.ids, max_unreadable=params.max_unreadable)
     strangers = sorted(set(listing.paths).difference(files.paths))
     tally = Tally(len(table.ids), params.max_unreadable)
     progress.start("prepare", tally.total)
@@ -102,11 +102,12 @@ class Files:
     notes: list[str]
 
 
-def find_files(images: Path, listed: Sequence[str], ids: Sequence[str], *, max_unreadable: float) -> Files:
+def find_files(images: Path, listing: Listing, ids: Sequence[str], *, max_unreadable: float) -> Files:
     """The file of each id. Raises UserError for a folder that is plainly the wrong one, before an hour of
     decoding.
     """
-    match = match_names(ids, listed, folds_case=folds_case(images, listed))
+    listed = listing.paths
+    match = match_names(ids, listed, folds_case=listing.folds_case)
     named = list(zip(ids, match.files, strict=True))
     missing = [name for name, at in named if at < 0 and not os.path.lexists(images / name)]
     if len(missing) / len(ids) > max_unreadable:

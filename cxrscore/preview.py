@@ -5,13 +5,13 @@ Out   UserError for what `prepare` would refuse; sentences on what later stages 
       training without a GPU takes.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cxrscore.errors import UserError
 from cxrscore.folds import assign, refuse_unclear_patients
+from cxrscore.inputs.folder import Listing
 from cxrscore.label_table import LabelTable
 from cxrscore.labels import read_labels
 from cxrscore.metrics import auc_by_finding, macro
@@ -24,13 +24,13 @@ LONG_H = 6.0  # of training; less is not worth a word
 
 
 def preview(
-    labels_csv: Path, images: Path, listed: Sequence[str], params: Params
+    labels_csv: Path, images: Path, listing: Listing, params: Params
 ) -> tuple[LabelTable, Files, list[str]]:
     """-> labels, files, and what stands in the way of the stages after `prepare`. Raises UserError for what
     stands in its way.
     """
     table = read_labels(labels_csv, **params.labels.model_dump())
-    files = find_files(images, listed, table.ids, max_unreadable=params.prepare.max_unreadable)
+    files = find_files(images, listing, table.ids, max_unreadable=params.prepare.max_unreadable)
     return table, files, _later(table, params)
 
 

@@ -104,7 +104,7 @@ def plan(source: Source, listing: Listing, *, settings_of: Path) -> tuple[str, O
     columns, notes = describe(read_table(source.labels_csv), source.said, files=listing.paths)
     settings = _with_columns(settings_of, columns, source.declared)
     params = parse_params(settings, settings_of)
-    table, files, hindrances = preview(source.labels_csv, source.images, listing.paths, params)
+    table, files, hindrances = preview(source.labels_csv, source.images, listing, params)
     notes += [*table.notes, *files.notes, *cpu_note(params, len(table))]
     if files.missing:
         notes.append(f"{len(files.missing):,} labelled images have no file, such as {files.missing[0]!r}")

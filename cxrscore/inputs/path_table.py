@@ -17,9 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from cxrscore.errors import UserError
-from cxrscore.inputs.folder import Fault, Listing, folds_case, in_order, list_images
+from cxrscore.inputs.folder import Fault, Listing, in_order, list_images
 from cxrscore.inputs.place import NUMBERS, UNKNOWN, Files, Identity, identity_of
-from cxrscore.names import match_names
+from cxrscore.names import match_names, without_blanks
 from cxrscore.tables import Table, read_table
 
 PATH_COLUMNS = ("path", "Path", "file", "Image_name", "Image Index", "filename")
@@ -102,11 +102,11 @@ def _found(names: list[str], root: Path, *, follow_symlinks: bool) -> tuple[list
     if not missing:
         return names, []
     try:
-        listed = list_images(root, follow_symlinks=follow_symlinks).paths
+        listing = list_images(root, follow_symlinks=follow_symlinks)
     except UserError:  # nothing there
         return names, []
-    match = match_names(names, listed, folds_case=folds_case(root, listed))
-    meant = {name: listed[at] for name, at in zip(names, match.files, strict=True) if at >= 0}
+    match = match_names(names, listing.paths, folds_case=listing.folds_case)
+    meant = {name: listing.paths[at] for name, at in zip(names, match.files, strict=True) if at >= 0}
     return [meant.get(name, name) if name in missing else name for name in names], match.notes
 
 
@@ -190,8 +190,8 @@ def _hashes(table: Table, names: list[str]) -> dict[str, str]:
 
 
 def _studies(table: Table, names: list[str], column: str) -> dict[str, str]:
-    studies = dict(zip(names, table.column(column), strict=True))
+    studies = dict(zip(names, map(without_blanks, table.column(column)), strict=True))
     for study, line in zip(studies.values(), table.lines, strict=True):
-        if not study.strip():
+        if not study:
             raise UserError(f"{table.path}:{line}: no {column}; a file that stands alone is its own study.")
     return studies

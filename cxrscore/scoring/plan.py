@@ -116,9 +116,9 @@ def make_plan(
         return Plan(listing, listing.paths, ids, names, "Study", card.findings, faults, groups), notes
     notes += template.notes
     if studies is None:
-        if fill and (missing := without_file(template, ids)):
+        if fill and (missing := without_file(template, ids, folds_case=listing.folds_case)):
             listing, ids = _with_missing(listing, ids, missing, notes=notes)
-        chosen = match_template(template, ids, notes=notes)
+        chosen = match_template(template, ids, folds_case=listing.folds_case, notes=notes)
         paths = [listing.paths[i] for i in chosen]
         rows = template.ids
         return Plan(listing, paths, rows, rows, template.id_column, template.columns, faults), notes
@@ -173,7 +173,7 @@ def _by_study(
     if set(template.ids) <= number.keys():
         of_row = [number[name] for name in template.ids]
     else:
-        image_of_row = match_template(template, ids, notes=notes)
+        image_of_row = match_template(template, ids, folds_case=listing.folds_case, notes=notes)
         of_row = [number[studies[i]] for i in image_of_row]
     wanted = set(of_row)
     kept = [i for i, name in enumerate(studies) if number[name] in wanted]

@@ -89,12 +89,14 @@ def writable(name: str) -> str:
     return "".join(f"%{ord(c) - 0xDC00:02X}" if c in odd else "%25" if c == "%" else c for c in name)
 
 
-def match_template(template: Template, ids: Sequence[str], *, notes: list[str]) -> list[int]:
+def match_template(
+    template: Template, ids: Sequence[str], *, folds_case: bool = False, notes: list[str]
+) -> list[int]:
     """For each row of the template, the position of its file in `ids`. What was noticed is added to `notes`.
 
     Raises UserError where a row has no file.
     """
-    match = match_names(template.ids, ids)
+    match = match_names(template.ids, ids, folds_case=folds_case)
     missing = match.missing(template.ids)
     if missing:
         there = f"; the files are named like {ids[0]!r}" if ids else ""
@@ -108,9 +110,9 @@ def match_template(template: Template, ids: Sequence[str], *, notes: list[str]) 
     return match.files
 
 
-def without_file(template: Template, ids: Sequence[str]) -> list[str]:
+def without_file(template: Template, ids: Sequence[str], *, folds_case: bool) -> list[str]:
     """The template's ids that no file may be meant by; where two may be, `match_template` refuses."""
-    match = match_names(template.ids, ids)
+    match = match_names(template.ids, ids, folds_case=folds_case)
     alone = (name for name, at in zip(template.ids, match.files, strict=True) if at < 0)
     return [name for name in alone if name not in match.unclear]
 
