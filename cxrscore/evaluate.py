@@ -126,7 +126,7 @@ def _label_settings(
         name = settings[key]
         if name is not None and name not in columns and not derived and settings["patient_pattern"] is None:
             settings[key] = None
-            notes.append(f"{labels_csv}: no column {name!r}; nothing is told by {key}.")
+            notes.append(f"{labels_csv}: no column {name!r}; metrics are not grouped by {key}.")
     return settings, notes
 
 
@@ -155,16 +155,31 @@ def _join(scores_csv: Path, table: LabelTable) -> Scored:
         raise UserError(
             f"{scores_csv}: scores {', '.join(findings)}; the labels hold {', '.join(table.findings)}."
         )
-    rows, notes = places(ids, table.ids), []
+    rows, notes = places(ids, table.ids), list[str]()
     if (rows < 0).any():
-        match = match_names(ids, table.ids)
-        if unknown := match.missing(ids):
-            raise UserError(
-                f"{scores_csv}: {len(unknown)} rows are not in {table.path}: {', '.join(unknown[:10])}; the "
-                f"labels name images like {table.ids[0]!r}."
-            )
-        rows, notes = np.array(match.files), [f"{scores_csv}: {note}." for note in match.notes]
+        rows, notes = _matched(ids, table, scores_csv)
     return Scored(findings, scores, table.rows(rows), len(table.ids) - len(rows), notes)
+
+
+def _matched(ids: Sequence[str], table: LabelTable, scores_csv: Path) -> tuple[np.ndarray, list[str]]:
+    """The labelled image that each row means; where labels name images in less than their path, as `prepare`
+    matches those to files, the row that each labelled image means. Raises UserError.
+    """
+    match = match_names(ids, table.ids)
+    rows, notes = np.array(match.files), match.notes
+    if (rows < 0).any():
+        back = match_names(table.ids, ids)
+        found = np.full(len(ids), -1)
+        found[[at for at in back.files if at >= 0]] = [i for i, at in enumerate(back.files) if at >= 0]
+        if (found >= 0).sum() > (rows >= 0).sum():
+            rows, notes = found, back.notes
+    unknown = [match.told(name) for name, row in zip(ids, rows, strict=True) if row < 0]
+    if unknown:
+        raise UserError(
+            f"{scores_csv}: {len(unknown)} rows are not in {table.path}: {', '.join(unknown[:10])}; the "
+            f"labels name images like {table.ids[0]!r}."
+        )
+    return rows, [f"{scores_csv}: {note}." for note in notes]
 
 
 def _pool(parts: Sequence[Scored]) -> Scored:

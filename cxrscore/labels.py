@@ -57,7 +57,7 @@ def read_labels(  # noqa: PLR0913 - the section `labels` of params.yaml
     if twice:
         raise UserError(f"labels.findings: {', '.join(twice)} is listed twice; list each finding once.")
     table = read_table(path)
-    table, notes = _without_repeats(table, id) if readers == "error" else (table, ())
+    table, notes = _without_repeats(table, id, several=readers != "error", findings=findings)
     _check_ids(table, id)
     column = patient if patient_pattern is None else None
     columns = FORMATS[format](table, id=id, patient=column, study=study, findings=findings)
@@ -65,6 +65,9 @@ def read_labels(  # noqa: PLR0913 - the section `labels` of params.yaml
     patients, patient_notes = _without_blanks(table, found, patient)
     studies, study_notes = _without_blanks(table, columns.study, study)
     id_notes = [*patient_notes, *study_notes, *_patient_doubts(patients, patient, patient_ids)]
+    if patients and patient_pattern is not None:
+        example = f"{patients[0]!r} of {table.column(id)[0]!r}"
+        id_notes.append(f"the pattern finds {len(set(patients)):,} patients, such as {example}.")
     if patients and patient_ids == "number":
         patients = one_id_per_number(patients)
     id_notes += _study_doubts(studies, patients, study)
@@ -98,12 +101,18 @@ def _in_names(table: Table, id: str, pattern: str) -> list[str]:
     return [match[1] or "" for match in found if match]
 
 
-def _without_repeats(table: Table, id: str) -> tuple[Table, tuple[str, ...]]:
-    """The first of identical rows. Raises UserError for two rows of one image that differ in any cell."""
+def _without_repeats(
+    table: Table, id: str, *, several: bool, findings: Sequence[str]
+) -> tuple[Table, tuple[str, ...]]:
+    """The first of identical rows; with `several` readers only where a column tells them apart, as two of
+    them may agree. Raises UserError for two rows of one image that differ, unless there are `several`.
+    """
     first: dict[str, int] = {}
     keep = [row for row, name in enumerate(table.column(id)) if first.setdefault(name, row) == row]
     if len(keep) == len(table):
         return table, ()
+    if several:
+        return _one_row_per_reader(table, id, findings)
     for row in sorted(set(range(len(table))) - set(keep)):
         name, other = table.column(id)[row], first[table.column(id)[row]]
         differing = [repr(column) for column, cells in table.columns.items() if cells[row] != cells[other]]
@@ -115,6 +124,26 @@ def _without_repeats(table: Table, id: str) -> tuple[Table, tuple[str, ...]]:
             )
     note = f"{table.path}: {len(table) - len(keep)} rows repeat an earlier row exactly, and count once."
     return table.rows(keep), (note,)
+
+
+def _one_row_per_reader(table: Table, id: str, findings: Sequence[str]) -> tuple[Table, tuple[str, ...]]:
+    others = [cells for name, cells in table.columns.items() if name != id and name not in findings]
+    owners = set(zip(table.column(id), *others, strict=True))
+    names_readers = len(owners) > len(set(table.column(id)))
+    met: dict[tuple[str, ...], int] = {}
+    rows = zip(*table.columns.values(), strict=True)
+    keep = [i for i, row in enumerate(rows) if met.setdefault(row, i) == i]
+    repeats = len(table) - len(keep)
+    if not repeats:
+        return table, ()
+    if names_readers:
+        return table.rows(keep), (
+            f"{table.path}: {repeats} rows repeat an earlier row exactly, and count once.",
+        )
+    return table, (
+        f"{table.path}: {repeats} rows repeat an earlier row exactly, and no column names the readers: each "
+        "row counts as one.",
+    )
 
 
 def _check_ids(table: Table, id: str) -> None:

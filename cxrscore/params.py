@@ -30,7 +30,7 @@ def _one_group(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
     if groups != 1:
-        raise ValueError(f"one group, as in '([0-9]+)_', holds the patient; {pattern!r} has {groups}")
+        raise ValueError(f"one group, as in '^([0-9]+)_', holds the patient; {pattern!r} has {groups}")
     return pattern
 
 

@@ -110,6 +110,12 @@ def find_files(images: Path, listing: Listing, ids: Sequence[str], *, max_unread
     match = match_names(ids, listed, folds_case=listing.folds_case)
     named = list(zip(ids, match.files, strict=True))
     missing = [name for name, at in named if at < 0 and not os.path.lexists(images / name)]
+    if unclear := [name for name in missing if name in match.unclear]:
+        which = _first_ten(f"{name!r} ({match.unclear[name]})" for name in unclear)
+        raise UserError(
+            f"{images}: {len(unclear):,} labelled images do not mean one file alone: {which}; write their "
+            "paths under this folder, with their suffixes."
+        )
     if len(missing) / len(ids) > max_unreadable:
         strangers = sorted(set(listed).difference(ids, (listed[at] for at in match.files if at >= 0)))
         raise UserError(

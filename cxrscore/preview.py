@@ -5,33 +5,60 @@ Out   UserError for what `prepare` would refuse; sentences on what later stages 
       training without a GPU takes.
 """
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cxrscore.decoding.pool import decode_batches
 from cxrscore.errors import UserError
 from cxrscore.folds import assign, refuse_unclear_patients
 from cxrscore.inputs.folder import Listing
 from cxrscore.label_table import LabelTable
 from cxrscore.labels import read_labels
 from cxrscore.metrics import auc_by_finding, macro
-from cxrscore.params import Params
+from cxrscore.params import Params, PrepareParams
 from cxrscore.prepare import Files, find_files
 from cxrscore.resources import usable_cores
 
-PIXEL_CORE_S = 2.4e-5  # of seresnext101_32x4d, forward and backward in bf16: 3.5 core seconds at 380 px
-LONG_H = 6.0  # of training; less is not worth a word
+# Core seconds per pixel of an image, forward and backward, of what presets train; 3.5 s at 380 px, in bf16.
+PIXEL_CORE_S = {"seresnext101_32x4d": 2.4e-5, "resnet10t": 2e-6}
+GUIDE = "seresnext101_32x4d"  # for any other backbone
+LONG_H = 6.0  # of training; less is not worth a note
+LOOKED_AT = 64  # images that are decoded at once, spread over the table
 
 
 def preview(
-    labels_csv: Path, images: Path, listing: Listing, params: Params
+    labels_csv: Path, images: Path, listing: Listing, params: Params, *, workers: int
 ) -> tuple[LabelTable, Files, list[str]]:
     """-> labels, files, and what stands in the way of the stages after `prepare`. Raises UserError for what
     stands in its way.
     """
     table = read_labels(labels_csv, **params.labels.model_dump())
     files = find_files(images, listing, table.ids, max_unreadable=params.prepare.max_unreadable)
-    return table, files, _later(table, params)
+    return (
+        table,
+        files,
+        [*_unreadable(listing, files.paths, params.prepare, workers=workers), *_later(table, params)],
+    )
+
+
+def _unreadable(listing: Listing, paths: Sequence[str], params: PrepareParams, *, workers: int) -> list[str]:
+    """Where so many of the images looked at cannot be read that `prepare` would stop."""
+    some = paths[:: max(1, len(paths) // LOOKED_AT)]
+    how: dict[str, Any] = {"size": 32, "bit_depth": params.bit_depth, "workers": workers}
+    with closing(decode_batches(listing.places, some, batch_size=len(some), **how)) as batches:
+        faults = [(one.path, one.fault) for batch in batches for one in batch.items if one.fault is not None]
+    enough = 1 if len(some) == len(paths) else 2  # one of a few may be the only one of many
+    if len(faults) < enough or len(faults) / len(some) <= params.max_unreadable:
+        return []
+    path, fault = faults[0]
+    return [
+        f"{len(faults)} of {len(some)} images that were looked at cannot be read, such as {path!r} "
+        f"({fault.kind}: {fault}); mend them, or raise prepare.max_unreadable"
+    ]
 
 
 def _later(table: LabelTable, params: Params) -> list[str]:
@@ -67,12 +94,14 @@ def cpu_note(params: Params, images: int) -> list[str]:
 
     folds, train = params.folds, params.train
     trained = len(folds.train) * images * (folds.k - 1) / folds.k * train.epochs
-    hours = trained * PIXEL_CORE_S * params.prepare.size**2 / usable_cores() / 3600
-    if hours < LONG_H or train.backbone == "resnet10t" or torch.cuda.is_available():
+    each = PIXEL_CORE_S.get(train.backbone, PIXEL_CORE_S[GUIDE]) * params.prepare.size**2
+    hours = trained * each / usable_cores() / 3600
+    if hours < LONG_H or torch.cuda.is_available():
         return []
     length = f"{hours / 24:,.0f} days" if hours > 48 else f"{hours:.0f} hours"
+    like = "" if train.backbone in PIXEL_CORE_S else f", were it as fast as {GUIDE}"
     return [
-        f"no GPU here: {train.backbone} at {params.prepare.size} px, {len(folds.train)} folds, up to "
-        f"{train.epochs} epochs of {images:,} images would take about {length} on {usable_cores()} cores; "
-        "--preset demo trains a small model in minutes"
+        f"no GPU here: training {train.backbone} at {params.prepare.size} px, {len(folds.train)} folds, up "
+        f"to {train.epochs} epochs of {images:,} images, would take about {length} on {usable_cores()} "
+        f"cores{like}; --preset demo trains a small model in minutes"
     ]

@@ -97,14 +97,14 @@ def init_project(
     return outcome
 
 
-def plan(source: Source, listing: Listing, *, settings_of: Path) -> tuple[str, Outcome]:
+def plan(source: Source, listing: Listing, *, settings_of: Path, workers: int = 1) -> tuple[str, Outcome]:
     """The settings for these data, and what is to be said. Raises UserError for what `dvc repro` would refuse
     at once.
     """
     columns, notes = describe(read_table(source.labels_csv), source.said, files=listing.paths)
     settings = _with_columns(settings_of, columns, source.declared)
     params = parse_params(settings, settings_of)
-    table, files, hindrances = preview(source.labels_csv, source.images, listing, params)
+    table, files, hindrances = preview(source.labels_csv, source.images, listing, params, workers=workers)
     notes += [*table.notes, *files.notes, *cpu_note(params, len(table))]
     if files.missing:
         notes.append(f"{len(files.missing):,} labelled images have no file, such as {files.missing[0]!r}")

@@ -28,6 +28,7 @@ MAX_CELL = 1_000_000  # characters; a longer cell is a quote that was never clos
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 SEPARATOR_LINE = re.compile(r"\"?sep=([,;\t])\"?\r?\n", re.IGNORECASE)  # a spreadsheet's, above the header
 NAMELESS = re.compile(r"|Unnamed: [0-9]+")  # pandas reads a nameless column as `Unnamed: 0` and writes that
+NAMES_ROWS = re.compile(r"(?i)image|file|path|(^|[_ ])id\Z|uid\Z")
 USAGES = {"public", "private", "ignored", ""}  # of a row, in the column that Kaggle adds
 
 
@@ -183,7 +184,7 @@ def _tidy(path: Path, reading: _Reading) -> Table:
     notes = reading.notes + ([f"{padded} column names begin or end with blanks"] if padded else [])
     nameless = [i for i, name in enumerate(names) if NAMELESS.fullmatch(name)] if len(names) > 1 else []
     empty = [i for i in nameless if not any(map(without_blanks, reading.columns[i]))]
-    index = [0] if 0 in nameless and _only_numbers_rows(reading.columns) else []
+    index = [0] if 0 in nameless and _only_numbers_rows(names, reading.columns) else []
     if empty:
         notes.append(f"{len(empty)} columns have neither a name nor a cell, and are left out")
     if index:
@@ -194,17 +195,31 @@ def _tidy(path: Path, reading: _Reading) -> Table:
     return Table(path, columns, reading.lines, tuple(f"{path}: {note}." for note in notes))
 
 
-def _only_numbers_rows(columns: list[list[str]]) -> bool:
-    """Whether the first column holds different whole numbers, in any order, as pandas numbers the rows that a
-    selection left; and another holds words, or the numbers may be the names of the rows.
+def _only_numbers_rows(names: list[str], columns: list[list[str]]) -> bool:
+    """Whether the first column is an index: 0, 1, 2, ... beside a column that is called like names of rows;
+    or different whole numbers, as of the rows that a selection left, beside one that holds names. Else the
+    numbers may be the names.
     """
     cells = columns[0]
-    whole = all(cell.isascii() and cell.isdigit() and str(int(cell[:20])) == cell for cell in cells)
-    return whole and len(set(cells)) == len(cells) and any(not _is_number(other[0]) for other in columns[1:])
+    if not all(cell.isascii() and cell.isdigit() and str(int(cell[:20])) == cell for cell in cells):
+        return False
+    if cells in ([str(i) for i in range(len(cells))], [str(i + 1) for i in range(len(cells))]):
+        return any(NAMES_ROWS.search(name) for name in names[1:]) or any(map(_holds_names, columns[1:]))
+    return len(set(cells)) == len(cells) and any(map(_holds_names, columns[1:]))
 
 
-def _is_number(cell: str) -> bool:
-    return not cell or cell.replace(",", ".").replace(".", "").lstrip("+-").isdigit()
+def _holds_names(cells: list[str]) -> bool:
+    return len(set(cells)) == len(cells) and not any(map(_is_value, cells))
+
+
+def _is_value(cell: str) -> bool:
+    """A number, a label or blank."""
+    word = without_blanks(cell).casefold()
+    try:
+        float(word.replace(",", ".", 1))
+    except ValueError:
+        return word in ("", "true", "false", "na", "n/a", "<na>", "#n/a", "null")
+    return True
 
 
 def _check_names(path: Path, names: list[str], places: list[int]) -> None:

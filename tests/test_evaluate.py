@@ -498,11 +498,22 @@ def test_scores_as_other_programs_write_them_are_measured_alike(
     assert note is None or any(note in said for said in notes)
 
 
+def test_the_scores_of_a_folder_are_measured_with_labels_of_bare_names(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("Image_name,Edema\na.png,1\nb.png,0\nc.png,0\n")
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\nx/b.png,0.2\ny/a.png,0.9\n")
+    metrics, notes = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+    assert metrics["auc"] == {"Edema": 1.0}
+    assert any("2 names match a file in a folder (1 in 'y', 1 in 'x')" in note for note in notes)
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\nx/a.png,0.2\ny/a.png,0.9\n")
+    with pytest.raises(UserError, match="2 rows are not in"):
+        evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+
+
 def test_labels_without_the_projects_patients_and_id_column_are_measured_too(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image_id,Edema\na,1\nb,0\n")
     (tmp_path / "sub.csv").write_text("Image_name,Edema\na,0.9\nb,0.2\n")
     metrics, notes = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=LABELS)
     assert metrics["auc"] == {"Edema": 1.0} and "patients" not in metrics
-    assert any("no column 'Patient_ID'; nothing is told by patient" in note for note in notes)
+    assert any("no column 'Patient_ID'; metrics are not grouped by patient" in note for note in notes)
     metrics, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
     assert metrics["auc"] == {"Edema": 1.0}

@@ -106,7 +106,23 @@ def test_a_blank_label_is_refused_where_the_policy_says_so(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "cell", ["Positive", "0.5", "0,5", "yes", "2", "1.0.0", "1,0,0", "1_0", "- 1", "None", "inf", "x", "1/0"]
+    "cell",
+    [
+        "Positive",
+        "0.5",
+        "0,5",
+        "1,000",
+        "yes",
+        "2",
+        "1.0.0",
+        "1,0,0",
+        "1_0",
+        "- 1",
+        "None",
+        "inf",
+        "x",
+        "1/0",
+    ],
 )
 def test_a_label_in_any_other_spelling_is_refused_not_guessed(tmp_path: Path, cell: str) -> None:
     message = rf"labels\.csv:3: 'Edema': a label is 0, 1, .*, not {re.escape(repr(cell))}; correct the cell"

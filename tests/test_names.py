@@ -23,13 +23,13 @@ NFC, NFD = "caf\u00e9.png", unicodedata.normalize("NFD", "caf\u00e9.png")
         ("x\u200b.png\ufeff", "x\u200b.png", "or blanks"),
         ("x", "x.png", "without its suffix, or with another one"),
         ("x.dcm", "x.png", "without its suffix, or with another one"),
-        ("x.JPG", "x.jpg", "without its suffix, or with another one"),
+        ("x.JPG", "x.jpg", "in another case"),
         ("x.png", "x", "without its suffix, or with another one"),
         ("p1\\x", "p1/x.jpeg", "without its suffix, or with another one"),
         (NFC.removesuffix(".png"), NFD, "without its suffix"),
         ("1.2.826.0.1.11.1001", "1.2.826.0.1.11.1001.dcm", "without its suffix"),
         ("x.png", "images_001/images/x.png", "in a folder"),
-        ("x", "a/x.png", "in a folder, without its suffix, or with another one"),
+        ("x", "a/x.png", "in a folder, without its suffix, or with another one (1 in 'a')"),
     ],
 )
 def test_a_name_that_can_mean_one_file_alone_means_it_and_that_is_told(
@@ -46,6 +46,9 @@ def test_a_name_that_can_mean_one_file_alone_means_it_and_that_is_told(
     ("name", "files"),
     [
         ("x", ["x.png", "x.jpg"]),
+        ("a.jpg", ["a.png", "images/a.jpg"]),
+        ("a.dcm", ["img/a.jpg", "masks/a.png"]),
+        ("a", ["a.png", "sub/a"]),
         ("x.dcm", ["x.png", "x.jpg"]),
         ("x.png", ["a/x.png", "b/x.png"]),
         ("x", ["a/x.png", "b/x.jpg"]),
@@ -93,12 +96,20 @@ def test_another_name_means_no_file(name: str, file: str) -> None:
     assert match_names([name], [file]).files == [-1]
 
 
+def test_the_folders_of_what_is_matched_are_told() -> None:
+    names = [f"{i}.png" for i in range(4)]
+    files = ["train/0.png", "train/1.png", "train/2.png", "test/3.png"]
+    assert match_names(names, files).notes == ["4 names match a file in a folder (3 in 'train', 1 in 'test')"]
+    assert match_names(names, files, in_folders=False).files == [-1] * 4
+
+
 def test_case_counts_unless_the_file_system_folds_it() -> None:
     names, files = ["IM1.png", "b.PNG", "Im3"], ["im1.PNG", "B.png", "IM3.jpg"]
     assert match_names(names, files).files == [-1, -1, -1]
     match = match_names(names, files, folds_case=True)
     assert match.files == [0, 1, 2]
-    assert all("in another case" in note for note in match.notes)
+    assert "2 names match a file in another case" in match.notes
+    assert match_names(["A.jpg"], ["a.jpg", "sub/A.jpg"], folds_case=True).files == [0]
 
 
 def test_where_a_file_is_named_to_the_byte_no_other_is_looked_for() -> None:

@@ -80,8 +80,7 @@ def test_a_missing_file_keeps_its_row_until_the_decoder_finds_out(tmp_path: Path
 
 def test_a_table_whose_files_are_all_elsewhere_says_where_it_looked(tmp_path: Path) -> None:
     make(tmp_path, "images/x.png")
-    (tmp_path / "tables").mkdir()
-    source = table(tmp_path / "tables", "x.png")
+    source = table(tmp_path, "x.png")
     with pytest.raises(UserError, match=r"none of the 1 files .* first would be .*/x.png. Name the folder"):
         list_input(source)
     assert list_input(source, root=tmp_path / "images").paths == ["x.png"]
@@ -204,11 +203,11 @@ def test_studies_are_read_when_their_column_is_named(tmp_path: Path) -> None:
         ("a.dcm", "a.png"),
         ("p1\\b.png", "p1/b.png"),
         ("caf\u00e9.png", "cafe\u0301.png"),
-        ("deep.png", "p1/deep/deep.png"),
+        ("p\u00e9/c.png", "pe\u0301/c.png"),
     ],
 )
 def test_a_row_that_can_only_mean_one_file_means_it(tmp_path: Path, cell: str, path: str) -> None:
-    make(tmp_path, "a.png", "p1/b.png", "cafe\u0301.png", "p1/deep/deep.png", "x.png")
+    make(tmp_path, "a.png", "p1/b.png", "cafe\u0301.png", "pe\u0301/c.png", "x.png")
     listing = list_input(table(tmp_path, "x.png", cell))
     assert sorted(listing.paths) == sorted(["x.png", path])
     assert min(listing.sizes) == len(PNG)
@@ -219,6 +218,7 @@ def test_a_row_that_could_mean_two_files_means_none(tmp_path: Path) -> None:
     make(tmp_path, "a.png", "a.jpg", "x.png")
     listing = list_input(table(tmp_path, "x.png", "a"))
     assert (listing.paths, list(listing.sizes)) == (["a", "x.png"], [-1, len(PNG)])
+    assert listing.notes == [f"{tmp_path}/list.csv: 'a' means no file: could be 'a.jpg' or 'a.png'"]
 
 
 def test_a_file_that_a_row_names_is_no_other_rows(tmp_path: Path) -> None:

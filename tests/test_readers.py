@@ -71,6 +71,14 @@ def test_the_mean_is_trained_on_and_half_of_the_readers_counts_where_it_is_measu
 def test_readers_who_agree_count_each(tmp_path: Path) -> None:
     table = read(tmp_path, "image_id,Edema,Mass\na,1,1\na,1,1\na,0,0\n", readers="majority")
     assert table.y.tolist() == [[1, 1]]
+    assert "1 rows repeat an earlier row exactly, and no column names the readers: each row" in table.notes[0]
+
+
+def test_a_row_of_one_reader_that_comes_twice_counts_once(tmp_path: Path) -> None:
+    text = "image_id,rad_id,Edema,Mass\na,R1,1,1\na,R1,1,1\na,R2,0,0\n"
+    table = read(tmp_path, text, readers="majority")
+    assert not table.mask.any()  # a tie
+    assert "1 rows repeat an earlier row exactly, and count once" in table.notes[0]
 
 
 def test_one_row_per_image_is_read_the_same_under_every_rule(tmp_path: Path) -> None:
@@ -89,6 +97,8 @@ def test_an_image_of_two_patients_is_refused(tmp_path: Path) -> None:
 def test_a_patient_is_read_from_the_files_name(tmp_path: Path) -> None:
     text = "image_id,Edema,Mass\np7_1.png,1,0\nsub/p7_2.png,0,0\np8_1.png,1,0\n"
     settings = {"readers": "error", "patient": "Patient_ID", "patient_pattern": r"p([0-9]+)_"}
-    assert read(tmp_path, text, **settings).patient == ["7", "7", "8"]
+    table = read(tmp_path, text, **settings)
+    assert table.patient == ["7", "7", "8"]
+    assert "the pattern finds 2 patients, such as '7' of 'p7_1.png'." in table.notes[0]
     with pytest.raises(UserError, match=r"labels\.csv:3: .*'p\(\[0-9\]\+\)_' finds no patient in 'x\.png'"):
         read(tmp_path, text.replace("sub/p7_2", "x"), **settings)

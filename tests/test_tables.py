@@ -46,6 +46,11 @@ def test_a_table_is_what_it_was_before_programs_wrote_it(tmp_path: Path, text: s
     assert [lines[line - 1].strip().split("png")[0][-2:-1] for line in table.lines] == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "id", "image_id", "Image Index", "Path", "filename"])
+def test_an_index_beside_numbers_that_are_called_names_is_left_out(tmp_path: Path, name: str) -> None:
+    assert list(read(tmp_path, f",{name},Edema\n0,1001,1\n1,1002,0\n").columns) == [name, "Edema"]
+
+
 def test_the_delimiter_is_the_one_that_reads_the_table_whole(tmp_path: Path) -> None:
     assert read(tmp_path, 'name;"Edema, left";x\na;0,5;1\nb;0,1;0\n').columns == {
         "name": ["a", "b"],
@@ -60,6 +65,9 @@ def test_the_delimiter_is_the_one_that_reads_the_table_whole(tmp_path: Path) -> 
     "text",
     [
         ",Edema,Mass\n7,1,0\n8,0,1\n",  # the numbers may be the names of the rows
+        ",Edema,Mass\n101,1e-05,0.3\n102,0.2,0.4\n",
+        ",Edema,Mass\n0,True,nan\n1,False,\n",
+        ",Patient_No,Edema\n1001,7,1\n1002,8,0\n",
         ",name,Edema\n0,a,1\n0,b,0\n",  # and these are none of rows
         ",name,Edema\n00,a,1\n01,b,0\n",
         ",name,Edema\nx,a,1\ny,b,0\n",

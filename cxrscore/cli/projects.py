@@ -17,7 +17,7 @@ OwnImages = Annotated[Path, typer.Option("--images", help="Folder that its names
 Id = Annotated[str | None, typer.Option("--id", help="Column that names the images.")]
 Patient = Annotated[str | None, typer.Option("--patient", help="Column of patients.")]
 PatientPattern = Annotated[
-    str | None, typer.Option("--patient-pattern", help="Patient in a file's name, such as '([0-9]+)_'.")
+    str | None, typer.Option("--patient-pattern", help="Patient in a file's name, such as '^([0-9]+)_'.")
 ]
 Study = Annotated[str | None, typer.Option("--study", help="Column of studies.")]
 Findings = Annotated[

@@ -191,8 +191,10 @@ def evaluate(
     from cxrscore.params_file import read_params
 
     if scores is None:
-        settings = read_params(params)
-        metrics, notes = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
+        settings, layout = read_params(params), Layout(out)
+        metrics, notes = evaluate(labels, layout, labels=settings.labels, folds=settings.folds.train)
+        others = ", ".join(map(str, sorted(layout.of_other_folds(settings.folds.train))))
+        notes += [f"files of fold {others} are left out; folds.train does not name them"] if others else []
     else:
         declared = read_params(params).labels if params.exists() else None
         metrics, notes = evaluate_table(scores, labels, labels=declared)

@@ -19,6 +19,7 @@ PATIENTS = (
     "caseid",
     "case",
 )
+WEAK = PATIENTS[4:]  # names that a column of labels may have, as `case` of cases and controls
 STUDIES = ("study", "studyid", "studyinstanceuid")
 FACTS = (
     "sex",

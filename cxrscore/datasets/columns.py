@@ -1,5 +1,6 @@
 """What every label format makes of a table: named columns of text, and what a label's cell says."""
 
+import re
 from dataclasses import dataclass
 
 from cxrscore.datasets.patient_ids import number
@@ -8,6 +9,7 @@ from cxrscore.names import without_blanks
 BLANK, UNCERTAIN = -2, -1  # codes beside 0 and 1, until a policy has read them
 LEGAL = "0, 1, -1 or blank (1.0, True and nan, too)"
 WORDS = {"true": 1, "false": 0, **dict.fromkeys(("", "nan", "na", "n/a", "<na>", "#n/a", "null"), BLANK)}
+DECIMAL_COMMA = re.compile(r"[-+\u2212]?[01],0{0,2}")  # 1,000 would be a thousand
 NUMBERS = {0: 0, 1: 1, -1: UNCERTAIN}
 
 
@@ -18,7 +20,7 @@ def label_code(cell: str) -> int | None:
     word = without_blanks(cell).casefold()
     if word in WORDS:
         return WORDS[word]
-    value = number(word.replace(",", ".", 1))
+    value = number(word.replace(",", ".") if DECIMAL_COMMA.fullmatch(word) else word)
     return None if value is None else next((code for label, code in NUMBERS.items() if value == label), None)
 
 

@@ -7,18 +7,20 @@ Out   format, id, patient, study and findings, as params.yaml names them, and no
 
 import csv
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cxrscore.datasets import chexpert, nih
-from cxrscore.datasets.column_names import FACTS, IDS, PATIENTS, SPLITS, STUDIES, named, plain
+from cxrscore.datasets.column_names import FACTS, IDS, PATIENTS, SPLITS, STUDIES, WEAK, named, plain
 from cxrscore.datasets.columns import BLANK, LEGAL, label_code
 from cxrscore.datasets.patient_ids import spellings, told
 from cxrscore.errors import UserError
-from cxrscore.names import match_names, without_blanks
+from cxrscore.names import spelled, stem, without_blanks
 from cxrscore.tables import Table
 
+LOOKED_AT = 500  # cells of a column, to see whether they name files
 MATCHED = 0.5  # of a column's names, before it is taken for the one that names the images
 
 
@@ -56,7 +58,9 @@ def _describe_plain(table: Table, said: Said, files: Sequence[str]) -> tuple[dic
     if id_column is None:
         raise UserError(_no_id(table, files))
     free = [name for name in names if name != id_column]
-    patient = said.patient or ("Patient_ID" if said.patient_pattern else named(free, PATIENTS))
+    if said.patient and said.patient_pattern:
+        raise UserError("--patient names a column and --patient-pattern reads file names: give one of them.")
+    patient = said.patient or ("Patient_ID" if said.patient_pattern else _patients(table, free))
     study = said.study or named(free, STUDIES)
     taken = {id_column, patient, study} | {name for name in free if plain(name) in (*FACTS, *SPLITS)}
     others = [] if said.findings else [name for name in free if name not in taken]
@@ -69,13 +73,14 @@ def _describe_plain(table: Table, said: Said, files: Sequence[str]) -> tuple[dic
     facts = [name for name in free if name in taken - {patient, study} and not said.findings]
     notes += [f"no findings by their names, left out: {', '.join(facts)}"] if facts else []
     notes += [f"no finding, left out: {why}" for why in left_out]
-    blanks = sum(label_code(cell) == BLANK for name in findings for cell in table.columns[name])
+    counts = Counter(cell for name in findings for cell in table.columns[name])
+    blanks = sum(count for cell, count in counts.items() if label_code(cell) == BLANK)
     if blanks:
         notes.append(f"{blanks:,} labels are blank; labels.blank in params.yaml says what that means")
     if patient is None:
         notes.append(
             "no patient column was found: folds are by image, and a patient's images leak across them. Name "
-            "one by --patient COLUMN; or, where file names hold the patient, by --patient-pattern '([0-9]+)_'"
+            "one by --patient COLUMN; or, where file names begin with it, say --patient-pattern '^([0-9]+)_'"
         )
     return settings, [*notes, *_spellings(table, patient)]
 
@@ -104,15 +109,21 @@ def _flags(settings: dict[str, Any], said: Said) -> list[str]:
     """A note with the flags that say what was found out; none where the person has said it all."""
     if said.id and said.findings and (said.patient or said.patient_pattern):
         return []
-    shown = {key: settings[key] for key in ("id", "patient", "study") if settings[key] is not None}
+    patient = "patient" if said.patient_pattern is None else "patient_pattern"
+    shown = {key: settings[key] for key in ("id", patient, "study") if settings[key] is not None}
     shown["findings"] = _joined(settings["findings"])
-    flags = " ".join(f"--{key} {shlex.quote(value)}" for key, value in shown.items())
+    flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(value)}" for key, value in shown.items())
     return [f"columns were guessed by their names; the flags that say the same: {flags}"]
 
 
 def listed(text: str) -> tuple[str, ...]:
     """`A,B` -> A and B; a name with a comma stands in quotes."""
-    return tuple(without_blanks(name) for row in csv.reader([text]) for name in row if without_blanks(name))
+    return tuple(
+        without_blanks(name)
+        for row in csv.reader([text], skipinitialspace=True)
+        for name in row
+        if without_blanks(name)
+    )
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -121,21 +132,30 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def _matching(table: Table, files: Sequence[str]) -> str | None:
-    """The one column most of whose names mean files; None where two do, or none."""
-    shares = {name: _share(cells, files) for name, cells in table.columns.items()} if files else {}
+    """The one column most of whose names are names of files; None where two are, or none."""
+    there = {stem(spelled(file)) for file in files}
+    shares = {name: _share(cells, there) for name, cells in table.columns.items()}
     best = [name for name, share in shares.items() if share > MATCHED and share == max(shares.values())]
     return best[0] if len(best) == 1 else None
 
 
-def _share(cells: Sequence[str], files: Sequence[str]) -> float:
-    names = list(dict.fromkeys(cells))
-    return sum(file >= 0 for file in match_names(names, files).files) / max(len(names), 1)
+def _share(cells: Sequence[str], there: set[str]) -> float:
+    """Of at most LOOKED_AT cells, spread over the column."""
+    some = cells[:: max(1, len(cells) // LOOKED_AT)]
+    return sum(stem(spelled(cell)) in there for cell in some) / max(len(some), 1)
+
+
+def _patients(table: Table, names: Sequence[str]) -> str | None:
+    found = named(names, PATIENTS)
+    if found is not None and plain(found) in WEAK and None not in map(label_code, set(table.columns[found])):
+        return None
+    return found
 
 
 def _is_finding(cells: Sequence[str]) -> bool:
-    """Labels of two kinds at least: a column with one value alone tells images apart by nothing."""
+    """Labels of two kinds at least, a blank being no positive: one value throughout tells no images apart."""
     codes = {label_code(cell) for cell in set(cells)}
-    return None not in codes and len(codes) > 1
+    return None not in codes and len({0 if code == BLANK else code for code in codes}) > 1
 
 
 def _why(table: Table, name: str) -> str:
@@ -143,9 +163,11 @@ def _why(table: Table, name: str) -> str:
     odd = next((row for row, cell in enumerate(cells) if label_code(cell) is None), None)
     if odd is not None:
         return f"{name!r} holds {cells[odd]!r} on line {table.lines[odd]}"
-    if label_code(cells[0]) == BLANK:
+    filled = next((cell for cell in cells if label_code(cell) != BLANK), None)
+    if filled is None:
         return f"{name!r} is blank throughout"
-    return f"{name!r} is {cells[0]!r} throughout; --findings takes it in all the same"
+    blank = " or blank" if BLANK in map(label_code, set(cells)) else ""
+    return f"{name!r} is {filled!r}{blank} throughout; --findings takes it in all the same"
 
 
 def _no_id(table: Table, files: Sequence[str]) -> str:

@@ -168,8 +168,8 @@ def list_images(folder: Path, *, exclude: Iterable[Path] = (), follow_symlinks: 
     return _listing(str(folder), search)
 
 
-def _folds_case(folder: Path, paths: Sequence[str]) -> bool:
-    """As those of macOS and Windows do."""
+def folds_case(folder: Path, paths: Sequence[str]) -> bool:
+    """Whether the file system takes names that differ in case alone for one file, as macOS and Windows do."""
     other = next(((path, path.swapcase()) for path in paths if path.swapcase() != path), None)
     try:
         return other is not None and (folder / other[0]).samefile(folder / other[1])
@@ -214,7 +214,7 @@ def _listing(source: str, search: _Search) -> Listing:
         skipped=dict(sorted(search.skipped.items())),
         file_faults=sorted(search.file_faults, key=by_bytes),
         folder_faults=sorted(search.folder_faults, key=by_bytes),
-        folds_case=_folds_case(search.root, paths),
+        folds_case=folds_case(search.root, paths),
     )
 
 

@@ -17,9 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from cxrscore.errors import UserError
-from cxrscore.inputs.folder import Fault, Listing, in_order, list_images
+from cxrscore.inputs.folder import Fault, Listing, folds_case, in_order
 from cxrscore.inputs.place import NUMBERS, UNKNOWN, Files, Identity, identity_of
-from cxrscore.names import match_names, without_blanks
+from cxrscore.names import match_names, spelled, without_blanks
 from cxrscore.tables import Table, read_table
 
 PATH_COLUMNS = ("path", "Path", "file", "Image_name", "Image Index", "filename")
@@ -46,7 +46,7 @@ def list_table(
     written = _names(table, table.column(path_column or _path_column(table)), root)
     names, notes = written, list[str]()
     if HASH_COLUMN not in table.columns:  # which says of each file that it is this one
-        names, notes = _found(written, root, follow_symlinks=follow_symlinks)
+        names, notes = _found(written, root)
     order = sorted(range(len(names)), key=lambda i: os.fsencode(names[i]))
     paths = [names[i] for i in order]
     identities = array("q", (number for path in paths for number in _look(root, path)))
@@ -96,18 +96,39 @@ def _names(table: Table, cells: list[str], root: Path) -> list[str]:
     return list(line_of)
 
 
-def _found(names: list[str], root: Path, *, follow_symlinks: bool) -> tuple[list[str], list[str]]:
+def _found(names: list[str], root: Path) -> tuple[list[str], list[str]]:
     """The names, each without a file replaced by the path of the one it means, if any -> names, notes."""
     missing = {name for name in names if not os.path.lexists(root / name)}
     if not missing:
         return names, []
+    one_of_each = {spelled(name).rpartition("/")[0]: name for name in missing}
+    there = [path for name in one_of_each.values() for path in _files_beside(root, name)]
+    there.sort(key=os.fsencode)
+    match = match_names(names, there, folds_case=folds_case(root, there), in_folders=False)
+    meant = {name: there[at] for name, at in zip(names, match.files, strict=True) if at >= 0}
+    notes = [
+        *match.notes,
+        *(f"{name!r} means no file: {why}" for name, why in list(match.unclear.items())[:10]),
+    ]
+    return [meant.get(name, name) if name in missing else name for name in names], notes
+
+
+def _files_beside(root: Path, name: str) -> list[str]:
+    """Paths under `root` of the files in the folder of a name, in whatever Unicode form the folders are."""
+    *folders, _ = spelled(name).split("/")
+    found = [""]
+    for folder in folders:
+        inner = ((above, entry) for above in found for entry in _entries(root / above))
+        found = [f"{above}{e.name}/" for above, e in inner if spelled(e.name) == folder and e.is_dir()]
+    return [f"{folder}{e.name}" for folder in found for e in _entries(root / folder) if e.is_file()]
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
     try:
-        listing = list_images(root, follow_symlinks=follow_symlinks)
-    except UserError:  # nothing there
-        return names, []
-    match = match_names(names, listing.paths, folds_case=listing.folds_case)
-    meant = {name: listing.paths[at] for name, at in zip(names, match.files, strict=True) if at >= 0}
-    return [meant.get(name, name) if name in missing else name for name in names], match.notes
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # no such folder, or not ours to read
+        return []
 
 
 def _relative(cell: str, where: str, prefixes: list[str]) -> str:
