@@ -41,6 +41,12 @@ def stage_all(folder: Path) -> None:
     subprocess.run(["git", "add", "--", "."], cwd=folder, check=True)
 
 
+def unstage_all(folder: Path) -> None:
+    """What a call that failed has put into the index, which may be a repository's around the project."""
+    words = ["rm", "--cached", "--force", "-r", "--quiet", "--ignore-unmatch", "--", "."]
+    subprocess.run(["git", *words], cwd=folder, capture_output=True, check=False)
+
+
 def in_git(folder: Path) -> bool:
     asked = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=folder, capture_output=True, check=False)
     return asked.returncode == 0

@@ -90,7 +90,8 @@ def evaluate(
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
     _write_curves(layout.plots, pooled)
     for name, (columns, rows) in learned.items():
-        write_table(layout.plots / f"{name}.csv", columns, rows)
+        if rows:  # of one finding alone there are no pairs
+            write_table(layout.plots / f"{name}.csv", columns, rows)
     return metrics, _undefined(pooled)
 
 

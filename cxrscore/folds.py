@@ -149,6 +149,11 @@ def remove_stale(layout: Layout, *, params: "FoldParams") -> list[str]:
     of fold 4 of 5 would be scored with those of 3, and its pictures drawn beside theirs.
     """
     notes = []
+    if untrained := sorted(set(range(params.k)) - set(params.train)):
+        notes.append(
+            f"folds.train lists {params.train} of {params.k} folds: {untrained} get no model, and their "
+            "images no out-of-fold score"
+        )
     for fold, paths in layout.of_other_folds(params.train).items():
         if fold < params.k:
             notes.append(f"{paths[0]}: fold {fold} is not in folds.train; it stays, and no metric counts it")
@@ -170,8 +175,8 @@ def refuse_unclear_patients(table: LabelTable, labels: "LabelParams") -> None:
     if numbers:
         raise UserError(
             f"{table.path}: {told(numbers, labels.patient)}; folds.method: patient has to know whose images "
-            "they are. Write each id in one way, or set labels.patient_ids: number (they are one patient) or "
-            "distinct (they are different patients)."
+            "they are. Write each id in one way, or set labels.patient_ids (`init --patient-ids`) to "
+            "number (they are one patient) or distinct (they are different patients)."
         )
 
 

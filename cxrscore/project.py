@@ -6,8 +6,9 @@ Images are copied, sharing blocks where the file system can, or linked on reques
 what is in the project, made read-only, so that versioned bytes cannot change under their hash.
 """
 
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import repeat
@@ -18,8 +19,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cxrscore.closure import fingerprint
+from cxrscore.datasets import BLANK, label_code
 from cxrscore.datasets.describe import Said, describe
-from cxrscore.dvc_project import has_changed, run_dvc, stage_all, start_dvc
+from cxrscore.dvc_project import has_changed, run_dvc, stage_all, start_dvc, unstage_all
 from cxrscore.errors import UserError
 from cxrscore.files import write_text
 from cxrscore.inputs.folder import Listing, list_images
@@ -37,12 +39,12 @@ from cxrscore.project_data import (
     remove,
     undo_interrupted,
 )
-from cxrscore.tables import read_table
+from cxrscore.tables import Table, read_table
 
 PRESETS = Path(__file__).parent / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
 NULL = "tag:yaml.org,2002:null"  # else a setting that is null is written as nothing at all
-IGNORED = "/.cxrscore/\n/.venv/\n/data\n/out/.*\n"
+IGNORED = "/.cxrscore/\n/.venv/\n/data\n/out/.*\n/dvc_plots\n"
 LINKED = "your originals become read-only, for DVC guards what it versions; --copy leaves them alone"
 COPIED = "--link would link them instead, which takes no room and makes your originals read-only"
 
@@ -85,6 +87,7 @@ def init_project(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         outcome.notes.extend(_take_in(folder / "data", source, listing, say))
+        say("setting up git and DVC, which takes some seconds")
         shutil.copy(PRESETS / "pipeline.yaml", folder / "dvc.yaml")
         write_text(folder / "params.yaml", settings)
         write_text(folder / ".gitignore", IGNORED)
@@ -92,6 +95,7 @@ def init_project(
         run_dvc(folder, "add", "data")
         stage_all(folder)
     except BaseException:
+        unstage_all(folder)
         shutil.rmtree(made) if made else _empty(folder)
         raise
     return outcome
@@ -101,17 +105,42 @@ def plan(source: Source, listing: Listing, *, settings_of: Path, workers: int = 
     """The settings for these data, and what is to be said. Raises UserError for what `dvc repro` would refuse
     at once.
     """
-    columns, notes = describe(read_table(source.labels_csv), source.said, files=listing.paths)
+    _refuse_odd_bytes(listing)
+    table = read_table(source.labels_csv)
+    columns, notes = describe(table, source.said, files=listing.paths)
+    _refuse_unclear_blanks(source, table, columns["findings"])
     settings = _with_columns(settings_of, columns, source.declared)
     params = parse_params(settings, settings_of)
-    table, files, hindrances = preview(source.labels_csv, source.images, listing, params, workers=workers)
-    notes += [*table.notes, *files.notes, *cpu_note(params, len(table))]
+    labels, files, hindrances = preview(source.labels_csv, source.images, listing, params, workers=workers)
+    notes += [*labels.notes, *files.notes, *cpu_note(params, len(labels))]
     if files.missing:
         notes.append(f"{len(files.missing):,} labelled images have no file, such as {files.missing[0]!r}")
     strangers = len(set(listing.paths).difference(files.paths))
     if strangers:
         notes.append(f"{strangers:,} files have no label; they are not trained on")
     return settings, Outcome(notes, hindrances)
+
+
+def _refuse_unclear_blanks(source: Source, table: Table, findings: Sequence[str]) -> None:
+    """A preset's word on blanks is not on those of several readers. Raises UserError."""
+    if source.declared.get("readers", "error") == "error" or "blank" in source.declared:
+        return
+    blanks = sum(label_code(cell) == BLANK for name in findings for cell in table.columns.get(name, []))
+    if blanks:
+        raise UserError(
+            f"{source.labels_csv}: {blanks:,} labels of several readers are blank; say by --blank whether a "
+            "blank is a no (zero) or says nothing (ignore)."
+        )
+
+
+def _refuse_odd_bytes(listing: Listing) -> None:
+    """DVC knows no other names. Raises UserError."""
+    odd = [path for path in listing.paths if path != path.encode(errors="replace").decode()]
+    if odd:
+        raise UserError(
+            f"{listing.source}: {len(odd)} file names are not UTF-8, such as {os.fsencode(odd[0])!r}, and "
+            "DVC takes no others; rename them."
+        )
 
 
 def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lambda _: None) -> Outcome:

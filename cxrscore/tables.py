@@ -12,6 +12,7 @@ import gzip
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -19,15 +20,19 @@ from pathlib import Path
 
 from cxrscore.errors import UserError
 from cxrscore.files import replacing
-from cxrscore.names import without_blanks
+from cxrscore.names import without_blanks, without_suffix
 
 LARGE = 32_000_000  # characters of a table; a smaller one csv has read before polars is imported
 MAX_TABLE_BYTES = 1 << 29  # of text, once unpacked: a .gz of 3 MB can hold 3 GB of nothing
 READ_BYTES = 1 << 20  # of a table at once
 MAX_CELL = 1_000_000  # characters; a longer cell is a quote that was never closed, or an attack
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-SEPARATOR_LINE = re.compile(r"\"?sep=([,;\t])\"?\r?\n", re.IGNORECASE)  # a spreadsheet's, above the header
-NAMELESS = re.compile(r"|Unnamed: [0-9]+")  # pandas reads a nameless column as `Unnamed: 0` and writes that
+SEPARATOR_LINE = re.compile(
+    r"\"?sep=([,;\t])\"?(?:\r\n|\n|\r)", re.IGNORECASE
+)  # a spreadsheet's, above the header
+MAX_CELLS = 40_000_000  # about 3 GB of memory; the largest label tables have 5 million
+NAMELESS = re.compile(r"|Unnamed: [0-9]+|index|level_0")  # as pandas writes, reads and resets its index
+CALLED = "Image_name"  # a first column without a name that is no index
 NAMES_ROWS = re.compile(r"(?i)image|file|path|(^|[_ ])id\Z|uid\Z")
 USAGES = {"public", "private", "ignored", ""}  # of a row, in the column that Kaggle adds
 
@@ -84,8 +89,10 @@ def read_names(path: Path) -> list[str]:
 def read_table(path: Path) -> Table:
     """A UTF-8 file, plain or `.gz`: a header and at least one row. Raises UserError with file and line."""
     text = _text(path)
-    said = SEPARATOR_LINE.match(text)
-    text, before = (text[said.end() :], 1) if said else (text, 0)
+    whole = text.lstrip("\r\n")
+    before = len(text[: len(text) - len(whole)].splitlines())
+    said = SEPARATOR_LINE.match(whole)
+    text, before = (whole[said.end() :], before + 1) if said else (whole, before)
     header = text.partition("\n")[0]
     found = [said[1]] if said else [mark for mark in DELIMITERS if mark in header] or [","]
     readings: list[_Reading] = []
@@ -112,6 +119,8 @@ class _Reading:
 
 def _read(path: Path, text: str, mark: str, before: int) -> _Reading:
     """`before`: lines above the header. Raises UserError."""
+    if text.count(mark) + text.count("\n") > MAX_CELLS:
+        raise UserError(f"{path}: more than {MAX_CELLS:,} cells; split the table, or name the right one.")
     notes = [] if mark == "," else [f"cells are separated by {DELIMITERS[mark]}"]
     large = _read_large(text, before) if len(text) >= LARGE and mark == "," else None
     reading = large or _read_strictly(path, text, mark, before)
@@ -190,26 +199,26 @@ def _tidy(path: Path, reading: _Reading) -> Table:
     if index:
         notes.append("the first column has no name and numbers the rows, as pandas' index, and is left out")
     kept = [i for i in range(len(names)) if i not in (*empty, *index)]
+    if kept[:1] == [0] and 0 in nameless and names[0] not in ("index", "level_0") and CALLED not in names:
+        names[0] = CALLED
+        notes.append(f"the first column has no name, and is taken for {CALLED!r}")
     _check_names(path, [names[i] for i in kept], [i + 1 for i in kept])
     columns = {names[i]: reading.columns[i] for i in kept}
     return Table(path, columns, reading.lines, tuple(f"{path}: {note}." for note in notes))
 
 
 def _only_numbers_rows(names: list[str], columns: list[list[str]]) -> bool:
-    """Whether the first column is an index: 0, 1, 2, ... beside a column that is called like names of rows;
-    or different whole numbers, as of the rows that a selection left, beside one that holds names. Else the
-    numbers may be the names.
+    """Whether the first column is an index: 0, 1, 2, ... beside a column of words, or one that is called like
+    names of rows; or different whole numbers, as of the rows that a selection left, beside different words.
+    Else the numbers may be the names.
     """
     cells = columns[0]
     if not all(cell.isascii() and cell.isdigit() and str(int(cell[:20])) == cell for cell in cells):
         return False
+    words = [other for other in columns[1:] if not any(map(_is_value, other))]
     if cells in ([str(i) for i in range(len(cells))], [str(i + 1) for i in range(len(cells))]):
-        return any(NAMES_ROWS.search(name) for name in names[1:]) or any(map(_holds_names, columns[1:]))
-    return len(set(cells)) == len(cells) and any(map(_holds_names, columns[1:]))
-
-
-def _holds_names(cells: list[str]) -> bool:
-    return len(set(cells)) == len(cells) and not any(map(_is_value, cells))
+        return bool(words) or any(NAMES_ROWS.search(name) for name in names[1:])
+    return len(set(cells)) == len(cells) and any(len(set(other)) == len(other) for other in words)
 
 
 def _is_value(cell: str) -> bool:
@@ -225,7 +234,16 @@ def _is_value(cell: str) -> bool:
 def _check_names(path: Path, names: list[str], places: list[int]) -> None:
     if not names:
         raise UserError(f"{path}:1: no column has a name; write a header of column names.")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    counts = Counter(names)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    data = next((name for name in names if without_suffix(name) != name), None)
+    if data or all(map(_is_value, names)):
+        raise UserError(
+            f"{path}:1: {data or names[0]!r} looks like a cell, not like a column's name; write a line of "
+            "column names above it."
+        )
+    if quoted := [name for name in names if name.startswith('"') and name.endswith('"')]:
+        raise UserError(f"{path}:1: a blank stands before the quotes of {quoted[0]}; remove the blanks.")
     if "" in twice:
         found = ", ".join(str(place) for name, place in zip(names, places, strict=True) if not name)
         raise UserError(f"{path}:1: columns {found} have no name; name them, or remove them.")
@@ -252,6 +270,8 @@ def _text(path: Path) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path}: this is UTF-16; save it as UTF-8 (in a spreadsheet: 'CSV UTF-8').")
     nul = data.find(b"\0")
+    if nul >= 0 and max(data[0:400:2].count(0), data[1:400:2].count(0)) > len(data[:400]) // 4:
+        raise UserError(f"{path}: this is UTF-16; save it as UTF-8 (in a spreadsheet: 'CSV UTF-8').")
     if nul >= 0:
         raise UserError(
             f"{path}:{_line(data, nul)}: a NUL byte, so this is no text file; export the table again as CSV."

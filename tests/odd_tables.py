@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import polars as pl
 from hypothesis import strategies as st
 
-FILES = ["p1_a.png", "p1_b.png", "p2_a.png", "sub/p3_a.png", "caf\u00e9_1.png", "1.2.826.0.1.png"]
+FILES = ["p1_a.png", "p1_b.png", "p2_a.png", "sub/p3_a.png", "caf\u00e9_1.png", "1.2.826.0.1.png", "p2_a.tif"]
+TWINS = ("p2_a.png", "p2_a.tif")  # which no name without its suffix tells apart
 FINDINGS = ["Edema", "Lung Lesion", "No Finding", "Effusion, left"]
 BLANK, UNCERTAIN = None, -1
 SPELL: dict[str, Callable[[int], str]] = {
@@ -26,8 +27,8 @@ SPELL: dict[str, Callable[[int], str]] = {
 }
 NAMED: dict[str, Callable[[str], str]] = {
     "exact": str,
-    "no suffix": lambda name: name.removesuffix(".png"),
-    "other suffix": lambda name: name.removesuffix(".png") + ".dcm",
+    "no suffix": lambda name: name.rpartition(".")[0],
+    "other suffix": lambda name: name.rpartition(".")[0] + ".dcm",
     "NFD": lambda name: unicodedata.normalize("NFD", name),
     "separators": lambda name: ".\\" + name.replace("/", "\\"),
     "padded": lambda name: f"{name} ",
@@ -44,7 +45,29 @@ class OddTable:
     id: str
     findings: list[str]
     rows: list[tuple[str, list[int | None]]]
+    unclear: bool  # a name that two files fit
+    agreeing: bool  # whether two rows of one image have the same cells
     declared: dict[str, str] = field(default_factory=dict)
+
+    def taken(self) -> dict[str, list[int | None]]:
+        """The findings that have labels of two kinds, a blank counting as 0."""
+        labels = {name: [row[i] for _, row in self.rows] for i, name in enumerate(self.findings)}
+        return {name: of for name, of in labels.items() if len({label or 0 for label in of}) > 1}
+
+    def refusals(self) -> set[str]:
+        """What has to be said of it, of which one thing is; nothing where it is to be accepted."""
+        taken, found = list(self.taken().values()), set()
+        if not taken:
+            return {"no column is a finding"}
+        if any(UNCERTAIN in of for of in taken) and "uncertain" not in self.declared:
+            found.add("is uncertain, the first")
+        if not self.agreeing and "readers" not in self.declared:
+            found.add("is also on line")
+        if "readers" in self.declared and "blank" not in self.declared and any(BLANK in of for of in taken):
+            found.add("say by --blank whether")
+        return found | (
+            {"do not mean one file alone", "is of patient", "is also on line"} if self.unclear else set()
+        )
 
     def reference(self) -> pl.DataFrame:
         """As polars reads it: `file`, a row number, and Float64 labels, null where blank."""
@@ -74,18 +97,29 @@ def odd_tables(draw: st.DrawFn) -> OddTable:
     rows = [(file, draw(drawn)) for file in files for _ in range(readers)]
     if readers == 1 and draw(st.booleans()):
         rows.append(rows[draw(st.integers(0, len(rows) - 1))])  # a row repeated exactly
-    spell, named = draw(st.sampled_from([*SPELL.values()])), draw(st.sampled_from([*NAMED.values()]))
+    spell = draw(st.sampled_from([*SPELL.values()]))
+    ways = draw(st.sampled_from([[one] for one in NAMED] + [["exact", "no suffix", "padded"], [*NAMED]]))
+    way_of = {file: draw(st.sampled_from(ways)) for file in files}  # one for all rows of a file
     blank = draw(st.sampled_from(["", "", "nan", "NaN"]))
     id = draw(st.sampled_from(["Image_name", "image_id", "StudyInstanceUID", "scan"]))
-    columns = {id: [named(file) for file, _ in rows]}
+    columns = {id: [NAMED[way_of[file]](file) for file, _ in rows]}
     columns |= draw(_further(len(rows)))
+    if draw(st.booleans()):
+        patient_of = {file: draw(st.sampled_from(["7", "8", "0007", " 9"])) for file in files}
+        columns["Patient_ID"] = [patient_of[file] for file, _ in rows]
     for i, name in enumerate(findings):
         columns[name] = [blank if row[i] is None else spell(row[i]) for _, row in rows]
+    cells = list(zip(*columns.values(), strict=True))
+    of_file = {
+        file: {row for (name, _), row in zip(rows, cells, strict=True) if name == file} for file in files
+    }
     return OddTable(
         **draw(_written(columns)),
         id=id,
         findings=findings,
         rows=rows,
+        unclear=any(way_of.get(twin, "exact") in ("no suffix", "other suffix") for twin in TWINS),
+        agreeing=all(len(rows) == 1 for rows in of_file.values()),
         declared=draw(_declared()),
     )
 

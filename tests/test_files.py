@@ -77,7 +77,7 @@ def test_a_name_that_is_not_utf8_is_written_byte_for_byte(tmp_path: Path) -> Non
         ("sep=;\nid;Edema\na;1\nb\n", r"t\.csv:4: 1 cells under a header of 2"),
         ("id,,Edema,\na,x,1,y\n", r"t\.csv:1: columns 2, 4 have no name; name them, or remove them"),
         ("id,Edema\na,1\n".encode("utf-16"), r"t\.csv: this is UTF-16; save it as UTF-8"),
-        ("id,Edema\na,1\n".encode("utf-16-le"), r"t\.csv:1: a NUL byte, so this is no text file"),
+        ("id,Edema\na,1\n".encode("utf-16-le"), r"t\.csv: this is UTF-16; save it as UTF-8"),
         ("id,Edema\na,1\ncafé,0\n".encode("latin-1"), r"t\.csv:3: byte 0xe9 is not UTF-8; save it as UTF-8"),
         ("id,Edema\na,1\nb\0,0\n", r"t\.csv:3: a NUL byte"),
         (

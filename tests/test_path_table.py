@@ -231,3 +231,19 @@ def test_a_file_that_a_manifest_misses_is_not_looked_for(tmp_path: Path) -> None
     make(tmp_path, "a.png", "x.png")
     rows = ["x.png," + "ab" * 32, "a.jpg," + "cd" * 32]
     assert list_input(table(tmp_path, *rows, header="path,sha256")).paths == ["a.jpg", "x.png"]
+
+
+def test_one_study_number_of_two_patients_is_two_studies(tmp_path: Path) -> None:
+    make(tmp_path, "a.png", "b.png", "c.png")
+    source = table(tmp_path, "a.png,7,1", "b.png,8, 1", "c.png,7,1", header="path,Patient_ID,Study")
+    listing = list_input(source, study_column="Study")
+    assert listing.studies == {"a.png": "7/1", "b.png": "8/1", "c.png": "7/1"}
+    assert "'Study' repeats from patient to patient; studies are 'Patient_ID'/'Study'" in listing.notes[0]
+    source = table(tmp_path, "a.png,7,s1", "b.png,8,s2", "c.png,7,s1", header="path,Patient_ID,Study")
+    assert set(list_input(source, study_column="Study").studies.values()) == {"s1", "s2"}
+
+
+def test_spellings_of_one_study_are_told(tmp_path: Path) -> None:
+    make(tmp_path, "a.png", "b.png")
+    listing = list_input(table(tmp_path, "a.png,7", "b.png,07.0", header="path,Study"), study_column="Study")
+    assert "2 ids of 'Study' spell 1 numbers in several ways" in listing.notes[0]

@@ -131,7 +131,8 @@ def test_originals_are_linked_on_request_and_what_that_does_is_said_before(
             "linking 3 images; your originals become read-only, for DVC guards what it versions; --copy "
             "leaves them alone",
             [1, 1, 1],
-        )
+        ),
+        ("setting up git and DVC, which takes some seconds", [2, 2, 2]),
     ]
     for path in images.iterdir():
         assert path.stat().st_ino == (tmp_path / "chest" / "data" / "images" / path.name).stat().st_ino
@@ -527,3 +528,88 @@ def test_a_project_without_git_gets_our_words_beside_dvcs(
     with pytest.raises(UserError, match=r"(?s)failed:.*no git repository, as after unpacking a"):
         use_data(imported, source)
     assert contents(imported / "data") == before
+
+
+def test_a_failed_init_leaves_a_repository_around_it_as_it_was(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = own(phantoms, tmp_path / "source", PLAIN_TABLE)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "mine.txt").write_text("mine")
+    for words in (["init", "--quiet"], ["add", "mine.txt"]):
+        subprocess.run(["git", *words], cwd=home, check=True)
+
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxrscore.project.stage_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        init_project(home / "chest", source, preset="demo")
+    status = subprocess.run(
+        ["git", "status", "--short"], cwd=home, capture_output=True, text=True, check=True
+    )
+    assert status.stdout == "A  mine.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "image,Edema\n{names[0]},1\n{names[1]},0\n{names[2]},1\n",
+            None,
+        ),
+        ("image,Edema\n{names[0]},1\n{names[1]},0\n" + "{names[2]},1\n" * 20 + "{names[2]},O\n", "'O' among"),
+        ("case,image,Edema\n1,{names[0]},1\n0,{names[1]},0\n0,{names[2]},1\n", None),
+        ("image_id,path,Edema\n0,{names[0]},1\n1,{names[1]},0\n2,{names[2]},1\n", None),
+    ],
+    ids=["plain", "a typing error", "cases and controls", "another column names the files"],
+)
+def test_a_guess_is_one_that_the_cells_bear_out(
+    phantoms: Path, tmp_path: Path, text: str, message: str | None
+) -> None:
+    source = own(phantoms, tmp_path / "source", text)
+    listing = list_images(source.images)
+    if message:
+        with pytest.raises(UserError, match=message):
+            plan(source, listing, settings_of=PRESETS / "demo.yaml")
+        return
+    settings, _ = plan(source, listing, settings_of=PRESETS / "demo.yaml")
+    labels = parse_params(settings, tmp_path).labels
+    assert labels.id == ("path" if "path" in text else "image")
+    assert labels.patient is None
+    assert labels.findings == (["case", "Edema"] if "case" in text else ["Edema"])
+
+
+def test_images_that_prepare_could_not_read_stand_in_the_way(phantoms: Path, tmp_path: Path) -> None:
+    source = own(phantoms, tmp_path / "source", PLAIN_TABLE)
+    for path in source.images.iterdir():
+        path.write_bytes(b"DICM" * 100)
+    _, outcome = plan(source, list_images(source.images), settings_of=PRESETS / "demo.yaml")
+    assert outcome.hindrances[0].startswith("3 of 3 images that were looked at cannot be read, such as ")
+
+
+def test_the_flags_that_are_printed_are_taken(phantoms: Path, tmp_path: Path) -> None:
+    source = own(phantoms, tmp_path / "source", PLAIN_TABLE)
+    listing = list_images(source.images)
+    said = Said(patient_pattern="^([0-9]+)_")
+    _, outcome = plan(replace(source, said=said), listing, settings_of=PRESETS / "demo.yaml")
+    flags = "--id Image_name --patient-pattern '^([0-9]+)_' --findings Edema"
+    assert any(note.endswith(flags) for note in outcome.notes)
+    again = Said(id="Image_name", patient_pattern="^([0-9]+)_", findings=("Edema",))
+    plan(replace(source, said=again), listing, settings_of=PRESETS / "demo.yaml")
+    with pytest.raises(UserError, match="give one of them"):
+        plan(replace(source, said=replace(again, patient="Age")), listing, settings_of=PRESETS / "demo.yaml")
+
+
+def test_blanks_of_several_readers_have_to_be_declared(phantoms: Path, tmp_path: Path) -> None:
+    text = "image,Edema\n{names[0]},1\n{names[0]},\n{names[1]},0\n"
+    source = replace(own(phantoms, tmp_path / "source", text), declared={"readers": "majority"})
+    listing = list_images(source.images)
+    with pytest.raises(UserError, match=r"1 labels of several readers are blank; say by --blank"):
+        plan(source, listing, settings_of=PRESETS / "demo.yaml")
+    plan(
+        replace(source, declared={"readers": "majority", "blank": "ignore"}),
+        listing,
+        settings_of=PRESETS / "demo.yaml",
+    )

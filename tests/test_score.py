@@ -539,18 +539,18 @@ def test_asked_to_fill_an_id_without_a_file_gets_a_row_and_is_named(
 ) -> None:
     run(folder, tmp_path / "plain.csv", project.layout.models)
     names = ids(tmp_path / "plain.csv")
-    wanted = [names[2], "nowhere.jpg", names[0]]
+    wanted = [names[2], f"other/{Path(names[2]).stem}", names[0]]
     template = a_template(tmp_path / "template.csv", project.params.labels.findings, wanted)
-    with pytest.raises(UserError, match=r"1 ids have no file: 'nowhere\.jpg'.* --on-error fill writes"):
+    with pytest.raises(UserError, match=r"1 ids have no file: 'other/.*'.* --on-error fill writes"):
         run(folder, tmp_path / "sub.csv", project.layout.models, template=template)
     outcome = run(folder, tmp_path / "sub.csv", project.layout.models, template=template, on_error="fill")
     assert (outcome.listed, outcome.scored, outcome.quarantined) == (3, 2, 1)
     assert ids(tmp_path / "sub.csv") == wanted
     written, plain = cells(tmp_path / "sub.csv"), cells(tmp_path / "plain.csv")
-    assert all(written[key] == plain[key] for key in written if key[0] != "nowhere.jpg")
+    assert all(written[key] == plain[key] for key in written if key[0] != wanted[1])
     errors = (tmp_path / "sub.csv.errors.csv").read_text()
-    assert "nowhere.jpg" in errors and "VANISHED" in errors
-    assert any("1 ids of the template have no file, such as 'nowhere.jpg'" in note for note in outcome.notes)
+    assert wanted[1] in errors and "VANISHED" in errors
+    assert any(f"1 ids of the template have no file, such as {wanted[1]!r}" in n for n in outcome.notes)
 
 
 def test_an_id_that_could_be_two_files_is_never_filled(

@@ -1,9 +1,11 @@
 """Tables as people and their programs write them: read as they are meant, or refused; never guessed."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from cxrscore import tables
 from cxrscore.errors import UserError
 from cxrscore.tables import Table, read_table, without_usage
 
@@ -34,6 +36,8 @@ def read(tmp_path: Path, text: str) -> Table:
         (",name,Edema,Mass,\n0,a.png,1,0,\n1,b.png,0,,\n", "1 columns have neither"),
         ("name,Edema,Mass\na.png,1,0\n,,\nb.png,0,\n,,\n", "2 rows of blank cells are left out"),
         ("name,Edema,Mass\na.png,1,0,,\nb.png,0,,\n", "2 rows end with further blank cells"),
+        ("\n\nname,Edema,Mass\na.png,1,0\nb.png,0,\n", None),
+        ("index,name,Edema,Mass\n0,a.png,1,0\n1,b.png,0,\n", "numbers the rows"),
         ("name, Edema ,\u00a0Mass\na.png,1,0\nb.png,0,\n", "2 column names begin or end with blanks"),
     ],
 )
@@ -49,6 +53,23 @@ def test_a_table_is_what_it_was_before_programs_wrote_it(tmp_path: Path, text: s
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "id", "image_id", "Image Index", "Path", "filename"])
 def test_an_index_beside_numbers_that_are_called_names_is_left_out(tmp_path: Path, name: str) -> None:
     assert list(read(tmp_path, f",{name},Edema\n0,1001,1\n1,1002,0\n").columns) == [name, "Edema"]
+
+
+def test_lines_of_an_old_mac_are_read(tmp_path: Path) -> None:
+    assert read(tmp_path, "sep=;\rname;Edema;Mass\ra.png;1;0\rb.png;0;\r").columns == PLAIN
+
+
+def test_a_table_of_thousands_of_columns_is_read_at_once(tmp_path: Path) -> None:
+    names = ",".join(f"c{i}" for i in range(20_000))
+    started = time.process_time()
+    assert len(read(tmp_path, f"{names}\n{names}\n").columns) == 20_000
+    assert time.process_time() - started < 3  # seconds; it took 6 by comparing each name with each
+
+
+def test_more_cells_than_memory_bears_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_CELLS", 6)
+    with pytest.raises(UserError, match=r"t\.csv: more than 6 cells; split the table"):
+        read(tmp_path, "name,Edema\na,1\nb,0\nc,1\nd,0\n")
 
 
 def test_the_delimiter_is_the_one_that_reads_the_table_whole(tmp_path: Path) -> None:
@@ -73,8 +94,13 @@ def test_the_delimiter_is_the_one_that_reads_the_table_whole(tmp_path: Path) -> 
         ",name,Edema\nx,a,1\ny,b,0\n",
     ],
 )
-def test_a_nameless_column_that_may_mean_something_stays(tmp_path: Path, text: str) -> None:
-    assert "" in read(tmp_path, text).columns
+def test_a_first_column_without_a_name_that_may_mean_something_is_that_of_the_images(
+    tmp_path: Path, text: str
+) -> None:
+    table = read(tmp_path, text)
+    assert next(iter(table.columns)) == "Image_name"
+    assert table.columns["Image_name"] == [line.split(",")[0] for line in text.splitlines()[1:]]
+    assert table.notes[-1].endswith("the first column has no name, and is taken for 'Image_name'.")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +113,13 @@ def test_a_nameless_column_that_may_mean_something_stays(tmp_path: Path, text: s
         ("name,Edema, Edema\na,1,0\n", r"t\.csv:1: 'Edema' names two columns; rename one"),
         ("name;Edema\na,1\n", r"t\.csv:2: 1 cells under a header of 2"),
         ("sep=;\n", r"t\.csv: empty; a header"),
+        ("101.jpg,1,0\n102.jpg,0,1\n", r"t\.csv:1: '101\.jpg' looks like a cell, not like a column's name"),
+        ("101,1,0\n102,0,1\n", r"t\.csv:1: '101' looks like a cell"),
+        ("101.jpg\n102.jpg\n", r"t\.csv:1: '101\.jpg' looks like a cell"),
+        (
+            '"name", "Edema"\na,1\n',
+            r't\.csv:1: a blank stands before the quotes of "Edema"; remove the blanks',
+        ),
     ],
 )
 def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, text: str, message: str) -> None:

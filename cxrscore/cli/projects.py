@@ -4,6 +4,7 @@ In    a label table and a folder of images; for phantoms how many, how large and
 Out   a DVC project, a project's new data, or a folder of synthetic radiographs with their labels.
 """
 
+import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,6 +73,7 @@ def init(
     said = Said(id, patient, patient_pattern, study, listed(findings or ""))
     declared = _declared(blank=blank, uncertain=uncertain, readers=readers, patient_ids=patient_ids)
     source = Source(labels, images, said, declared, link)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
     outcome = init_project(folder, source, preset=preset, say=lambda note: tell([note]))
     tell(outcome.notes)
     where = f"cd {shell_words([str(folder)])}"
@@ -106,6 +108,7 @@ def data_use(
     said = Said(id, patient, patient_pattern, study, listed(findings or ""))
     declared = _declared(blank=blank, uncertain=uncertain, readers=readers, patient_ids=patient_ids)
     source = Source(labels, images, said, declared, link)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = use_data(project, source, say=lambda note: tell([note]))
     tell(outcome.notes)
     _say_next(f"cd {shell_words([str(project)])}", outcome.hindrances)

@@ -33,6 +33,14 @@ FACTS = (
     "frontal",
     "lateral",
     "appa",
+    "ap",
+    "pa",
+    "ismale",
+    "isfemale",
+    "isfrontal",
+    "patientsex",
+    "patientgender",
+    "patientage",
 )
 SPLITS = (
     "fold",

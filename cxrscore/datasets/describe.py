@@ -15,12 +15,13 @@ from typing import Any
 from cxrscore.datasets import chexpert, nih
 from cxrscore.datasets.column_names import FACTS, IDS, PATIENTS, SPLITS, STUDIES, WEAK, named, plain
 from cxrscore.datasets.columns import BLANK, LEGAL, label_code
-from cxrscore.datasets.patient_ids import spellings, told
+from cxrscore.datasets.patient_ids import number, spellings, told
 from cxrscore.errors import UserError
 from cxrscore.names import spelled, stem, without_blanks
 from cxrscore.tables import Table
 
 LOOKED_AT = 500  # cells of a column, to see whether they name files
+SLIPS = 0.1  # of a column's cells
 MATCHED = 0.5  # of a column's names, before it is taken for the one that names the images
 
 
@@ -39,22 +40,23 @@ def describe(
     table: Table, said: Said | None = None, *, files: Sequence[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     """Raises UserError where no column can be a finding or an id."""
-    said = said or Said()
+    said, columns = said or Said(), table.columns
+    named_in_table = said.id is not None and said.findings and set(said.findings) <= set(columns)
+    if "Finding Labels" in columns and not named_in_table:
+        patient = "Patient ID" if "Patient ID" in columns else None
+        settings = _settings("nih", said, "Image Index", patient, None, nih.FINDINGS)
+        return settings, [*_flags(settings, said), *_spellings(table, settings["patient"])]
+    if "Path" in columns and set(chexpert.FINDINGS) <= set(columns) and not named_in_table:
+        return _settings("chexpert", said, "Path", "Patient_ID", "Study", chexpert.FINDINGS), []
     for name in (said.id, said.patient, said.study, *said.findings):
-        if name is not None and "Finding Labels" not in table.columns:
+        if name is not None:
             table.column(name)
-    if "Finding Labels" in table.columns:
-        settings = _settings("nih", said, "Image Index", "Patient ID", None, nih.FINDINGS)
-    elif "Path" in table.columns and set(chexpert.FINDINGS) <= set(table.columns):
-        settings = _settings("chexpert", said, "Path", "Patient_ID", "Study", chexpert.FINDINGS)
-    else:
-        return _describe_plain(table, said, files)
-    return settings, [*_flags(settings, said), *_spellings(table, settings["patient"])]
+    return _describe_plain(table, said, files)
 
 
 def _describe_plain(table: Table, said: Said, files: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     names = [name for name in table.columns if name]
-    id_column = said.id or named(names, IDS) or _matching(table, files)
+    id_column = said.id or _id(table, names, files)
     if id_column is None:
         raise UserError(_no_id(table, files))
     free = [name for name in names if name != id_column]
@@ -66,6 +68,8 @@ def _describe_plain(table: Table, said: Said, files: Sequence[str]) -> tuple[dic
     others = [] if said.findings else [name for name in free if name not in taken]
     findings = list(said.findings) or [name for name in others if _is_finding(table.columns[name])]
     left_out = [_why(table, name) for name in others if name not in findings]
+    for name in others:
+        _refuse_slips(table, name)
     if not findings:
         raise UserError(_no_finding(table, left_out))
     settings = _settings("table", said, id_column, patient, study, findings)
@@ -131,6 +135,14 @@ def _joined(names: Sequence[str]) -> str:
     return ",".join(quoted)
 
 
+def _id(table: Table, names: Sequence[str], files: Sequence[str]) -> str | None:
+    """The column that is called so, unless its cells name no files and those of another do."""
+    called, matching = named(names, IDS), _matching(table, files)
+    there = {stem(spelled(file)) for file in files}
+    fits = called is not None and _share(table.columns[called], there) > 0
+    return called if fits or matching is None else matching
+
+
 def _matching(table: Table, files: Sequence[str]) -> str | None:
     """The one column most of whose names are names of files; None where two are, or none."""
     there = {stem(spelled(file)) for file in files}
@@ -156,6 +168,21 @@ def _is_finding(cells: Sequence[str]) -> bool:
     """Labels of two kinds at least, a blank being no positive: one value throughout tells no images apart."""
     codes = {label_code(cell) for cell in set(cells)}
     return None not in codes and len({0 if code == BLANK else code for code in codes}) > 1
+
+
+def _refuse_slips(table: Table, name: str) -> None:
+    """Raises UserError for a column of labels in which a few cells are words: typing errors, more likely than
+    no labels at all.
+    """
+    counts = Counter(table.columns[name])
+    odd = [cell for cell in counts if label_code(cell) is None]
+    share = sum(counts[cell] for cell in odd) / len(table)
+    if odd and share <= SLIPS and {0, 1} <= set(map(label_code, counts)) and not any(map(number, odd)):
+        line = table.lines[table.columns[name].index(odd[0])]
+        raise UserError(
+            f"{table.path}:{line}: {name!r} holds {odd[0]!r} among labels; correct the cell, or name the "
+            "columns that are findings by --findings."
+        )
 
 
 def _why(table: Table, name: str) -> str:

@@ -16,6 +16,8 @@ from array import array
 from functools import lru_cache
 from pathlib import Path
 
+from cxrscore.datasets.column_names import PATIENTS, named
+from cxrscore.datasets.patient_ids import spellings, told
 from cxrscore.errors import UserError
 from cxrscore.inputs.folder import Fault, Listing, folds_case, in_order
 from cxrscore.inputs.place import NUMBERS, UNKNOWN, Files, Identity, identity_of
@@ -44,9 +46,9 @@ def list_table(
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name the one that the paths in {table_csv} are under.")
     written = _names(table, table.column(path_column or _path_column(table)), root)
-    names, notes = written, list[str]()
-    if HASH_COLUMN not in table.columns:  # which says of each file that it is this one
-        names, notes = _found(written, root)
+    declared = table.columns.get(HASH_COLUMN, [""] * len(written))  # of each file that it is this one
+    names, notes = _found(written, root, {name for name, cell in zip(written, declared, strict=True) if cell})
+    studies, study_notes = _studies(table, names, study_column) if study_column else ({}, [])
     order = sorted(range(len(names)), key=lambda i: os.fsencode(names[i]))
     paths = [names[i] for i in order]
     identities = array("q", (number for path in paths for number in _look(root, path)))
@@ -67,8 +69,8 @@ def list_table(
         places=Files(os.fspath(root), paths, identities),
         file_faults=faults,
         sha256=_hashes(table, names),
-        studies=_studies(table, names, study_column) if study_column else {},
-        notes=[*table.notes, *(f"{table_csv}: {note}" for note in notes)],
+        studies=studies,
+        notes=[*table.notes, *(f"{table_csv}: {note}" for note in notes), *study_notes],
     )
 
 
@@ -96,9 +98,9 @@ def _names(table: Table, cells: list[str], root: Path) -> list[str]:
     return list(line_of)
 
 
-def _found(names: list[str], root: Path) -> tuple[list[str], list[str]]:
+def _found(names: list[str], root: Path, fixed: set[str]) -> tuple[list[str], list[str]]:
     """The names, each without a file replaced by the path of the one it means, if any -> names, notes."""
-    missing = {name for name in names if not os.path.lexists(root / name)}
+    missing = {name for name in names if name not in fixed and not os.path.lexists(root / name)}
     if not missing:
         return names, []
     one_of_each = {spelled(name).rpartition("/")[0]: name for name in missing}
@@ -210,9 +212,20 @@ def _hashes(table: Table, names: list[str]) -> dict[str, str]:
     return hashes
 
 
-def _studies(table: Table, names: list[str], column: str) -> dict[str, str]:
-    studies = dict(zip(names, map(without_blanks, table.column(column)), strict=True))
-    for study, line in zip(studies.values(), table.lines, strict=True):
+def _studies(table: Table, names: list[str], column: str) -> tuple[dict[str, str], list[str]]:
+    """Path -> study, and notes. Where one number is the study of several patients, as in tables that number
+    the studies of each patient from 1, a study is patient/study.
+    """
+    cells = [without_blanks(cell) for cell in table.column(column)]
+    for study, line in zip(cells, table.lines, strict=True):
         if not study:
             raise UserError(f"{table.path}:{line}: no {column}; a file that stands alone is its own study.")
-    return studies
+    notes = (
+        [f"{told(numbers, column)}; each spelling counts as a study"] if (numbers := spellings(cells)) else []
+    )
+    patient = named([name for name in table.columns if name != column], PATIENTS)
+    owners = [without_blanks(cell) for cell in table.columns[patient]] if patient else cells
+    if len(set(zip(owners, cells, strict=True))) > len(set(cells)):
+        cells = [f"{owner}/{study}" for owner, study in zip(owners, cells, strict=True)]
+        notes.append(f"{column!r} repeats from patient to patient; studies are {patient!r}/{column!r}")
+    return dict(zip(names, cells, strict=True)), [f"{table.path}: {note}." for note in notes]

@@ -10,7 +10,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from cxrscore.checkpoint import Card
@@ -116,9 +116,11 @@ def make_plan(
         return Plan(listing, listing.paths, ids, names, "Study", card.findings, faults, groups), notes
     notes += template.notes
     if studies is None:
-        if fill and (missing := without_file(template, ids, folds_case=listing.folds_case)):
-            listing, ids = _with_missing(listing, ids, missing, notes=notes)
-        chosen = match_template(template, ids, folds_case=listing.folds_case, notes=notes)
+        missing = without_file(template, ids, folds_case=listing.folds_case) if fill else []
+        asked = replace(template, ids=[name for name in template.ids if name not in set(missing)])
+        chosen = match_template(asked, ids, folds_case=listing.folds_case, notes=notes)
+        if missing:
+            listing, chosen = _with_missing(listing, template.ids, chosen, missing, notes=notes)
         paths = [listing.paths[i] for i in chosen]
         rows = template.ids
         return Plan(listing, paths, rows, rows, template.id_column, template.columns, faults), notes
@@ -126,12 +128,15 @@ def make_plan(
 
 
 def _with_missing(
-    listing: Listing, ids: Sequence[str], missing: Sequence[str], *, notes: list[str]
-) -> tuple[Listing, list[str]]:
-    id_of = dict(zip(listing.paths, ids, strict=True))
+    listing: Listing, ids: Sequence[str], chosen: Sequence[int], missing: Sequence[str], *, notes: list[str]
+) -> tuple[Listing, list[int]]:
+    """The listing with a file that is not there for each missing id, and `chosen` of all ids in it."""
     whole = listing.with_missing(missing)
+    at = {path: i for i, path in enumerate(whole.paths)}
+    found = iter(at[listing.paths[i]] for i in chosen)
+    lost = set(missing)
     notes.append(f"{len(missing)} ids of the template have no file, such as {missing[0]!r}: filled")
-    return whole, [id_of.get(path, path) for path in whole.paths]
+    return whole, [at[name] if name in lost else next(found) for name in ids]
 
 
 def _study_names(listing: Listing) -> list[str]:
