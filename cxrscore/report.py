@@ -74,7 +74,7 @@ def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _coupling(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
     sparsity: dict[float, list[float]] = {}
-    for row in tables["coupling_sparsity"]:
+    for row in tables.get("coupling_sparsity", []):  # no pairs of one finding alone
         sparsity.setdefault(float(row["below"]), []).append(float(row["share"]))
     picture = figures.heat_maps(
         {"": mean_of_rows(tables[name], findings).values},

@@ -454,3 +454,10 @@ def test_scenes_are_tabulated_by_view_with_the_share_of_each_view(mine: Project)
         *(f"{views.count(view)} (100.0\xa0%)" for view in sorted(set(views))),
     ]
     assert rows[at + 2] == ["1", "0.0\xa0%", "0.25", *(["0 (0.0\xa0%)"] * len(set(views)))]
+
+
+def test_one_finding_alone_has_no_pairs_and_its_page_all_the_same(mine: Project) -> None:
+    page_with(mine, "coupling")
+    (mine.layout.plots / "coupling_sparsity.csv").unlink()
+    write_report(mine.layout, folds=[0, 1])
+    assert "Off the diagonal" not in mine.layout.report.read_text()
