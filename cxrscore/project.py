@@ -79,7 +79,7 @@ def init_project(
     if folder.resolve().is_relative_to(source.images.resolve()):
         raise UserError(f"{folder}: lies within the images; name a folder elsewhere.")
     if shutil.which("git") is None:
-        raise UserError("git was not found; DVC needs it: install git.")
+        raise UserError("git: not found, and DVC needs it; install git.")
     listing = list_images(source.images, follow_symlinks=True)
     settings, outcome = plan(source, listing, settings_of=PRESETS / f"{preset}.yaml")
     made = next((path for path in [*reversed(folder.parents), folder] if not path.exists()), None)
@@ -128,7 +128,9 @@ def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lamb
     outcome.notes.extend(_recover(project))
     data, tracked = project / "data", project / "data.dvc"
     if data.exists() and (not tracked.exists() or _changed(project)):
-        raise UserError(f"{data}: holds changes that DVC has not stored; `dvc add data`, or move them away.")
+        raise UserError(
+            f"{data}: holds changes that DVC has not stored; run `dvc add data`, or move them away."
+        )
     old = project / ".data.old"
     fresh = old / "new"
     write_text(old / MARK, SIGNED)
@@ -317,7 +319,7 @@ def _dvc(folder: Path, *words: str) -> str:
     if done.returncode != 0:
         said = (done.stderr + done.stdout).strip().splitlines()  # set in, so that none looks like ours
         raise UserError(
-            f"{folder}: `dvc {' '.join(words)}` failed:",
+            f"{folder}: `dvc {' '.join(words)}` failed; correct what DVC names, and repeat the command:",
             *(f"    {line}" for line in said),
             *([] if _in_git(folder) else [NO_GIT]),
         )
