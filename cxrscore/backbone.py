@@ -70,14 +70,13 @@ def _mend_layout(
 def refuse_unknown(name: str) -> None:
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
-        raise UserError(
-            f"train.backbone: timm has no model {name!r}; near: {', '.join(close) or 'timm.list_models()'}."
-        )
+        names = ", ".join(close) or "one of timm.list_models()"
+        raise UserError(f"train.backbone: timm has no model {name!r}; try {names}.")
     architecture, _, tag = name.partition(".")
     tags = [model.partition(".")[2] for model in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
         raise UserError(
-            f"train.backbone: timm has no weights {tag!r} of {architecture}; there are: {', '.join(tags)}."
+            f"train.backbone: timm has no weights {tag!r} of {architecture}; name one of {', '.join(tags)}."
         )
 
 
@@ -98,7 +97,7 @@ def map_shape(name: str, *, size: int, drop_path: float = 0.0) -> tuple[int, int
                 f"{misfit}."
             ) from misfit
         raise UserError(
-            f"prepare.size: {size} does not fit train.backbone {name}: {misfit}; sizes that fit: "
+            f"prepare.size: {size} does not fit train.backbone {name}: {misfit}; choose one that fits: "
             f"{', '.join(map(str, fitting))}."
         ) from misfit
 

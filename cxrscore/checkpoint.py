@@ -85,7 +85,9 @@ def load_fold(path: Path, machine: Machine) -> Fold:
 def card_of(path: Path, facts: Mapping[str, Any]) -> Card:
     """Raises UserError, which names the field that is not what it should be."""
     if not isinstance(facts.get("card"), dict):
-        raise UserError(f"{path}: no checkpoint of a fold: it has no card.")
+        raise UserError(
+            f"{path}: no checkpoint of a fold: it has no card; name one that `cxrscore train` wrote."
+        )
     return checked_card(path, facts["card"], schema=SCHEMA)
 
 
@@ -126,7 +128,7 @@ def _refuse_unlike(path: Path, expected: Mapping[str, Tensor], found: Mapping[st
     if missing or unknown or unlike:
         raise UserError(
             f"{path}: missing {missing[:5]}, unknown {unknown[:5]}, other shape or type {unlike[:5]}; "
-            "not this model."
+            "not this model; train it again."
         )
 
 

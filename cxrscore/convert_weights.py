@@ -40,6 +40,8 @@ from cxrscore.scoring.output import check_output
 from cxrscore.tensor_files import Loaded, load_tensors
 from cxrscore.text_table import Block, TextTable, column_widths
 
+OTHER_BACKBONE = "Name the backbone that the file is of by --backbone, or take another file."
+UNSORTED = "save it again with its keys in the order of the layers"
 NOT_COMPARED = (
     "Names were not compared: order and shape decided, which cannot notice layers of equal shape that "
     "changed places."
@@ -61,6 +63,7 @@ def match_by_order(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
             f"names differ, and so do shapes, walked in order: {len(mine)} tensors in the file, "
             f"{len(theirs)} in the backbone; the first {agreeing} agree, then come",
             *_side_by_side(weights, mine[agreeing:], expected, theirs[agreeing:]),
+            OTHER_BACKBONE,
         )
     return list(zip(mine, theirs, strict=False))
 
@@ -88,17 +91,18 @@ def _side_by_side(
 def refuse_lost_order(weights: Mapping[str, Tensor], pairs: Pairs, expected: Mapping[str, Tensor]) -> None:
     """Raises UserError where names say that the order cannot be right, though every shape agrees."""
     if len(weights) > 2 and list(weights) == sorted(weights):
-        raise UserError(
-            "its keys are sorted, so that the order of the layers is lost; save it again unsorted."
-        )
+        raise UserError(f"its keys are sorted, so that the order of the layers is lost; {UNSORTED}.")
     parts = {_part(key) for key in expected}
     for old, new in pairs:
         if _part(old) in parts and _part(old) != _part(new):
             raise UserError(
-                f"in order, {old} would become {new}, another part of a layer; order is lost here."
+                f"in order, {old} would become {new}, another part of a layer, so that their order is lost; "
+                f"{UNSORTED}."
             )
         if old in expected and old != new:
-            raise UserError(f"in order, {old} would become {new}, but the backbone has a key {old}.")
+            raise UserError(
+                f"in order, {old} would become {new}, but the backbone has a key {old}; {UNSORTED}."
+            )
 
 
 def _part(key: str) -> str:
@@ -174,7 +178,10 @@ def _checked(source: Path, found: Weights, prefix: str) -> Weights:
     weights = without_prefix(found, prefix)
     if not weights:
         firsts = sorted({key.partition(".")[0] for key in found})[:SHOWN]
-        raise UserError(f"{source}: no key begins with {prefix!r}; they begin with {', '.join(firsts)}.")
+        raise UserError(
+            f"{source}: no key begins with {prefix!r}; they begin with {', '.join(firsts)}: correct "
+            "--strip-prefix."
+        )
     key = not_finite(weights)
     if key is not None:
         raise UserError(f"{source}: {prefix}{key} holds NaN or infinite values; take another file.")
@@ -183,7 +190,7 @@ def _checked(source: Path, found: Weights, prefix: str) -> Weights:
 
 def _refuse_prefix(source: Path, removed: str, more: str, weights: Weights) -> None:
     if more:
-        remedy = f"--strip-prefix {removed}{more} removes it, and leaves out keys without it"
+        remedy = f"use --strip-prefix {removed}{more} to remove it and leave out keys without it"
         raise UserError(f"{source}: {begin_with(more, weights)}; {remedy}.")
 
 
@@ -192,7 +199,8 @@ def _pairs(
 ) -> Pairs:
     """The keys matched by order. Raises UserError where they cannot be, and unless it was asked for."""
     if 2 * left.met > len(left.expected):  # the names are the backbone's
-        raise UserError(f"{source} does not fit the backbone {backbone}.", *misfit_lines(left))
+        fault = f"{source} does not fit the backbone {backbone}."
+        raise UserError(fault, *misfit_lines(left), OTHER_BACKBONE)
     try:
         pairs = match_by_order(weights, left.expected)
         if not loaded.is_ordered:
@@ -208,7 +216,7 @@ def _pairs(
         rows += [[old, new, shape_text(weights, old)] for old, new in pairs[:SHOWN]]
         raise UserError(
             f"{source}: names differ from those of the backbone {backbone}; in order, every shape of "
-            f"{len(pairs)} tensors agrees, and --by-order takes them so. It begins with",
+            f"{len(pairs)} tensors agrees; --by-order takes them so. It begins with",
             *table_lines(rows),
             NOT_COMPARED,
         )

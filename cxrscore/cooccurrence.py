@@ -108,8 +108,8 @@ def read_embeddings(path: Path, findings: Sequence[str], *, dim: int) -> Matrix:
     for needed in (path, names_path):
         if not needed.is_file():
             raise UserError(
-                f"{needed}: no such file; label embeddings are {path.name}, a row a finding, and "
-                f"{names_path.name}, the findings' names in that order, one a line."
+                f"{needed}: no such file; give label embeddings as {path.name}, one row per finding, "
+                f"and {names_path.name}, the findings' names in that order, one per line."
             )
     _check_names(names_path, findings)
     try:
@@ -122,7 +122,9 @@ def read_embeddings(path: Path, findings: Sequence[str], *, dim: int) -> Matrix:
         OSError,
         OverflowError,
     ) as error:  # so are damaged headers told
-        raise UserError(f"{path}: no array of numbers that numpy.save wrote ({error}).") from error
+        raise UserError(
+            f"{path}: no array of numbers that numpy.save wrote ({error}); save it again."
+        ) from error
     if array.dtype.kind not in "fiu":
         raise UserError(f"{path}: holds {array.dtype}; save real numbers, such as float32.")
     if array.ndim != 2 or len(array) != len(findings):
@@ -135,7 +137,9 @@ def read_embeddings(path: Path, findings: Sequence[str], *, dim: int) -> Matrix:
         embeddings: Matrix = np.array(array, dtype=np.float32)
     for name, row in zip(findings, embeddings, strict=True):
         if not (np.isfinite(row).all() and row.any()):
-            raise UserError(f"{path}: the row of {name!r} is all zeros or not finite in float32.")
+            raise UserError(
+                f"{path}: the row of {name!r} is all zeros or not finite in float32; correct that row."
+            )
     return embeddings
 
 
@@ -157,5 +161,6 @@ def _check_names(path: Path, findings: Sequence[str]) -> None:
     unknown = [name for name in names if name not in findings]
     twice = sorted({name for name in names if names.count(name) > 1})
     raise UserError(
-        f"{path}: missing {missing}, unknown {unknown}, twice {twice}; one line a finding, in their order."
+        f"{path}: missing {missing}, unknown {unknown}, twice {twice}; write one line per finding, in their "
+        "order."
     )

@@ -94,7 +94,8 @@ def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
             if mine != theirs:
                 name, mine, theirs = _first_difference(name, mine, theirs)
                 raise UserError(
-                    f"{other}: {name} is {theirs}, but {mine} in {first}; one ensemble needs one training."
+                    f"{other}: {name} is {theirs}, but {mine} in {first}; one ensemble needs one training; "
+                    "name its folds."
                 )
 
 
@@ -129,7 +130,5 @@ def _refuse_twins(loaded: Sequence[Fold]) -> None:
     seen: dict[str, Path] = {}
     for fold in loaded:
         if fold.file_sha256 in seen:
-            raise UserError(
-                f"{fold.path}: the same file as {seen[fold.file_sha256]}; each fold is another model."
-            )
+            raise UserError(f"{fold.path}: the same file as {seen[fold.file_sha256]}; name each fold once.")
         seen[fold.file_sha256] = fold.path

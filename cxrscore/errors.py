@@ -41,6 +41,11 @@ class UserError(Told):
     """What was found, where, and what would be right. Shown once, by the CLI, with exit code 2."""
 
 
+def with_remedy(kind: str, message: str) -> str:
+    """What was found in one file; what would be right: that of its kind, where the message has none."""
+    return message if "; " in message else f"{message}; {REMEDIES[kind]}"
+
+
 class Unreadable(Exception):
     """One file that cannot become pixels: a kind from QUARANTINE_KINDS and a sentence without pixel data:
     what was found; what would be right. Where the sentence has no second half, it gets that of its kind.
@@ -49,7 +54,7 @@ class Unreadable(Exception):
     def __init__(self, kind: str, message: str) -> None:
         if kind not in QUARANTINE_KINDS:
             raise BrokenPromise(f"{kind}: no kind of fault")
-        super().__init__(message if "; " in message else f"{message}; {REMEDIES[kind]}")
+        super().__init__(with_remedy(kind, message))
         self.kind = kind
 
 

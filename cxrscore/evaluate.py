@@ -154,7 +154,8 @@ def _join(scores_csv: Path, table: LabelTable) -> Scored:
     _, ids, findings, scores, _ = read_scores(scores_csv)
     if list(findings) != list(table.findings):
         raise UserError(
-            f"{scores_csv}: scores {', '.join(findings)}; the labels hold {', '.join(table.findings)}."
+            f"{scores_csv}: scores {', '.join(findings)}; the labels hold {', '.join(table.findings)}; name "
+            "a table of the same findings in the same order."
         )
     rows, notes = places(ids, table.ids), list[str]()
     if (rows < 0).any():
@@ -178,7 +179,7 @@ def _matched(ids: Sequence[str], table: LabelTable, scores_csv: Path) -> tuple[n
     if unknown:
         raise UserError(
             f"{scores_csv}: {len(unknown)} rows are not in {table.path}: {', '.join(unknown[:10])}; the "
-            f"labels name images like {table.ids[0]!r}."
+            f"labels name images like {table.ids[0]!r}: add the missing images, or remove their scores."
         )
     return rows, [f"{scores_csv}: {note}." for note in notes]
 

@@ -188,7 +188,7 @@ def _refuse_unprepared(labelled: list[str], prepared: list[str], index_csv: Path
     if unknown:
         raise UserError(
             f"{index_csv}: {len(unknown)} labelled images were not prepared, the first is {unknown[0]!r}; "
-            "prepare again with `dvc repro prepare`."
+            "run `dvc repro prepare`."
         )
 
 
@@ -198,6 +198,6 @@ def _in_order_of(ids: list[str], table: LabelTable, index_csv: Path) -> LabelTab
     if unknown:
         raise UserError(
             f"{index_csv}: {len(unknown)} images have no row in {table.path}, the first is {unknown[0]!r}; "
-            "prepare again with `dvc repro prepare`."
+            "run `dvc repro prepare`."
         )
     return table.rows([row[name] for name in ids])

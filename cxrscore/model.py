@@ -84,7 +84,8 @@ def build_model(
 def _refuse_patterns_without_file(init: str, init_except: Sequence[str]) -> None:
     if init == "none" and init_except:
         raise UserError(
-            f"train.init_except: {list(init_except)} with train.init none; it is for a file's keys."
+            f"train.init_except: {list(init_except)} with train.init none; remove the patterns, or set "
+            "train.init to the file whose keys they name."
         )
 
 

@@ -64,7 +64,8 @@ class LabelParams(Section):
         twice = {name for name in names if names.count(name) > 1} | RESERVED.intersection(names)
         if twice:
             raise ValueError(
-                f"{', '.join(sorted(twice))}: named twice, or reserved for the pipeline's own tables"
+                f"{', '.join(sorted(twice))}: named twice, or reserved for the pipeline's own tables; "
+                "rename the column"
             )
         return self
 

@@ -60,7 +60,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; a file of settings was expected.") from error
     if size > MAX_BYTES:
-        raise UserError(f"{path}: {size:,} bytes; settings fit in {MAX_BYTES:,}.")
+        raise UserError(f"{path}: {size:,} bytes; settings fit in {MAX_BYTES:,}: name the right file.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -76,12 +76,14 @@ def _root(path: Path, text: str) -> Node | None:
         root: Node | None = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: {error.problem or 'not YAML'}.") from error
+        raise UserError(
+            f"{path}:{line}: {error.problem or 'not YAML'}; correct this line or the one above."
+        ) from error
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise UserError(f"{path}:{line}: the character U+{error.character:04X}; remove it.") from error
     except YAMLError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: not YAML ({error}); correct it, or name the right file.") from error
     except (ValueError, OverflowError) as error:  # of chr(), for a code beyond the last character
         found = ESCAPE.search(text)
         line = text.count("\n", 0, found.start() if found else 0) + 1
@@ -98,13 +100,15 @@ def _refuse_extras(path: Path, events: Iterable[Any]) -> None:
         depth += name in ("MappingStartEvent", "SequenceStartEvent")
         depth -= name in ("MappingEndEvent", "SequenceEndEvent")
         if depth > MAX_DEPTH:
-            raise UserError(f"{where}: nested {MAX_DEPTH} deep; settings are sections with names and lists.")
+            raise UserError(
+                f"{where}: nested {MAX_DEPTH} deep; write settings as sections with names and lists."
+            )
         if name == "AliasEvent" or getattr(event, "anchor", None):
             raise UserError(f"{where}: aliases (*name) and anchors (&name) are not read; write the value.")
         if getattr(event, "tag", None):
             raise UserError(f"{where}: tags ({event.tag}) are not read; write the value alone.")
         if getattr(event, "version", None) or getattr(event, "tags", None):
-            raise UserError(f"{where}: directives (%YAML, %TAG) are not read; this is YAML 1.2, remove them.")
+            raise UserError(f"{where}: directives (%YAML, %TAG) are not read; remove them, this is YAML 1.2.")
 
 
 def _value(path: Path, node: Node) -> Any:

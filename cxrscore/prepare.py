@@ -77,7 +77,11 @@ def prepare(
             bit_depth=params.bit_depth,
         )
         if len(tally.faults) == tally.total:
-            raise UserError(f"{images}: no image can be read: {_first_ten(map(_sentence, tally.faults))}.")
+            raise UserError(
+                f"{images}: no image can be read: {_first_ten(map(_sentence, tally.faults))}. Name the "
+                "folder of the "
+                "radiographs."
+            )
         write_quarantine(folder, tally.faults, id_column=labels.id)
     return (*table.notes, *files.notes, *_notes(tally, strangers, listing.faults))
 
@@ -173,7 +177,8 @@ def _readable(decoded: Iterable[Decoded], tally: Tally, progress: "Progress") ->
         tally.faults.append((one.path, one.fault.kind, str(one.fault)))
         if len(tally.faults) / tally.total > tally.max_unreadable:
             raise UserError(
-                f"more than {tally.max_unreadable:.2%} of {tally.total:,} images cannot be read, after "
+                f"prepare.max_unreadable: more than {tally.max_unreadable:.2%} of {tally.total:,} images "
+                "cannot be read, after "
                 f"{one.index + 1:,}: {_first_ten(map(_sentence, tally.faults))}; mend or remove them, or "
                 "raise prepare.max_unreadable."
             )

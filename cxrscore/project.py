@@ -80,7 +80,7 @@ def init_project(
     if folder.resolve().is_relative_to(source.images.resolve()):
         raise UserError(f"{folder}: lies within the images; name a folder elsewhere.")
     if shutil.which("git") is None:
-        raise UserError("git was not found; DVC needs it: install git.")
+        raise UserError("git: not found, and DVC needs it; install git.")
     listing = list_images(source.images, follow_symlinks=True)
     settings, outcome = plan(source, listing, settings_of=PRESETS / f"{preset}.yaml")
     made = next((path for path in [*reversed(folder.parents), folder] if not path.exists()), None)
@@ -156,7 +156,9 @@ def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lamb
     outcome.notes.extend(undo_interrupted(project))
     data, tracked = project / "data", project / "data.dvc"
     if data.exists() and (not tracked.exists() or has_changed(project)):
-        raise UserError(f"{data}: holds changes that DVC has not stored; `dvc add data`, or move them away.")
+        raise UserError(
+            f"{data}: holds changes that DVC has not stored; run `dvc add data`, or move them away."
+        )
     old = project / ".data.old"
     fresh = old / "new"
     write_text(old / MARK, SIGNED)

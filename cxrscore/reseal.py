@@ -31,7 +31,9 @@ def reseal(source: Path, output: Path, *, overwrite: bool) -> dict[str, Any]:
         read_sealed(source)  # one that is damaged is no checkpoint to use
         raise UserError(f"{source}: sealed already; use it as it is.")
     if not isinstance(entry["card"], dict):
-        raise UserError(f"{source}: no checkpoint of a fold: it has no card.")
+        raise UserError(
+            f"{source}: no checkpoint of a fold: it has no card; name one that `cxrscore train` wrote."
+        )
     card = checked_card(source, entry["card"], schema=UNSEALED)
     tensors = tensors_of(source, data, entry["sha256"])
     model_of(source, card, tensors)

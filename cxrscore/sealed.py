@@ -191,7 +191,9 @@ def _entry_text(header: bytes, size: int) -> str | None:
 def _own(path: Path, text: str | None) -> Entry:
     if text is None:
         raise UserError(
-            f"{path}: a .safetensors file, but not a cxrscore checkpoint: it has no {KEY!r} entry."
+            f"{path}: a .safetensors file, but not a cxrscore checkpoint: it has no {KEY!r} entry; name one "
+            "that "
+            "`cxrscore train` wrote."
         )
     try:
         entry = _parse(text)
@@ -232,6 +234,6 @@ def _finite(text: str) -> float:
 
 def _unreadable(path: Path, error: BaseException) -> UserError:
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{path}: no such file.")
+        return UserError(f"{path}: no such file; name a checkpoint that is there.")
     why = (error.strerror if isinstance(error, OSError) else "") or f"{type(error).__name__}: {error}"
     return UserError(f"{path}: not a readable .safetensors file ({why[:200]}); restore or train it again.")

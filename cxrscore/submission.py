@@ -73,8 +73,8 @@ def unique_ids(table: Table, id_column: str) -> list[str]:
     for name, line in zip(ids, table.lines, strict=True):
         if name in lines:
             raise UserError(
-                f"{table.path}:{line}: id {name!r} is also on line {lines[name]}; each id "
-                "has one row, and the id column comes first."
+                f"{table.path}:{line}: id {name!r} is also on line {lines[name]}; keep "
+                "one row per id, and put the id column first."
             )
         lines[name] = line
     return ids

@@ -179,8 +179,8 @@ def _cut(path: Path, row: list[str], length: int, line: int, mark: str) -> list[
         return row[:length]
     name = DELIMITERS[mark][:-1]
     raise UserError(
-        f"{path}:{line}: {len(row)} cells under a header of {length}; a {name} inside a cell needs quotes "
-        "around the cell, and a row has a cell for each column."
+        f"{path}:{line}: {len(row)} cells under a header of {length}; put quotes around a cell that "
+        f"holds a {name}, and give each row one cell per column."
     )
 
 

@@ -57,19 +57,19 @@ def load_tensors(path: Path, entry: str = "") -> Loaded:
     asks for more, or holds several dictionaries of tensors of which `entry` names none.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file.")
+        raise UserError(f"{path}: no such file; name a file of weights that is there.")
     try:
         ours, weights = is_ours(path), load_file(path)
     except (UserError, OSError, SafetensorError) as error:
         if not is_pickle(path):
             raise UserError(
-                f"{path}: neither a readable .safetensors file nor a pickle ({error})."
+                f"{path}: neither a readable .safetensors file nor a pickle ({error}); take another file."
             ) from error
         return _chosen(path, _unpickled(path), entry)
     if ours:
         raise UserError(f"{path}: a checkpoint of cxrscore; set train.init to it as it is.")
     if entry:
-        raise UserError(f"{path}: --entry {entry}: a .safetensors file has no entries.")
+        raise UserError(f"{path}: --entry {entry}: a .safetensors file has no entries; leave the option out.")
     return Loaded(weights, is_ordered=False)  # safetensors writes tensors by type and name
 
 
@@ -87,11 +87,11 @@ def _unpickled(path: Path) -> Any:
                 "trust the file, load it with the code that wrote it and save its tensors alone: "
                 "torch.save(model.state_dict(), NEW)."
             ) from error
-        raise UserError(f"{path}: damaged, or not written by torch.save.") from error
+        raise UserError(f"{path}: damaged, or not written by torch.save; fetch it again.") from error
     except DAMAGED as error:
         why = (str(error).splitlines() or [""])[0][:200]
         raise UserError(
-            f"{path}: damaged, or not a file of tensors ({type(error).__name__}: {why})."
+            f"{path}: damaged, or not a file of tensors ({type(error).__name__}: {why}); fetch it again."
         ) from error
 
 
@@ -103,7 +103,7 @@ def _refuse_flipped(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             flipped = archive.testzip()
     except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}: {error}).") from error
+        raise UserError(f"{path}: damaged ({type(error).__name__}: {error}); fetch it again.") from error
     if flipped is not None:
         raise UserError(f"{path}: damaged: its part {flipped} does not match its checksum; fetch it again.")
 
@@ -113,12 +113,12 @@ def _chosen(path: Path, value: Any, entry: str) -> Loaded:
     if len(entries) > 1:
         entries.pop("", None)  # such as a step that is counted in a tensor, beside the weights
     if not entries:
-        raise UserError(f"{path}: no dictionary of named tensors in it.")
+        raise UserError(
+            f"{path}: no dictionary of named tensors in it; save one by torch.save(model.state_dict(), NEW)."
+        )
     names = ", ".join(list(entries)[:SHOWN])
     if entry and entry not in entries:
-        raise UserError(
-            f"{path}: --entry {entry}: no such dictionary of tensors; there are: {names or 'none'}."
-        )
+        raise UserError(f"{path}: --entry {entry}: no such dictionary of tensors; name one of {names}.")
     if not entry and len(entries) > 1:
         raise UserError(f"{path}: {len(entries)} dictionaries of tensors; choose one by --entry: {names}.")
     name = entry or next(iter(entries))

@@ -40,7 +40,9 @@ def weights_path(name: str, init: str, *, fetch: bool) -> Path | None:
         return None
     if init != "imagenet":
         if not Path(init).is_file():
-            raise UserError(f"train.init: {init}: no such file; none, imagenet or a .safetensors file.")
+            raise UserError(
+                f"train.init: {init}: no such file; set it to none, imagenet or a .safetensors file."
+            )
         return Path(init)
     return _published_weights(name, fetch=fetch)
 
@@ -134,7 +136,7 @@ def fitting_weights(backbone: Any, name: str, path: Path, init_except: Sequence[
         raise UserError(
             f"train.init: {path} does not fit the backbone {name}.",
             *misfit_lines(left),
-            "Keys that may start at random are named by patterns in train.init_except.",
+            "Take another file, or name keys that may start at random by patterns in train.init_except.",
         )
     _refuse_idle_patterns(path, fit.misfits, init_except)
     return {key: value for key, value in fit.weights.items() if key not in set().union(*fit.misfits.values())}
@@ -163,7 +165,9 @@ def _read(path: Path, name: str, init_except: Sequence[str]) -> Weights:
             ) from error
         if isinstance(error, UserError):
             raise UserError(f"train.init: {error}") from error
-        raise UserError(f"train.init: {path}: not a readable .safetensors file ({error}).") from error
+        raise UserError(
+            f"train.init: {path}: not a readable .safetensors file ({error}); fetch it again."
+        ) from error
     key = not_finite(weights)
     if key is not None:
         raise UserError(f"train.init: {path}: {key} holds NaN or infinite values; take another file.")

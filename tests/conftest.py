@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import hypothesis
 import pytest
 import torch
+from refusals import watch
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
@@ -76,6 +77,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in slow]
+
+
+REFUSED = watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """A test fails where a refusal that it met does not say where, or what would be right."""
+    try:
+        return (yield)
+    finally:
+        found = [*REFUSED]
+        REFUSED.clear()
+        assert not found, "\n".join(found)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -320,7 +320,7 @@ def call(
     ("words", "said"),
     [
         (["--heads", "lmap"], "error: --heads: no head 'lmap'; there are independent,"),
-        (["--seeds", "0,0"], "error: --seeds: '0,0': distinct numbers with commas between"),
+        (["--seeds", "0,0"], "error: --seeds: '0,0'; give distinct numbers with commas between"),
     ],
     ids=["head", "seeds"],
 )

@@ -67,12 +67,12 @@ def test_finding_out_draws_nothing_from_the_generator() -> None:
 
 
 def test_a_name_that_nobody_knows_names_near_ones() -> None:
-    with pytest.raises(UserError, match=r"train\.backbone: timm has no model 'resnet10tt'; near: .*resnet"):
+    with pytest.raises(UserError, match=r"train\.backbone: timm has no model 'resnet10tt'; try .*resnet"):
         map_shape("resnet10tt", size=32)
 
 
 def test_weights_that_nobody_knows_name_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"no weights 'foo' of resnet50; there are: a1_in1k"):
+    with pytest.raises(UserError, match=r"no weights 'foo' of resnet50; name one of a1_in1k"):
         map_shape("resnet50.foo", size=32)
 
 
@@ -80,14 +80,14 @@ def test_weights_that_nobody_knows_name_those_there_are() -> None:
     ("name", "size", "message"),
     [
         ("test_vit", 100, r"prepare\.size: 100 .*patches of 16 px .* leave out 4 px .*: 96, 112\."),
-        ("vit_tiny_patch16_224", 380, r"prepare\.size: 380 does not fit .* sizes that fit: 368, 384\."),
+        ("vit_tiny_patch16_224", 380, r"prepare\.size: 380 does not fit .* choose one that fits: 368, 384\."),
         (
             "test_convnext",
             98,
-            r"patches of 4 px would leave out 2 px of each side; sizes that fit: 96, 100\.",
+            r"patches of 4 px would leave out 2 px of each side; choose one that fits: 96, 100\.",
         ),
-        ("inception_v3", 32, r"prepare\.size: 32 does not fit .*Kernel size.*; sizes that fit: 96\."),
-        ("efficientformer_l1", 380, r"prepare\.size: 380 does not fit .*; sizes that fit: 224\."),
+        ("inception_v3", 32, r"prepare\.size: 32 does not fit .*Kernel size.*; choose one that fits: 96\."),
+        ("efficientformer_l1", 380, r"prepare\.size: 380 does not fit .*; choose one that fits: 224\."),
     ],
 )
 def test_a_size_that_does_not_fit_names_the_nearest_that_do(name: str, size: int, message: str) -> None:

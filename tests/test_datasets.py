@@ -61,7 +61,8 @@ def test_chexpert_without_patient_or_study_leaves_them_out(tmp_path: Path) -> No
 def test_chexpert_paths_without_a_patient_are_refused(tmp_path: Path) -> None:
     text = CHEXPERT_CSV.replace("train/patient00002/study1/view1", "train/view1")
     with pytest.raises(
-        UserError, match=r"labels\.csv:3: no \.\.\./patient00001/study1/\.\.\. in .* use `format: table`"
+        UserError,
+        match=r"labels\.csv:3: no \.\.\./patient00001/study1/\.\.\. in .*; for .* use `format: table`",
     ):
         read(tmp_path, text, CHEXPERT, findings=["Edema"])
 

@@ -14,7 +14,7 @@ from cxrscore.training.early import refuse_early
 
 MIXING = AugmentParams(scale=[0.9, 1.0], flip=0.5, degrees=0.0, jitter=0.0, mixup=0.2)
 WRONG = [
-    (7, {}, r"--fold 7: no image is validated in it; folds are 0 to 1"),
+    (7, {}, r"--fold 7: no image is validated in it; folds are from 0 to 1"),
     (0, {"batch_size": 64}, r"train.batch_size: 64 is more than the \d+ images to train on"),
     (0, {"init": "gone.safetensors"}, r"train.init: gone.safetensors: no such file"),
     (

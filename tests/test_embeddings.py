@@ -87,9 +87,7 @@ def test_names_in_another_encoding_are_refused(path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".npy", ".txt"])
 def test_a_missing_file_is_named_with_what_belongs_in_it(path: Path, suffix: str) -> None:
     path.with_suffix(suffix).unlink()
-    message = (
-        rf"words\{suffix}: no such file; label embeddings are words\.npy, .* and words\.txt, the findings'"
-    )
+    message = rf"words\{suffix}: no such file; give label embeddings as words\.npy, .* and words\.txt, the"
     with pytest.raises(UserError, match=message):
         read_embeddings(path, FINDINGS, dim=D)
 

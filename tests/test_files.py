@@ -46,7 +46,7 @@ def test_a_quoted_newline_is_part_of_the_cell_and_lines_still_count_right(tmp_pa
     assert read.columns["id"] == ["a\nb", "c"]
     assert read.lines == [3, 4]
     with pytest.raises(
-        UserError, match=r"t\.csv:5: 1 cells under a header of 2; a comma inside a cell needs quotes"
+        UserError, match=r"t\.csv:5: 1 cells under a header of 2; put quotes around a cell that holds a comma"
     ):
         read_table(table(tmp_path, 'id,Edema\n"a\nb",1\nc,0\nd\n'))
 
@@ -72,8 +72,14 @@ def test_a_name_that_is_not_utf8_is_written_byte_for_byte(tmp_path: Path) -> Non
         ("", r"t\.csv: empty; a header of column names"),
         ("\n\n", r"t\.csv: empty; a header of column names"),
         ("id,Edema\n", r"t\.csv: a header and no rows; add the rows"),
-        ("id;Edema\na;1\nb;1;0\n", r"t\.csv:3: 3 cells under a header of 2; a semicolon inside a cell needs"),
-        ("id\tEdema\na\n", r"t\.csv:2: 1 cells under a header of 2; a tab inside a cell needs quotes"),
+        (
+            "id;Edema\na;1\nb;1;0\n",
+            r"t\.csv:3: 3 cells under a header of 2; put quotes around a cell that holds a semicolon",
+        ),
+        (
+            "id\tEdema\na\n",
+            r"t\.csv:2: 1 cells under a header of 2; put quotes around a cell that holds a tab",
+        ),
         ("sep=;\nid;Edema\na;1\nb\n", r"t\.csv:4: 1 cells under a header of 2"),
         ("id,,Edema,\na,x,1,y\n", r"t\.csv:1: columns 2, 4 have no name; name them, or remove them"),
         ("id,Edema\na,1\n".encode("utf-16"), r"t\.csv: this is UTF-16; save it as UTF-8"),

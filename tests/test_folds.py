@@ -184,7 +184,8 @@ def test_without_a_patient_column_images_can_still_be_split(project: Project) ->
 def test_a_prepared_image_without_labels_is_refused_and_nothing_is_written(project: Project) -> None:
     project.index.append(["stray.png", "abc", 64, 64, 0, 120])
     with pytest.raises(
-        UserError, match=r"index\.csv: 1 images have no row in .*, the first is 'stray\.png'; prepare again"
+        UserError,
+        match=r"index\.csv: 1 images have no row in .*, the first is 'stray\.png'; run `dvc repro prepare`",
     ):
         project.run()
     assert not (project.folder / "out").exists()

@@ -327,7 +327,8 @@ def test_a_wrong_embedding_is_refused_without_importing_torch(mine: Project) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (
-        "train.head.embeddings: cooccurence: no such file; cooccurrence, learned or a .npy file. False"
+        "train.head.embeddings: cooccurence: no such file; "
+        "set it to cooccurrence, learned or a .npy file. False"
     )
 
 

@@ -148,7 +148,7 @@ def test_a_path_longer_than_the_system_takes_is_a_fault(tmp_path: Path) -> None:
     listing = list_images(tmp_path)
     assert listing.paths == ["x.png"]
     assert [(kind, message) for _, kind, message in listing.faults] == [
-        ("IO_ERROR", "the folder cannot be read: File name too long")
+        ("IO_ERROR", "the folder cannot be read: File name too long; check its permissions and the storage")
     ]
 
 
@@ -235,7 +235,10 @@ def test_a_file_whose_path_is_too_long_is_a_fault_of_that_file(tmp_path: Path) -
     listing = list_images(tmp_path)
     assert listing.paths == ["x.png"]
     assert [fault[1:] for fault in listing.file_faults] == [
-        ("IO_ERROR", "the file cannot be looked at: File name too long")
+        (
+            "IO_ERROR",
+            "the file cannot be looked at: File name too long; check its permissions and the storage",
+        )
     ]
 
 
@@ -293,7 +296,7 @@ def test_a_folder_or_a_file_whose_name_has_a_wildcard_is_taken_for_itself(tmp_pa
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("*.tif", r"matches no image under .*; \* stays within a folder"),
+        ("*.tif", r"matches no image under .*; correct the pattern: \* stays within a folder"),
         ("*", r"matches no image under .* but 1 folders that the pattern matches and does not enter"),
         ("nowhere/*.png", "nowhere is no folder"),
         ("a/x.png/*.png", "x.png is no folder"),
@@ -331,7 +334,7 @@ def test_what_cannot_be_scored_says_what_can(tmp_path: Path) -> None:
 
 def test_columns_are_for_tables_and_an_output_is_no_input(tmp_path: Path) -> None:
     make(tmp_path, "x.png")
-    with pytest.raises(UserError, match="a folder; columns and the folder of the paths are named"):
+    with pytest.raises(UserError, match="a folder; give columns and the folder of the paths for"):
         list_input(str(tmp_path), path_column="path")
     (tmp_path / "sub.csv").write_text("path\nx.png\n")
     with pytest.raises(UserError, match=r"sub.csv: is also an output of this run"):

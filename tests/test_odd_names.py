@@ -207,7 +207,7 @@ def test_what_dvc_says_of_a_name_is_set_in_and_shown_as_text(
     )
     call = door("init", tmp_path / "new", "--labels", labels, "--images", folder)
     first, *more = call.err.splitlines()
-    assert call.code == 2 and is_told(call) and first.startswith("error: ") and first.endswith("failed:")
+    assert call.code == 2 and is_told(call) and first.startswith("error: ") and "` failed; " in first
     assert more and all(line.startswith("    ") for line in more)
     assert not (tmp_path / "new").exists()
 

@@ -98,9 +98,9 @@ def test_a_table_whose_files_are_all_elsewhere_says_where_it_looked(tmp_path: Pa
         ("C:\\x.png", "is absolute and not under"),
         ("C:/x.png", "is absolute and not under"),
         ("\\\\server\\share\\x.png", "is absolute and not under"),
-        ("./", "is no path of a file"),
-        (".", "is no path of a file"),
-        ("/", "is no path of a file"),
+        ("./", "is not a file path"),
+        (".", "is not a file path"),
+        ("/", "is not a file path"),
     ],
 )
 def test_a_path_that_leads_out_or_nowhere_is_refused_with_its_line(

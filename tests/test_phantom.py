@@ -150,7 +150,7 @@ def test_the_ends_of_a_wide_heart_are_further_apart() -> None:
         ({"size": 16}, "at least 32 px"),
         ({"seed": -1}, "0 or more"),
         ({"workers": 0}, "at least 1 process"),
-        ({"test_share": 1.0}, r"in \[0, 1\)"),
+        ({"test_share": 1.0}, r"at least 0 and below 1"),
     ],
 )
 def test_a_wrong_number_is_named_before_anything_is_written(

@@ -503,7 +503,7 @@ def test_memory_that_the_system_refuses_is_a_clear_error(tmp_path: Path, workers
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:
-        with pytest.raises(UserError, match=r"cannot be had: .*; use a smaller batch size"):
+        with pytest.raises(UserError, match=r"cannot be had: .*; use a smaller --batch-size"):
             run(tmp_path, ["a"], workers=workers, size=256)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -572,5 +572,7 @@ def rss_mib(pid: int) -> float:
 
 
 def test_more_decoders_than_the_memory_bears_are_refused_before_they_start(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"9999 decoding processes may need 6\d{3}\.\d GB, .*; use \d+\."):
+    with pytest.raises(
+        UserError, match=r"9999 decoding processes may need 6\d{3}\.\d GB, .*; use at most \d+\."
+    ):
         run(tmp_path, ["x.png"], workers=9999)

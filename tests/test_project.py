@@ -197,7 +197,7 @@ def test_a_failure_of_dvc_leaves_nothing_behind(
     (tmp_path / "source" / "labels.csv").write_text(PLAIN_TABLE.format(names=names))
     (tmp_path / "chest").mkdir()
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "no.git"))  # git init succeeds there, and dvc finds no git
-    with pytest.raises(UserError, match=r"chest: `dvc init .*` failed:\n(    .*\n)*    ERROR: "):
+    with pytest.raises(UserError, match=r"chest: `dvc init .*` failed; .*:\n(    .*\n)*    ERROR: "):
         init(
             tmp_path / "chest",
             labels_csv=tmp_path / "source" / "labels.csv",
@@ -251,7 +251,7 @@ def test_data_that_dvc_has_not_stored_is_never_replaced(
     (imported / "data" / "images" / "mine.jpg").write_bytes(b"unique")
     before = contents(imported / "data"), (imported / "data.dvc").read_text()
     settings = (imported / "params.yaml").read_text()
-    with pytest.raises(UserError, match=r"data: holds changes that DVC has not stored; `dvc add data`"):
+    with pytest.raises(UserError, match=r"data: holds changes that DVC has not stored; run `dvc add data`"):
         use(imported, labels_csv=tmp_path / "own" / "labels.csv", images=tmp_path / "own" / "images")
     assert (contents(imported / "data"), (imported / "data.dvc").read_text()) == before
     assert (imported / "params.yaml").read_text() == settings

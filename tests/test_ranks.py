@@ -58,7 +58,10 @@ def test_one_process_alone_has_every_row_in_order() -> None:
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("auto", r"--gpus 1000: this machine shows \d+ CUDA devices; --device cpu has the processes share"),
+        (
+            "auto",
+            r"--gpus 1000: this machine shows \d+ CUDA devices; give at most that many, or use --device cpu",
+        ),
         ("cuda:1", r"--device cuda:1: with --gpus each process has its own; leave the option out"),
     ],
 )
@@ -278,4 +281,4 @@ def test_a_fold_that_does_not_exist_is_said_once(mine: Project) -> None:
     with begin([*words(mine, fold=2), "--gpus", "2"]) as run:
         _, said = run.communicate()
     assert run.returncode == 2
-    assert said == "error: --fold 2: no image is validated in it; folds are 0 to 1.\n"
+    assert said == "error: --fold 2: no image is validated in it; folds are from 0 to 1.\n"

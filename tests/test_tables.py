@@ -107,9 +107,12 @@ def test_a_first_column_without_a_name_that_may_mean_something_is_that_of_the_im
     ("text", "message"),
     [
         ("name,,Edema,\na,x,1,y\n", r"t\.csv:1: columns 2, 4 have no name; name them, or remove them"),
-        ("name,Edema\na,1,0\n", r"t\.csv:2: 3 cells under a header of 2; a comma inside a cell needs quotes"),
+        (
+            "name,Edema\na,1,0\n",
+            r"t\.csv:2: 3 cells under a header of 2; put quotes around a cell that holds a comma",
+        ),
         ("name,Edema,Mass\na,1\n", r"t\.csv:2: 2 cells under a header of 3"),
-        ("sep=;\nname;Edema\na;1\nb;1;1\n", r"t\.csv:4: 3 cells under a header of 2; a semicolon inside"),
+        ("sep=;\nname;Edema\na;1\nb;1;1\n", r"t\.csv:4: 3 cells under a header of 2; put quotes around"),
         ("name,Edema, Edema\na,1,0\n", r"t\.csv:1: 'Edema' names two columns; rename one"),
         ("name;Edema\na,1\n", r"t\.csv:2: 1 cells under a header of 2"),
         ("sep=;\n", r"t\.csv: empty; a header"),

@@ -321,7 +321,7 @@ def test_the_card_names_the_very_data_it_was_trained_on(project: Project) -> Non
 @pytest.mark.parametrize(
     ("fold", "changes", "message"),
     [
-        (2, {}, r"--fold 2: no image is validated in it; folds are 0 to 1"),
+        (2, {}, r"--fold 2: no image is validated in it; folds are from 0 to 1"),
         (0, {"batch_size": 64}, r"train.batch_size: 64 is more than the \d+ images to train on"),
         (0, {"backbone": "resnetx"}, r"train.backbone: timm has no model 'resnetx'"),
         (

@@ -95,7 +95,11 @@ def _refuse_uncommitted(project: Path) -> None:
     command = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!out/ablation"]
     done = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
-        raise UserError(f"{project.resolve()}: --experiments needs a git repository: {done.stderr.strip()}")
+        raise UserError(
+            f"{project.resolve()}: --experiments needs a git repository: {done.stderr.strip()}; run `git "
+            "init` "
+            "there and commit the project."
+        )
     if done.stdout:
         changed = ", ".join(line[3:] for line in done.stdout.splitlines())
         raise UserError(
@@ -109,11 +113,14 @@ def _refuse_changed_data(project: Path) -> None:
     command = [sys.executable, "-m", "dvc", "data", "status", "--json"]
     done = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
-        raise UserError(f"{project.resolve()}: `dvc data status` failed: {done.stderr.strip()}")
+        raise UserError(
+            f"{project.resolve()}: `dvc data status` failed; correct what DVC names, and repeat the command: "
+            f"{done.stderr.strip()}"
+        )
     found = json.loads(done.stdout or "{}").get("uncommitted", {})
     if any(str(path).startswith("data") for paths in found.values() for path in paths):
         raise UserError(
-            f"{project.resolve()}: data is not what DVC has; give `cxrscore data use`, or `dvc add data`, "
+            f"{project.resolve()}: data is not what DVC has; run `cxrscore data use` or `dvc add data`, "
             "and commit."
         )
 
@@ -123,7 +130,10 @@ def _experiments(project: Path) -> dict[str, str]:
     command = [sys.executable, "-m", "dvc", "exp", "list"]
     done = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
-        raise UserError(f"{project.resolve()}: `dvc exp list` failed: {done.stderr.strip()}")
+        raise UserError(
+            f"{project.resolve()}: `dvc exp list` failed; correct what DVC names, and repeat the command: "
+            f"{done.stderr.strip()}"
+        )
     return {name: commit for commit, name in LISTED.findall(done.stdout)}
 
 

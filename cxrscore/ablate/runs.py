@@ -81,7 +81,7 @@ def train_all(
             progress.say(f"ablate: {run} ({i} of {len(runs)})")
             train_fold(run.fold, **data, machine=machine, progress=progress, keeping=keeping, asked=asked)
         except UserError as fault:
-            raise UserError(f"ablate: {run}: {fault} --heads can name the others without it.") from fault
+            raise UserError(f"ablate: {run}: {fault} Or name the other heads alone by --heads.") from fault
 
 
 def is_done(run: Run, fingerprint: str) -> bool:

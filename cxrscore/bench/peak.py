@@ -47,7 +47,10 @@ def measure(lesson: Lesson, *, checkpointing: bool) -> dict[str, float]:
 def _bytes_of_cpu(field: str) -> int:
     """Source: proc_pid_status(5)."""
     if not STATUS.exists():
-        raise UserError("bench step-memory: on a CPU it is read from /proc, which only Linux has.")
+        raise UserError(
+            "bench step-memory: on a CPU it is read from /proc, which only Linux has; run it on Linux or a "
+            "GPU."
+        )
     lines = STATUS.read_text(encoding="utf-8").splitlines()
     line = next(line for line in lines if line.startswith(f"{field}:"))
     return 1024 * int(line.split()[1])

@@ -41,7 +41,8 @@ def peak_memory(lesson: Lesson, *, checkpointing: bool) -> dict[str, float]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
         raise UserError(
-            f"a step of {lesson} ended with {done.returncode} ({last}); try a smaller --batch-size."
+            f"bench step-memory: a step of {lesson} ended with {done.returncode} ({last}); try a smaller "
+            "--batch-size."
         )
     peak: dict[str, float] = json.loads(done.stdout)
     return peak

@@ -93,5 +93,5 @@ def seed_list(text: str | None) -> list[int]:
     words = text.split(",") if text is not None else []
     numbers = {int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 10}
     if len(numbers) != len(words):
-        raise UserError(f"--seeds: {text!r}: distinct numbers with commas between, such as 0,1.")
+        raise UserError(f"--seeds: {text!r}; give distinct numbers with commas between, such as 0,1.")
     return sorted(numbers)

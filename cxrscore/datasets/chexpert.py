@@ -52,6 +52,6 @@ def _place(table: Table, line: int, path: str) -> tuple[str, str]:
     if not found:
         raise UserError(
             f"{table.path}:{line}: no .../patient00001/study1/... in {path!r}; "
-            "with other paths use `format: table` and a column for the patient."
+            "for other paths, use `format: table` and a column for the patient."
         )
     return found[1], found[2]

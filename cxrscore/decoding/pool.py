@@ -60,8 +60,11 @@ def decode_batches(
     """
     promise(depth >= 2, "one batch is the consumer's, others are to be filled")
     if workers > most_decoders():
-        needed = f"{workers} decoding processes may need {workers * DECODER_BYTES / 1e9:.1f} GB"
-        raise UserError(f"{needed}, more than half of this machine's memory; use {most_decoders()}.")
+        needed = f"{workers * DECODER_BYTES / 1e9:.1f} GB"
+        raise UserError(
+            f"--workers: {workers} decoding processes may need {needed}, more than half of this machine's "
+            f"memory; use at most {most_decoders()}."
+        )
     starts = range(start, len(paths), batch_size)
     depth = min(depth, len(starts)) if workers else 1
     if not starts:

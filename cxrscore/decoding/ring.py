@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from cxrscore.errors import UserError
 from cxrscore.resources import usable_memory
 
-REMEDY = "use a smaller batch size"
+REMEDY = "use a smaller --batch-size, or prepare smaller images"
 
 
 def reserve_ring(shape: tuple[int, ...]) -> int:
     """The number of the file, all of zeros. Raises UserError."""
     nbytes = math.prod(shape)
-    what = f"{nbytes / 2**20:,.0f} MiB of memory for pixels (batches, images, height, width: {shape})"
+    needed = f"{nbytes / 2**20:,.0f} MiB of memory"
+    what = f"--batch-size: {needed} for pixels (batches, images, height, width: {shape})"
     if nbytes > usable_memory() // 2:
         raise UserError(
             f"{what} are more than half of this machine's {usable_memory() / 2**20:,.0f}; {REMEDY}."

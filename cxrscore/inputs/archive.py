@@ -25,7 +25,7 @@ from array import array
 from collections import Counter
 from pathlib import Path
 
-from cxrscore.errors import UserError
+from cxrscore.errors import UserError, with_remedy
 from cxrscore.inputs.folder import Listing, by_bytes, seen
 from cxrscore.inputs.members import Bounded, Index, Members
 from cxrscore.inputs.place import Identity, identity_of
@@ -82,7 +82,7 @@ def _listing(path: Path, identity: Identity, index: Index) -> Listing:
     names = [index.names[i] for i in rows]
     twice = {name for name, count in counts.items() if count > 1}
     message = "the archive holds two files of this name, and which is meant cannot be told; rename one"
-    faults = {name: (name, kind, text) for name, kind, text in index.faults}
+    faults = {name: (name, kind, with_remedy(kind, text)) for name, kind, text in index.faults}
     faults |= {name: (name, "CORRUPT_DATA", message) for name in twice}
     return Listing(
         source=str(path),

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from cxrscore.errors import UserError, promise
+from cxrscore.errors import UserError, promise, with_remedy
 from cxrscore.images import HEAD_BYTES, sniff
 from cxrscore.inputs.pattern import ANY_DEPTH, Positions, match, split_pattern, start
 from cxrscore.inputs.place import NUMBERS, Files, Place, Places, identity_of
@@ -187,7 +187,7 @@ def list_glob(pattern: str, *, exclude: Iterable[Path] = (), follow_symlinks: bo
         met = seen(search.skipped) if search.skipped else ""
         raise UserError(
             f"{pattern}: no such file or folder, and as a pattern it matches no image under {root}{met}; "
-            "* stays within a folder, ** goes down any number of them, and case counts."
+            "correct the pattern: * stays within a folder, ** goes down any number of them, and case counts."
         )
     return _listing(pattern, search)
 
@@ -251,7 +251,7 @@ def _enter(search: _Search, relative: str, positions: Positions) -> None:
         search.entered.add(inode)
         entries = list(os.scandir(folder))
     except OSError as error:
-        message = f"the folder cannot be read: {error.strerror}"
+        message = with_remedy("IO_ERROR", f"the folder cannot be read: {error.strerror}")
         search.folder_faults.append((relative or ".", "IO_ERROR", message))
         return
     outputs = search.output_names.get(inode, set())
@@ -273,9 +273,10 @@ def _look(search: _Search, entry: os.DirEntry[str], path: str, matched: Position
         reason = _why_not(search, entry, is_folder=is_folder, enters=matched != {len(search.segments)})
         identity: Sequence[int] = () if reason or is_folder else identity_of(entry.stat())
     except FileNotFoundError:
-        search.file_faults.append((path, "VANISHED", "a link to nothing, or gone since the folder was read"))
+        message = with_remedy("VANISHED", "a link to nothing, or gone since the folder was read")
+        search.file_faults.append((path, "VANISHED", message))
     except OSError as error:
-        message = f"the file cannot be looked at: {error.strerror}"
+        message = with_remedy("IO_ERROR", f"the file cannot be looked at: {error.strerror}")
         search.file_faults.append((path, "IO_ERROR", message))
     else:
         if reason:

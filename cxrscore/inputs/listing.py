@@ -39,8 +39,9 @@ def list_input(
     kind = _kind(source)
     if kind != "table" and (path_column or study_column or root):
         raise UserError(
-            f"{source}: {'an' if kind == 'archive' else 'a'} {kind}; columns and the folder of the paths are "
-            "named for a .csv only."
+            f"{source}: {'an' if kind == 'archive' else 'a'} {kind}; give columns and the folder of the "
+            "paths "
+            "for a .csv only."
         )
     if any(_is_same(path, output) for output in outputs):
         raise UserError(f"{source}: is also an output of this run; choose another name for the outputs.")
@@ -86,7 +87,7 @@ def _kind_of_file(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions.") from error
     if path.suffix == ".dvc":
         raise UserError(f"{path}: a DVC pointer; `dvc pull {path}` first, then give {path.with_suffix('')}.")
     if path.suffix.lower() in SPREADSHEETS:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cxrscore.datasets.column_names import PATIENTS, named
 from cxrscore.datasets.patient_ids import spellings, told
-from cxrscore.errors import UserError
+from cxrscore.errors import UserError, with_remedy
 from cxrscore.inputs.folder import Fault, Listing, folds_case, in_order
 from cxrscore.inputs.place import NUMBERS, UNKNOWN, Files, Identity, identity_of
 from cxrscore.names import match_names, spelled, without_blanks
@@ -137,7 +137,7 @@ def _relative(cell: str, where: str, prefixes: list[str]) -> str:
     prefix = next((prefix for prefix in prefixes if cell.startswith(prefix)), "")
     parts = [part for part in cell[len(prefix) :].split("/") if part not in ("", ".")]
     if not parts:
-        raise UserError(f"{where}: {cell!r} is no path of a file; fill it in, or remove the row.")
+        raise UserError(f"{where}: {cell!r} is not a file path; fill it in, or remove the row.")
     if not prefix and re.match(r"/|[A-Za-z]:[\\/]|\\\\", cell):
         raise UserError(
             f"{where}: {cell!r} is absolute and not under {prefixes[0]}; name the folder that the paths are "
@@ -167,7 +167,7 @@ def _refuse_one_file_twice(table: Table, names: list[str], root: Path) -> None:
         if first != i and _same_file(root / names[first], root / name):
             raise UserError(
                 f"{table.path}:{table.lines[i]}: {name!r} is the file of line {table.lines[first]}: case "
-                "does not count here; a file has one row, remove one."
+                "does not count here; remove one of the two rows."
             )
 
 
@@ -191,7 +191,8 @@ def _links_out(root: Path, paths: list[str]) -> list[Fault]:
         try:
             is_out = not is_inside(file.parent) or (file.is_symlink() and not is_inside(file))
         except (OSError, RuntimeError) as error:  # too long; a loop of links
-            faults.append((path, "IO_ERROR", f"the file cannot be looked at: {error}"))
+            message = with_remedy("IO_ERROR", f"the file cannot be looked at: {error}")
+            faults.append((path, "IO_ERROR", message))
             continue
         if is_out:
             message = "a link out of the folder that the paths are under; --follow-symlinks follows it"
@@ -219,7 +220,9 @@ def _studies(table: Table, names: list[str], column: str) -> tuple[dict[str, str
     cells = [without_blanks(cell) for cell in table.column(column)]
     for study, line in zip(cells, table.lines, strict=True):
         if not study:
-            raise UserError(f"{table.path}:{line}: no {column}; a file that stands alone is its own study.")
+            raise UserError(
+                f"{table.path}:{line}: no {column}; a file that stands alone is its own study: name it."
+            )
     notes = (
         [f"{told(numbers, column)}; each spelling counts as a study"] if (numbers := spellings(cells)) else []
     )

@@ -34,7 +34,8 @@ def read_tar(index: Index) -> None:
             where, fault = _tar_member(member, end)
             take(index, member.name, where, reason="" if member.isreg() else SPECIAL, fault=fault)
     if behind > end:
-        index.cut.append((".", "TRUNCATED", "the archive is cut; what followed its last file is lost"))
+        message = "the archive is cut, and what followed its last file is lost; fetch it again"
+        index.cut.append((".", "TRUNCATED", message))
     else:
         _check_tar_end(index.file, behind)
     if index.links:  # a second look at the headers: to keep every place for a link that may come is too much

@@ -60,7 +60,9 @@ def _check(out: Path, *, images: int, size: int, seed: int, test_share: float, w
     if workers < 1:
         raise UserError(f"--workers {workers}: at least 1 process has to work.")
     if not 0 <= test_share < 1:
-        raise UserError(f"--test-share {test_share}: the share of patients to test on is in [0, 1).")
+        raise UserError(
+            f"--test-share {test_share}: the share of patients to test on is at least 0 and below 1."
+        )
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; name a folder that does not exist yet.")
     if out.exists() and any(out.iterdir()):

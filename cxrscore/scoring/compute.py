@@ -235,8 +235,9 @@ def _compile(engine: Engine, size: int) -> None:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--compile: torch cannot compile the models here ({reason}); it needs a C++ compiler on a CPU, "
-            "and --compile off does without."
+            f"--compile: torch cannot compile the models here ({reason}); install a C++ compiler where it is "
+            "a "
+            "CPU, or use --compile off."
         ) from error
 
 

@@ -7,6 +7,10 @@ from cxrscore.inputs.listing import Listing
 
 Cause = tuple[str, str, str]  # stage, kind, message
 TOO_SLOW = ("decode", "TIMEOUT")  # stage and kind of a file that may be read at a second try
+ALTERED = (
+    "its bytes are not those that the table of files declares (sha256); restore the file, or correct its "
+    "sha256"
+)
 
 
 def known_faults(listing: Listing) -> dict[str, Cause]:
@@ -21,5 +25,5 @@ def fault_of(listing: Listing, item: Decoded, known: Mapping[str, Cause]) -> Cau
     if item.fault is not None:
         return ("decode", item.fault.kind, str(item.fault))
     if listing.sha256.get(item.path, item.sha256) != item.sha256:
-        return ("decode", "CHANGED", "its bytes are not those that the table of files declares (sha256)")
+        return ("decode", "CHANGED", ALTERED)
     return None

@@ -125,7 +125,7 @@ def _refuse_nothing(source: str, faults: Sequence[Fault], scored: int, *, fail: 
     """Raises UserError where no table should be written: nothing was scored, or all had to be."""
     if faults and (fail or not scored):
         first = "; ".join(f"{path} ({kind}: {message})" for path, _, kind, message in faults[:10])
-        remedy = "mend or remove them." if scored else "is this where the radiographs are?"
+        remedy = "mend or remove them." if scored else "name the folder of the radiographs."
         raise UserError(f"{source}: {len(faults):,} files could not be scored; {remedy} First: {first}.")
 
 

@@ -99,7 +99,9 @@ def check_output(path: Path, *, beside: str = "") -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(f"{path.parent}: cannot be written to ({error.strerror}).") from error
+        raise UserError(
+            f"{path.parent}: cannot be written to ({error.strerror}); choose another folder."
+        ) from error
 
 
 def _refuse_special(path: Path) -> None:

@@ -97,7 +97,7 @@ def make_plan(
     """
     if card.preprocessing != PREPROCESSING:
         raise UserError(
-            f"the models were trained on images prepared as {card.preprocessing}; this version prepares "
+            f"--models: trained on images prepared as {card.preprocessing}; this version prepares "
             f"{PREPROCESSING}: train again, or score with the version that trained them."
         )
     notes = [*(f"{count} skipped: {reason}" for reason, count in listing.skipped.items()), *listing.notes]

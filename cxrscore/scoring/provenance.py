@@ -102,9 +102,11 @@ def read_provenance(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; `cxrscore score` writes it beside its table.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a readable provenance file ({type(error).__name__}).") from error
+        raise UserError(
+            f"{path}: not a readable provenance file ({type(error).__name__}); restore it, or score again."
+        ) from error
     if not known:
-        raise UserError(f"{path}: of another version of cxrscore, which would have to read it.")
+        raise UserError(f"{path}: of another version of cxrscore; verify it with that version.")
     return dict(about)
 
 

@@ -57,7 +57,9 @@ def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
     counts = Counter(ids)
     clashes = [f"{path!r} ({name!r})" for path, name in zip(paths, ids, strict=True) if counts[name] > 1]
     if clashes:
-        raise UserError(f"{len(clashes)} files share an id ({kind}): {_some(clashes)}; use --id relpath.")
+        raise UserError(
+            f"--id: {len(clashes)} files share an id ({kind}): {_some(clashes)}; use --id relpath."
+        )
     return ids
 
 
@@ -131,7 +133,7 @@ def check_columns(template: Template, findings: Sequence[str]) -> None:
         return
     sentences = [f"no column {name!r} ({nearest(name, template.columns)})" for name in missing]
     sentences += [f"column {name!r} is no finding of this checkpoint" for name in extra]
-    raise UserError(f"{template.path}:1: {'; '.join(sentences)}. Scored are {', '.join(findings)}.")
+    raise UserError(f"{template.path}:1: {'; '.join(sentences)}. Name the columns {', '.join(findings)}.")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cxrscore.decoding.decode import Decoded
 from cxrscore.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
-from cxrscore.errors import BrokenPromise, Stopped, UserError, promise
+from cxrscore.errors import BrokenPromise, Stopped, UserError, promise, with_remedy
 from cxrscore.heap import reused_memory
 from cxrscore.progress import Progress
 from cxrscore.scoring.compute import Engine, Pending
@@ -248,7 +248,8 @@ def _rows(plan: Plan, batch: _UnderWay, engine: Engine) -> Rows:
             if np.isfinite(row).all():
                 values[i] = row
             else:
-                fault = ("compute", "NON_FINITE", "the models gave no finite score, nor did they in fp32")
+                found = "the models gave no finite score, nor did they in fp32"
+                fault = ("compute", "NON_FINITE", with_remedy("NON_FINITE", found))
         files.append(File(item.bytes, item.sha256, fault))
     turned = sum(item.orientation != 1 for item in batch.items)
     return Rows(batch.start, files, values, exact, turned, engine.take_halvings())

@@ -38,15 +38,21 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
     folds = read_folds(layout.folds).fold
     validated = int(np.count_nonzero(folds == fold))
     if not validated:
-        raise UserError(f"--fold {fold}: no image is validated in it; folds are 0 to {folds.max()}.")
+        raise UserError(f"--fold {fold}: no image is validated in it; folds are from 0 to {folds.max()}.")
     if params.batch_size > len(folds) - validated:
         left = len(folds) - validated
-        raise UserError(f"train.batch_size: {params.batch_size} is more than the {left} images to train on.")
+        raise UserError(
+            f"train.batch_size: {params.batch_size} is more than the {left} images to train on; lower it."
+        )
     if params.init not in ("none", "imagenet") and not Path(params.init).is_file():
-        raise UserError(f"train.init: {params.init}: no such file; none, imagenet or a .safetensors file.")
+        raise UserError(
+            f"train.init: {params.init}: no such file; set it to none, imagenet or a .safetensors file."
+        )
     path = embeddings_file(params)
     if path and not (path.suffix == ".npy" and path.is_file()):
-        raise UserError(f"train.head.embeddings: {path}: no such file; {', '.join(COMPUTED)} or a .npy file.")
+        raise UserError(
+            f"train.head.embeddings: {path}: no such file; set it to {', '.join(COMPUTED)} or a .npy file."
+        )
 
 
 def embeddings_file(params: "TrainParams") -> Path | None:

@@ -48,8 +48,8 @@ def check_devices(device: str, processes: int) -> None:
     count = torch.cuda.device_count()
     if device == "auto" and processes > count:
         raise UserError(
-            f"--gpus {processes}: this machine shows {count} CUDA devices; --device cpu has the processes "
-            "share the CPU."
+            f"--gpus {processes}: this machine shows {count} CUDA devices; give at most that many, or use "
+            "--device cpu, where the processes share the CPU."
         )
     if device not in ("auto", "cpu"):
         raise UserError(f"--device {device}: with --gpus each process has its own; leave the option out.")
