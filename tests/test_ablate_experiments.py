@@ -90,7 +90,7 @@ def test_labels_that_dvc_does_not_have_are_refused(chest: Path, cpu: Machine) ->
     text = labels.read_text()
     labels.unlink()  # it is a link to the cache
     labels.write_text(text.replace(",1,", ",0,"))
-    with pytest.raises(UserError, match=r"data is not what DVC has; give `cxrscore data use`"):
+    with pytest.raises(UserError, match=r"data is not what DVC has; run `cxrscore data use`"):
         by_experiments(chest, Told(), cpu)
 
 
