@@ -67,7 +67,7 @@ def run_dvc(folder: Path, *words: str) -> str:
     if done.returncode != 0:
         said = (done.stderr + done.stdout).strip().splitlines()  # set in, so that none looks like ours
         raise UserError(
-            f"{folder}: `dvc {' '.join(words)}` failed:",
+            f"{folder}: `dvc {' '.join(words)}` failed; correct what DVC names, and repeat the command:",
             *(f"    {line}" for line in said),
             *([] if in_git(folder) else [NO_GIT]),
         )

@@ -236,10 +236,9 @@ def _check_names(path: Path, names: list[str], places: list[int]) -> None:
         raise UserError(f"{path}:1: no column has a name; write a header of column names.")
     counts = Counter(names)
     twice = sorted(name for name, count in counts.items() if count > 1)
-    data = next((name for name in names if without_suffix(name) != name), None)
-    if data or all(map(_is_value, names)):
+    if without_suffix(names[0]) != names[0] or all(map(_is_value, names)):
         raise UserError(
-            f"{path}:1: {data or names[0]!r} looks like a cell, not like a column's name; write a line of "
+            f"{path}:1: {names[0]!r} looks like a cell, not like a column's name; write a line of "
             "column names above it."
         )
     if quoted := [name for name in names if name.startswith('"') and name.endswith('"')]:

@@ -19,7 +19,7 @@ from cxrscore.errors import Stopped, UserError
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.params_file import read_params
-from cxrscore.project import init_project
+from cxrscore.project import Source, init_project
 from cxrscore.signals import Asked
 from cxrscore.variants import settings_of
 
@@ -28,7 +28,7 @@ from cxrscore.variants import settings_of
 def made(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A committed project that nothing has run in: one fold, one epoch, and no stage beyond training."""
     project = tmp_path_factory.mktemp("experiments") / "chest"
-    init_project(project, labels_csv=phantoms / "labels.csv", images=phantoms / "images", preset="demo")
+    init_project(project, Source(phantoms / "labels.csv", phantoms / "images"), preset="demo")
     make_tiny(project / "params.yaml")
     text = (project / "params.yaml").read_text()
     text = text.replace("train: [0, 1]", "train: [0]").replace("epochs: 2", "epochs: 1")

@@ -91,7 +91,11 @@ def modules_at_work() -> set[str]:
         for node in ast.parse(file.read_bytes()).body:
             if isinstance(node, ast.FunctionDef) and node.name.split("_")[0] in documented():
                 waiting += [name for inner in at_run_time(node) for name in named(inner)]
-    waiting = ["cxrscore.cli.words", *(name for name in waiting if name.startswith("cxrscore."))]
+    waiting = [
+        "cxrscore.cli.words",
+        "cxrscore.cli.options",
+        *(name for name in waiting if name.startswith("cxrscore.")),
+    ]
     while waiting:
         module = waiting.pop()
         if module not in seen and module != "cxrscore" and not module.startswith("cxrscore.bench"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import make_tiny
 
-from cxrscore.project import init_project
+from cxrscore.project import Source, init_project
 
 pytestmark = pytest.mark.slow  # DVC starts a Python for each stage
 STAGES = ["code", "prepare", "folds", "train@0", "train@1", "evaluate", "report"]
@@ -44,7 +44,7 @@ def made(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     root = tmp_path_factory.mktemp("pipeline")
     shutil.copytree(phantoms / "images", root / "images")
     project = root / "chest"
-    init_project(project, labels_csv=phantoms / "labels.csv", images=root / "images", preset="demo")
+    init_project(project, Source(phantoms / "labels.csv", root / "images"), preset="demo")
     make_tiny(project / "params.yaml")
     output = dvc(project, "repro")
     run(project, "git", "add", ".")

@@ -525,7 +525,7 @@ def test_a_project_without_git_gets_our_words_beside_dvcs(
     source = own(phantoms, tmp_path / "own", PLAIN_TABLE)
     shutil.rmtree(imported / ".git")
     before = contents(imported / "data")
-    with pytest.raises(UserError, match=r"(?s)failed:.*no git repository, as after unpacking a"):
+    with pytest.raises(UserError, match=r"(?s)failed; .*no git repository, as after unpacking a"):
         use_data(imported, source)
     assert contents(imported / "data") == before
 

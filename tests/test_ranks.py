@@ -83,7 +83,7 @@ class Seen:
         """The out-of-fold tables of the single process and of the two."""
         name = "fold0.views.csv" if views else "fold0.csv"
         outputs = (self.root / "alone" / case, self.root / "ranks" / case)
-        return [read_scores(folder / "out" / "oof" / name) for folder in outputs]
+        return [read_scores(folder / "out" / "oof" / name)[:4] for folder in outputs]
 
 
 def free_port() -> int:
