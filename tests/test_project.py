@@ -299,24 +299,12 @@ def test_a_table_describes_itself(
     assert tuple(settings[key] for key in ("format", "id", "patient", "study", "findings")) == expected
 
 
-@pytest.mark.parametrize(
-    ("header", "column", "label", "other"),
-    [
-        ("Image_name,Patient_ID,Edema", "Patient_ID", "1", "0"),
-        ("Image Index,Patient ID,Finding Labels", "Patient ID", "Mass", "Hernia"),
-    ],
-)
-def test_a_new_project_is_told_of_patients_under_several_ids(
-    tmp_path: Path, header: str, column: str, label: str, other: str
-) -> None:
-    patients = ("2", " 0002", "3", "2.0")
-    rows = "".join(f"{i}.png,{patient},{label if i else other}\n" for i, patient in enumerate(patients))
-    (tmp_path / "labels.csv").write_text(f"{header}\n{rows}")
-    _, notes = describe(read_table(tmp_path / "labels.csv"))
-    assert notes[-1] == (
-        f"3 ids of {column!r} spell 1 numbers in several ways, such as '2', '2.0' and '0002'; "
-        "labels.patient_ids in params.yaml says whose they are"
-    )
+def test_a_new_project_is_told_once_of_patients_under_several_ids(phantoms: Path, tmp_path: Path) -> None:
+    text = "image,Patient_ID,Edema\n{names[0]},2,1\n{names[1]},0002,0\n{names[2]},3,1\n"
+    source = own(phantoms, tmp_path / "source", text)
+    _, outcome = plan(source, list_images(source.images), settings_of=PRESETS / "demo.yaml")
+    assert sum("2 ids of 'Patient_ID' spell 1 numbers" in note for note in outcome.notes) == 1
+    assert "`init --patient-ids`" in outcome.hindrances[0]
 
 
 def test_a_failed_init_leaves_no_parent_folder_behind(phantoms: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from cxrscore.datasets import chexpert, nih
 from cxrscore.datasets.column_names import FACTS, IDS, PATIENTS, SPLITS, STUDIES, WEAK, named, plain
 from cxrscore.datasets.columns import BLANK, LEGAL, label_code
-from cxrscore.datasets.patient_ids import number, spellings, told
+from cxrscore.datasets.patient_ids import number
 from cxrscore.errors import UserError
 from cxrscore.names import spelled, stem, without_blanks
 from cxrscore.tables import Table
@@ -45,7 +45,7 @@ def describe(
     if "Finding Labels" in columns and not named_in_table:
         patient = "Patient ID" if "Patient ID" in columns else None
         settings = _settings("nih", said, "Image Index", patient, None, nih.FINDINGS)
-        return settings, [*_flags(settings, said), *_spellings(table, settings["patient"])]
+        return settings, _flags(settings, said)
     if "Path" in columns and set(chexpert.FINDINGS) <= set(columns) and not named_in_table:
         return _settings("chexpert", said, "Path", "Patient_ID", "Study", chexpert.FINDINGS), []
     for name in (said.id, said.patient, said.study, *said.findings):
@@ -86,14 +86,7 @@ def _describe_plain(table: Table, said: Said, files: Sequence[str]) -> tuple[dic
             "no patient column was found: folds are by image, and a patient's images leak across them. Name "
             "one by --patient COLUMN; or, where file names begin with it, say --patient-pattern '^([0-9]+)_'"
         )
-    return settings, [*notes, *_spellings(table, patient)]
-
-
-def _spellings(table: Table, patient: str | None) -> list[str]:
-    numbers = spellings([without_blanks(cell) for cell in table.columns.get(patient or "", [])])
-    if not numbers:
-        return []
-    return [f"{told(numbers, str(patient))}; labels.patient_ids in params.yaml says whose they are"]
+    return settings, notes
 
 
 def _settings(
