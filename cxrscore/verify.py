@@ -111,7 +111,10 @@ def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
     manifest = read_table(files.manifest)
     stated = dict(zip(manifest.column("path"), manifest.column("sha256"), strict=True))
     here = dict(zip(shown_names(listing.paths), listing.paths, strict=True))
-    missing = [path for path in stated if path not in here]
+    fault = dict(zip(manifest.column("path"), manifest.column("fault"), strict=True))
+    missing = [
+        path for path in stated if path not in here and fault[path] != "VANISHED"
+    ]  # not there then, too
     progress.start("verify", len(stated))
     others = []
     for path, sha256 in stated.items():

@@ -172,3 +172,19 @@ def test_without_a_readable_provenance_there_is_nothing_to_compare_with(
         (tmp_path / "sub.csv.provenance.json").write_bytes(content)
     with pytest.raises(UserError, match=r"sub.csv.provenance.json: (no such file|not a readable|of another)"):
         list(verify(tmp_path / "sub.csv", models=None, source=None, progress=Silent()))
+
+
+def test_an_id_that_had_no_file_has_none_still(scored: Path, project: Project) -> None:
+    findings = project.params.labels.findings
+    names = ["x.jpg", min(path.name for path in (scored / "images").glob("0*"))]
+    rows = [",".join(["id", *findings]), *(name + ",0" * len(findings) for name in names)]
+    (scored / "template.csv").write_text("\n".join(rows) + "\n")
+    score(
+        str(scored / "images"),
+        scored / "sub.csv",
+        Options(workers=0, template=scored / "template.csv", on_error="fill", overwrite=True),
+        models=scored / "models",
+        machine=Machine(torch.device("cpu"), torch.float32),
+        progress=Silent(),
+    )
+    assert faults(scored) == []
