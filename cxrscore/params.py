@@ -28,9 +28,13 @@ def _one_group(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        raise ValueError(
+            f"{pattern!r} is no regular expression ({error}); write one such as '^([0-9]+)_'"
+        ) from error
     if groups != 1:
-        raise ValueError(f"one group, as in '^([0-9]+)_', holds the patient; {pattern!r} has {groups}")
+        raise ValueError(
+            f"{pattern!r} has {groups} groups; write one with one, which holds the patient: '^([0-9]+)_'"
+        )
     return pattern
 
 
@@ -55,7 +59,9 @@ class LabelParams(Section):
     @model_validator(mode="after")
     def _a_pattern_has_a_column(self) -> Self:
         if self.patient_pattern is not None and self.patient is None:
-            raise ValueError("patient_pattern needs `patient`, the name of the column in out/folds.csv")
+            raise ValueError(
+                "patient_pattern is set and patient is null; name the column that out/folds.csv is to have"
+            )
         return self
 
     @model_validator(mode="after")
@@ -125,7 +131,7 @@ class LampHead(Section):
     @model_validator(mode="after")
     def _heads_share_the_dimensions(self) -> Self:
         if self.dim % self.heads:
-            raise ValueError(f"dim ({self.dim}) has to be a multiple of heads ({self.heads})")
+            raise ValueError(f"dim is {self.dim}; set it to a multiple of heads ({self.heads})")
         return self
 
 
@@ -155,7 +161,7 @@ class SalglHead(Section):
 
 def _gamma(value: float) -> float:
     if 0 < value < 1:
-        raise ValueError(f"0, or 1 and more, not {value}: between them the gradient is infinite at certainty")
+        raise ValueError(f"{value} makes the gradient infinite at certainty; set 0, or 1 or more")
     return value
 
 
@@ -198,7 +204,7 @@ class AugmentParams(Section):
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> Self:
         if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale is [smallest, largest], not {self.scale}")
+            raise ValueError(f"{self.scale} is no range; set scale to [smallest, largest]")
         return self
 
 
@@ -238,22 +244,22 @@ class TrainParams(Section):
     @model_validator(mode="after")
     def _the_rate_reaches_its_peak(self) -> Self:
         if self.warmup_epochs > self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) is at most epochs ({self.epochs})")
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; set at most epochs ({self.epochs})")
         return self
 
     @model_validator(mode="after")
     def _the_batch_falls_into_equal_parts(self) -> Self:
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
             raise ValueError(
-                f"batch_size ({self.batch_size}) is a multiple of accumulate ({self.accumulate}), with two "
-                "images a pass at least, or batch norm has no variance"
+                f"batch_size is {self.batch_size}; set a multiple of accumulate ({self.accumulate}), at least "
+                "two images a pass, or batch norm has no variance"
             )
         return self
 
     @model_validator(mode="after")
     def _each_view_counts_once(self) -> Self:
         if len(set(self.views)) != len(self.views) or self.views[0] != "plain":
-            raise ValueError(f"views lists distinct views and begins with plain, not {self.views}")
+            raise ValueError(f"views is {self.views}; list distinct views, plain first")
         return self
 
 

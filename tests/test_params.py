@@ -75,7 +75,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("size: 96", "size: 0", r"prepare.size: .*greater than or equal to 32"),
         ("  epochs: 8\n", "", r"train.epochs: missing"),
         ("train: [0, 1, 2]", "train: [0, 3]", r"folds: train lists distinct folds from 0 to 2"),
-        ("scale: [0.84, 1.0]", "scale: [1.0, 0.84]", r"scale is \[smallest, largest\]"),
+        ("scale: [0.84, 1.0]", "scale: [1.0, 0.84]", r"set scale to \[smallest, largest\]"),
         ("kind: coupling", "kind: cupling", r"train.head: kind is one of 'independent', 'coupling', 'lamp'"),
         ("kind: coupling", "kind: lamp", r"train.head.l1: unknown key; known here: auxiliary_weight, dim"),
         ("kind: coupling", "kind: lamp", r"train.head.graph: missing; .* see the presets and the README"),
