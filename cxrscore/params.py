@@ -251,8 +251,8 @@ class TrainParams(Section):
     def _the_batch_falls_into_equal_parts(self) -> Self:
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
             raise ValueError(
-                f"batch_size is {self.batch_size}; set a multiple of accumulate ({self.accumulate}), at least "
-                "two images a pass, or batch norm has no variance"
+                f"batch_size is {self.batch_size}; set a multiple of accumulate ({self.accumulate}), of "
+                "at least two images a pass, or batch norm has no variance"
             )
         return self
 
