@@ -5,14 +5,18 @@ Out   a DVC project, a project's new data, or a folder of synthetic radiographs 
 """
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cxrscore.cli.options import CORES, LabelsCsv, Workers
 from cxrscore.cli.words import shell_words, tell
 from cxrscore.terminal import print_lines
+
+if TYPE_CHECKING:
+    from cxrscore.project import Source
 
 OwnImages = Annotated[Path, typer.Option("--images", help="Folder that its names are in.")]
 Id = Annotated[str | None, typer.Option("--id", help="Column that names the images.")]
@@ -67,12 +71,11 @@ def init(
 
     Example: cxrscore init chest --labels labels.csv --images images/ --preset paper
     """
-    from cxrscore.datasets.describe import Said, listed
-    from cxrscore.project import Source, init_project
+    from cxrscore.project import init_project
 
-    said = Said(id, patient, patient_pattern, study, listed(findings or ""))
-    declared = _declared(blank=blank, uncertain=uncertain, readers=readers, patient_ids=patient_ids)
-    source = Source(labels, images, said, declared, link)
+    columns = (id, patient, patient_pattern, study, findings)
+    policies = {"blank": blank, "uncertain": uncertain, "readers": readers, "patient_ids": patient_ids}
+    source = _source(labels, images, columns, policies, link=link)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
     outcome = init_project(folder, source, preset=preset, say=lambda note: tell([note]))
     tell(outcome.notes)
@@ -102,20 +105,32 @@ def data_use(
 
     Example: cxrscore data use --labels labels.csv --images images/
     """
-    from cxrscore.datasets.describe import Said, listed
-    from cxrscore.project import Source, use_data
+    from cxrscore.project import use_data
 
-    said = Said(id, patient, patient_pattern, study, listed(findings or ""))
-    declared = _declared(blank=blank, uncertain=uncertain, readers=readers, patient_ids=patient_ids)
-    source = Source(labels, images, said, declared, link)
+    columns = (id, patient, patient_pattern, study, findings)
+    policies = {"blank": blank, "uncertain": uncertain, "readers": readers, "patient_ids": patient_ids}
+    source = _source(labels, images, columns, policies, link=link)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = use_data(project, source, say=lambda note: tell([note]))
     tell(outcome.notes)
     _say_next(f"cd {shell_words([str(project)])}", outcome.hindrances)
 
 
-def _declared(**settings: str | None) -> dict[str, str]:
-    return {key: value for key, value in settings.items() if value is not None}
+def _source(
+    labels: Path,
+    images: Path,
+    columns: tuple[str | None, ...],
+    policies: Mapping[str, str | None],
+    *,
+    link: bool,
+) -> "Source":
+    from cxrscore.datasets.describe import Said, listed
+    from cxrscore.project import Source
+
+    id, patient, patient_pattern, study, findings = columns
+    said = Said(id, patient, patient_pattern, study, listed(findings or ""))
+    declared = {key: value for key, value in policies.items() if value is not None}
+    return Source(labels, images, said, declared, link)
 
 
 def _say_next(where: str, hindrances: list[str]) -> None:
