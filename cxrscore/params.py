@@ -19,8 +19,9 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Text = Annotated[str, Field(min_length=1)]
-RESERVED = frozenset(  # our columns
+RESERVED = frozenset(  # our columns, and those of pandas, which are taken for an index in our tables, too
     {"fold", "sha256", "width", "height", "shard", "row", "pixels_sha256", "kind", "message"}
+    | {"index", "level_0"}
 )
 
 

@@ -255,3 +255,11 @@ def test_every_head_of_the_readme_is_read_and_is_the_ablations(tmp_path: Path) -
         assert found in settings_of([*CHANGES], found).values()
         kinds.append(found["kind"])
     assert kinds == ["independent", "lamp", "agcn", "salgl"]
+
+
+@pytest.mark.parametrize("name", ["index", "level_0"])
+def test_an_id_column_that_our_own_tables_would_lose_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((PRESETS / "demo.yaml").read_text().replace("id: Image_name", f"id: {name}"))
+    with pytest.raises(UserError, match=f"{name}: named twice, or reserved .*; rename the column"):
+        read_params(path)
