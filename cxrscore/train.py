@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cxrscore.checkpoint import Card, Fold, load_fold, save_checkpoint
 from cxrscore.errors import Stopped, promise
-from cxrscore.files import half_written, sha256_file, write_text
+from cxrscore.files import half_written, write_text
 from cxrscore.heap import reused_memory
 from cxrscore.layout import Layout
 from cxrscore.learned import write_learned
@@ -89,7 +89,7 @@ def train_fold(
             place = state.folder.parent
             progress.say(f"unfinished trainings of other settings hold {others:.1f} GB in {place}")
         keeper = Keeper(state, world, asked or Asked(), keeping.every_s)
-        _train(job, layout, machine=machine, keeper=keeper, fingerprint=fingerprint, progress=progress)
+        _train(job, layout, machine=machine, keeper=keeper, progress=progress)
         if world.first:
             state.drop()
 
@@ -111,9 +111,7 @@ def _held(state: StateFolder, layout: Layout, fold: int) -> Iterator[None]:
             ) from error
 
 
-def _train(
-    job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, fingerprint: str, progress: "Progress"
-) -> None:
+def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progress: "Progress") -> None:
     world, data = keeper.world, job.data
     learner = world.agreed(
         lambda: build_learner(job.fold, data, job.params.train, machine=machine, world=world)
@@ -151,7 +149,7 @@ def _train(
         pictures = loaded.model.head.learned() | seen
         write_learned(layout.learned(job.fold), data.findings, pictures, head=_head_of(loaded.card))
         _write_history(layout, job.fold, course)
-        _write_summary(layout, loaded, learner, fingerprint)  # last: it says that all is there
+        _write_summary(layout, loaded, learner)  # last: it says that all is there
 
 
 def build_learner(
@@ -238,7 +236,7 @@ def _write_history(layout: Layout, fold: int, course: Course) -> None:
     write_table(layout.history(fold), columns, rows)
 
 
-def _write_summary(layout: Layout, loaded: Fold, learner: Learner, fingerprint: str) -> None:
+def _write_summary(layout: Layout, loaded: Fold, learner: Learner) -> None:
     card = loaded.card
     summary = {
         "epoch": card.epoch,
@@ -248,7 +246,5 @@ def _write_summary(layout: Layout, loaded: Fold, learner: Learner, fingerprint: 
         "skipped": learner.skipped,
         "parameters": parameter_count(loaded.model),
         "findings": card.findings,
-        "fingerprint": fingerprint,
-        "scores_sha256": sha256_file(layout.scores(card.fold, views=False)),
     }
     write_text(layout.summary(card.fold), json.dumps(summary, indent=1) + "\n")

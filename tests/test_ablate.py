@@ -118,7 +118,7 @@ def test_nothing_is_trained_twice_and_what_changed_is_trained_again(mine: Projec
     again = run(mine, "independent", cpu=cpu, told=second, epochs=1)
     assert trained(second) == []
     assert again["heads"]["independent"]["folds"] == once["heads"]["independent"]["folds"]
-    mine.layout.experiment("independent/seed0").summary(1).unlink()
+    (mine.layout.experiment("independent/seed0").trained / "done" / "fold1.json").unlink()
     run(mine, "independent", cpu=cpu, told=third, epochs=1)
     assert trained(third) == ["independent, seed 0, fold 1"]
     run(mine, "independent", cpu=cpu, told=fourth, epochs=1, lr=1e-3)
@@ -367,11 +367,12 @@ def test_sigterm_names_the_command_that_goes_on(
 def test_a_run_whose_scores_are_not_what_it_wrote_is_trained_again(mine: Project, cpu: Machine) -> None:
     result = run(mine, "independent", cpu=cpu, epochs=1)
     layout = mine.layout.experiment("independent/seed0")
-    whole, summary = (path.read_bytes() for path in (layout.scores(0, views=False), layout.summary(0)))
+    scores, mark = layout.scores(0, views=False), layout.trained / "done" / "fold0.json"
+    whole, done = scores.read_bytes(), mark.read_bytes()
     for path, spoilt in (
-        (layout.scores(0, views=False), b"".join(whole.splitlines(keepends=True)[:-3])),
-        (layout.summary(0), b"null"),
-        (layout.summary(0), summary.replace(b"scores_sha256", b"other")),
+        (scores, b"".join(whole.splitlines(keepends=True)[:-3])),
+        (mark, b"null"),
+        (mark, done.replace(b"scores_sha256", b"other")),
     ):
         path.write_bytes(spoilt)
         told = Told()
@@ -379,7 +380,7 @@ def test_a_run_whose_scores_are_not_what_it_wrote_is_trained_again(mine: Project
             run(mine, "independent", cpu=cpu, epochs=1, told=told)["heads"].keys() == result["heads"].keys()
         )
         assert trained(told) == ["independent, seed 0, fold 0"]
-        assert layout.scores(0, views=False).read_bytes() == whole
+        assert scores.read_bytes() == whole
 
 
 def test_a_training_that_fails_while_it_writes_is_not_taken_for_the_one_before(

@@ -1,17 +1,19 @@
 """The trainings of an ablation: each head, seed and fold is one call of the train stage, unless it is done.
 
 In    names of heads, seeds, the project's settings.
-Out   out/ablation/<head>/seed<k>/ with what the train stage writes. A run is done when its summary holds the
-      fingerprint of exactly this training: settings, data, folds, code, versions.
+Out   out/ablation/<head>/seed<k>/ with what the train stage writes, and done/fold<k>.json: a run is done when
+      that holds the fingerprint of exactly this training (settings, data, folds, code, versions) and the
+      sha256 of its scores.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrscore.errors import UserError
-from cxrscore.files import read_json, sha256_file
+from cxrscore.files import read_json, sha256_file, write_text
 from cxrscore.layout import Layout
 from cxrscore.machine import Machine
 from cxrscore.progress import Progress
@@ -75,20 +77,36 @@ def train_all(
         data: dict[str, Any] = {"labels_csv": labels_csv, "layout": run.layout, "params": run.params}
         try:
             job = read_job(run.fold, **data, machine=machine, world=ALONE)
-            if is_done(run, identity(job, machine, ALONE)):
+            fingerprint = identity(job, machine, ALONE)
+            if is_done(run, fingerprint):
                 progress.say(f"ablate: {run} is done ({i} of {len(runs)})")
                 continue
             progress.say(f"ablate: {run} ({i} of {len(runs)})")
+            done_mark(run).unlink(missing_ok=True)
             train_fold(run.fold, **data, machine=machine, progress=progress, keeping=keeping, asked=asked)
+            mark_done(run, fingerprint)
         except UserError as fault:
             raise UserError(f"ablate: {run}: {fault} Or name the other heads alone by --heads.") from fault
+
+
+def done_mark(run: Run) -> Path:
+    return run.layout.trained / "done" / f"fold{run.fold}.json"
+
+
+def mark_done(run: Run, fingerprint: str) -> None:
+    facts = {
+        "fingerprint": fingerprint,
+        "scores_sha256": sha256_file(run.layout.scores(run.fold, views=False)),
+    }
+    done_mark(run).parent.mkdir(exist_ok=True)
+    write_text(done_mark(run), json.dumps(facts, indent=1) + "\n")
 
 
 def is_done(run: Run, fingerprint: str) -> bool:
     """Whether exactly this training has left all its outputs, and its scores are still what it wrote."""
     scores = run.layout.scores(run.fold, views=False)
     try:
-        found = read_json(run.layout.summary(run.fold))
+        found = read_json(done_mark(run))
         told = (found["fingerprint"], found["scores_sha256"])
         return bool(told == (fingerprint, sha256_file(scores)))
     except (OSError, ValueError, KeyError, TypeError):
