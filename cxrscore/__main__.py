@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from cxrscore.errors import Busy, UserError
-from cxrscore.terminal import print_notes
-from cxrscore.text_table import visible
+from cxrscore.cli.terminal import print_notes
+from cxrscore.core.errors import Busy, UserError
+from cxrscore.core.text_table import visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = 130  # 128 + SIGINT
@@ -16,7 +16,7 @@ INTERRUPTED = 130  # 128 + SIGINT
 
 def main() -> None:
     _go_on_in_utf8()
-    from cxrscore.cli import app
+    from cxrscore.cli.app import app
 
     try:
         code = app(standalone_mode=False)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxrscore.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
-from cxrscore.errors import UserError, promise
-from cxrscore.inputs.listing import Listing, list_input
-from cxrscore.progress import Progress
+from cxrscore.core.errors import UserError, promise
+from cxrscore.core.progress import Progress
+from cxrscore.images.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
+from cxrscore.images.inputs.listing import Listing, list_input
 from cxrscore.scoring.faults import TOO_SLOW, Cause, fault_of, known_faults
 from cxrscore.scoring.output import check_output, write_errors
-from cxrscore.scoring.plan import Fault
-from cxrscore.scoring.rows import shown_names
+from cxrscore.scoring.row_ids import shown_names
+from cxrscore.scoring.row_plan import Fault
 
 BATCH = 64
 

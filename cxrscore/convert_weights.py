@@ -19,10 +19,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from cxrscore.backbone import create_backbone, map_shape, refuse_unknown
-from cxrscore.errors import UserError, promise
-from cxrscore.files import sha256_bytes, write_bytes
-from cxrscore.fitted_weights import (
+from cxrscore.core.errors import UserError, promise
+from cxrscore.core.files import sha256_bytes, write_bytes
+from cxrscore.core.text_table import Block, TextTable, column_widths
+from cxrscore.model.backbone import create_backbone, map_shape, refuse_unknown
+from cxrscore.model.tensor_files import Loaded, load_tensors
+from cxrscore.model.weight_matching import (
     COUNTER,
     SHOWN,
     Fit,
@@ -37,8 +39,6 @@ from cxrscore.fitted_weights import (
     without_prefix,
 )
 from cxrscore.scoring.output import check_output
-from cxrscore.tensor_files import Loaded, load_tensors
-from cxrscore.text_table import Block, TextTable, column_widths
 
 OTHER_BACKBONE = "Name the backbone that the file is of by --backbone, or take another file."
 UNSORTED = "save it again with its keys in the order of the layers"

@@ -15,23 +15,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxrscore.curves import pr_rows, roc_rows
-from cxrscore.datasets.column_names import IDS, named
-from cxrscore.errors import UserError, promise
-from cxrscore.files import write_text
-from cxrscore.frames import places
-from cxrscore.label_table import LabelTable
-from cxrscore.labels import read_labels
-from cxrscore.layout import Layout
-from cxrscore.learned import PICTURES, TABLES, Learned, Picture, read_learned, sparsity_rows, tidy_rows
-from cxrscore.metrics import auc_by_finding, group_means, macro
-from cxrscore.names import match_names
-from cxrscore.scenes import PROFILE, aligned, share_rows, view_rows
-from cxrscore.submission import read_scores
-from cxrscore.tables import read_table, write_table
+from cxrscore.core.errors import UserError, promise
+from cxrscore.core.files import write_text
+from cxrscore.core.paths import Layout
+from cxrscore.evaluation.curves import pr_rows, roc_rows
+from cxrscore.evaluation.head_pictures import (
+    PICTURES,
+    TABLES,
+    Learned,
+    Picture,
+    read_learned,
+    sparsity_rows,
+    tidy_rows,
+)
+from cxrscore.evaluation.metrics import auc_by_finding, group_means, macro
+from cxrscore.evaluation.scene_matching import PROFILE, aligned, share_rows, view_rows
+from cxrscore.tables.csv_table import read_table, write_table
+from cxrscore.tables.datasets.column_names import IDS, named
+from cxrscore.tables.image_names import match_names
+from cxrscore.tables.label_table import LabelTable
+from cxrscore.tables.labels import read_labels
+from cxrscore.tables.polars_frames import places
+from cxrscore.tables.score_table import read_scores
 
 if TYPE_CHECKING:
-    from cxrscore.params import LabelParams
+    from cxrscore.project.params import LabelParams
 
 DIGITS = 5
 PLAIN = {

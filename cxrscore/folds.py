@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.datasets.patient_ids import spellings, told
-from cxrscore.errors import UserError, promise
-from cxrscore.files import write_text
-from cxrscore.label_table import LabelTable
-from cxrscore.labels import read_labels
-from cxrscore.layout import Layout
-from cxrscore.split import Folds, write_folds
-from cxrscore.stratify import stratify, stratify_images
-from cxrscore.tables import read_names, read_table
+from cxrscore.core.errors import UserError, promise
+from cxrscore.core.files import write_text
+from cxrscore.core.paths import Layout
+from cxrscore.tables.csv_table import read_names, read_table
+from cxrscore.tables.datasets.patient_ids import spellings, told
+from cxrscore.tables.fold_table import Folds, write_folds
+from cxrscore.tables.label_table import LabelTable
+from cxrscore.tables.labels import read_labels
+from cxrscore.tables.stratify import stratify, stratify_images
 
 if TYPE_CHECKING:
-    from cxrscore.params import FoldParams, LabelParams
+    from cxrscore.project.params import FoldParams, LabelParams
 
 __all__ = ["balance", "make_folds", "stratify", "stratify_images"]
 

@@ -1,7 +1,7 @@
 """Labelled images -> the store that training reads: every file decoded once, in the order of the label table.
 
 In    a label table whose ids are paths under a folder of images.
-Out   a store (store.py). Files that cannot be read are in its quarantine.csv; too many stop the stage.
+Out   a store (image_store.py). Files that cannot be read are in its quarantine.csv; too many stop the stage.
 """
 
 import os
@@ -11,19 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrscore.decoding.decode import Decoded
-from cxrscore.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
-from cxrscore.errors import BrokenPromise, UserError
-from cxrscore.images import PREPROCESSING
-from cxrscore.inputs.folder import Listing, list_images
-from cxrscore.inputs.place import Places
-from cxrscore.labels import read_labels
-from cxrscore.names import match_names
-from cxrscore.store import StoredImage, others_in, remove_store, write_quarantine, write_store
+from cxrscore.core.errors import BrokenPromise, UserError
+from cxrscore.images.decoding.decode import Decoded
+from cxrscore.images.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
+from cxrscore.images.image_store import StoredImage, others_in, remove_store, write_quarantine, write_store
+from cxrscore.images.inputs.byte_source import Places
+from cxrscore.images.inputs.folder import Listing, list_images
+from cxrscore.images.reading import PREPROCESSING
+from cxrscore.tables.image_names import match_names
+from cxrscore.tables.labels import read_labels
 
 if TYPE_CHECKING:
-    from cxrscore.params import LabelParams, PrepareParams
-    from cxrscore.progress import Progress
+    from cxrscore.core.progress import Progress
+    from cxrscore.project.params import LabelParams, PrepareParams
 
 BATCH = 64  # images in shared memory, three times: 28 MiB at 380 px
 TIMEOUT_S = 10.0  # that one file may take before it gets its second try

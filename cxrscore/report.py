@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from cxrscore import figures
-from cxrscore.errors import UserError
-from cxrscore.files import is_number, read_json, write_text
-from cxrscore.layout import Layout
-from cxrscore.learned import TABLES, mean_of_rows
-from cxrscore.tables import read_table
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import is_number, read_json, write_text
+from cxrscore.core.paths import Layout
+from cxrscore.evaluation import figures
+from cxrscore.evaluation.head_pictures import TABLES, mean_of_rows
+from cxrscore.tables.csv_table import read_table
 
 Tables = Mapping[str, Sequence[Mapping[str, str]]]  # rows by name of the table
 MISSING = object()

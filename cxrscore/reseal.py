@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cxrscore.checkpoint import UNSEALED, checked_card, model_of, save_checkpoint
-from cxrscore.errors import UserError
-from cxrscore.files import sha256_file
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import sha256_file
+from cxrscore.core.safetensors_digest import entry_of, is_unsealed, read_sealed, read_whole, tensors_of
+from cxrscore.core.text_table import Block
+from cxrscore.model.checkpoint import UNSEALED, checked_card, model_of, save_checkpoint
 from cxrscore.scoring.output import check_output
-from cxrscore.sealed import entry_of, is_unsealed, read_sealed, read_whole, tensors_of
-from cxrscore.text_table import Block
 
 
 def reseal(source: Path, output: Path, *, overwrite: bool) -> dict[str, Any]:

@@ -13,25 +13,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxrscore.caches import secure_code_cache
-from cxrscore.checkpoint import Card, Fold
-from cxrscore.decoding.decode import sha256_of
-from cxrscore.ensemble import load_ensemble, trained_views
-from cxrscore.errors import Stopped, UserError, WorkersLost
-from cxrscore.inputs.listing import list_input
-from cxrscore.machine import Machine
-from cxrscore.progress import Progress
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import Stopped, UserError, WorkersLost
+from cxrscore.core.progress import Progress
+from cxrscore.core.signals import asked_to_stop
+from cxrscore.core.user_cache import secure_code_cache
+from cxrscore.images.decoding.decode import sha256_of
+from cxrscore.images.inputs.listing import list_input
+from cxrscore.model.checkpoint import Card, Fold
+from cxrscore.model.ensemble import load_ensemble, trained_views
 from cxrscore.scoring.compute import build_engine, folded_backbone
+from cxrscore.scoring.compute_settings import Recipe, choose_batch_size, choose_recipe, dtype_word, merges_fit
 from cxrscore.scoring.finish import Outcome, finish, finished_before
 from cxrscore.scoring.journal import Journal, is_recipe, opened_journal
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs, check_outputs, check_room
-from cxrscore.scoring.plan import Plan, make_plan
 from cxrscore.scoring.provenance import fingerprint, first_difference, read_provenance
-from cxrscore.scoring.recipe import Recipe, choose_batch_size, choose_recipe, dtype_word, merges_fit
-from cxrscore.scoring.rows import read_template
+from cxrscore.scoring.row_ids import read_template
+from cxrscore.scoring.row_plan import Plan, make_plan
 from cxrscore.scoring.run import Reading, Run, refuse_faults, score_all, try_again
-from cxrscore.signals import asked_to_stop
 
 MAX_ERRORS_SHARE, MAX_ERRORS = 0.01, 10  # more than both: the folder is plainly wrong
 

@@ -20,32 +20,32 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import Tensor
 
-from cxrscore.checkpoint import Card, Fold, load_fold, save_checkpoint
-from cxrscore.errors import Stopped, promise
-from cxrscore.files import half_written, write_text
-from cxrscore.heap import reused_memory
-from cxrscore.layout import Layout
-from cxrscore.learned import write_learned
-from cxrscore.loss import build_loss
-from cxrscore.machine import Machine, seeded
-from cxrscore.metrics import auc_by_finding, macro
-from cxrscore.model import build_model, parameter_count
-from cxrscore.predict import mean
-from cxrscore.signals import Asked
-from cxrscore.submission import write_scores
-from cxrscore.tables import write_table
-from cxrscore.training.course import Course, Keeper
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import Stopped, promise
+from cxrscore.core.files import half_written, write_text
+from cxrscore.core.malloc import reused_memory
+from cxrscore.core.paths import Layout
+from cxrscore.core.signals import Asked
+from cxrscore.evaluation.head_pictures import write_learned
+from cxrscore.evaluation.metrics import auc_by_finding, macro
+from cxrscore.model.checkpoint import Card, Fold, load_fold, save_checkpoint
+from cxrscore.model.loss import build_loss
+from cxrscore.model.network import build_model, parameter_count
+from cxrscore.model.predict import mean
+from cxrscore.tables.csv_table import write_table
+from cxrscore.tables.score_table import write_scores
 from cxrscore.training.epochs import Diverged, fit, validation_batch
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.job import Job, card_of, identity, read_job
 from cxrscore.training.learner import Learner
-from cxrscore.training.ranks import ALONE, World
-from cxrscore.training.state import StateFolder, state_root
+from cxrscore.training.process_group import ALONE, World
+from cxrscore.training.resume_state import StateFolder, state_root
+from cxrscore.training.run_state import Course, Keeper
 from cxrscore.training.validation import look_at_rows, predict_rows
 
 if TYPE_CHECKING:
-    from cxrscore.params import Params, TrainParams
-    from cxrscore.progress import Progress
+    from cxrscore.core.progress import Progress
+    from cxrscore.project.params import Params, TrainParams
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

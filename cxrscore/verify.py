@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrscore.decoding.decode import sha256_of
-from cxrscore.ensemble import checkpoint_paths
-from cxrscore.errors import UserError
-from cxrscore.files import sha256_file
-from cxrscore.inputs.listing import Listing, list_input
-from cxrscore.progress import Progress
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import sha256_file
+from cxrscore.core.progress import Progress
+from cxrscore.core.safetensors_digest import read_sealed
+from cxrscore.images.decoding.decode import sha256_of
+from cxrscore.images.inputs.listing import Listing, list_input
+from cxrscore.model.ensemble import checkpoint_paths
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
-from cxrscore.scoring.rows import shown_names, writable
-from cxrscore.sealed import read_sealed
-from cxrscore.tables import read_table
+from cxrscore.scoring.row_ids import shown_names, writable
+from cxrscore.tables.csv_table import read_table
 
 TOLD = 5  # names in a verdict
 

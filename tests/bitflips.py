@@ -26,13 +26,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from cxrscore.checkpoint import Card, load_fold, save_checkpoint
-from cxrscore.ensemble import load_ensemble
-from cxrscore.errors import UserError
-from cxrscore.images import PREPROCESSING
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import build_model
-from cxrscore.sealed import digest_of
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import UserError
+from cxrscore.core.safetensors_digest import digest_of
+from cxrscore.images.reading import PREPROCESSING
+from cxrscore.model.checkpoint import Card, load_fold, save_checkpoint
+from cxrscore.model.ensemble import load_ensemble
+from cxrscore.model.network import build_model
 
 CPU = Machine(torch.device("cpu"), torch.float32)
 FINDINGS = ["Atelectasis", "Cardiomegaly", "Edema", "Pneumothorax"]

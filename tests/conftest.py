@@ -19,19 +19,19 @@ from safetensors.torch import save_file
 
 import cxrscore
 from cxrscore.__main__ import main
-from cxrscore.checkpoint import load_fold
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.paths import Layout
+from cxrscore.core.progress import Silent
+from cxrscore.core.safetensors_digest import KEY, digest_of
 from cxrscore.evaluate import evaluate
 from cxrscore.folds import make_folds
-from cxrscore.layout import Layout
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import CXRModel, build_model
-from cxrscore.params import Params
-from cxrscore.params_file import read_params
+from cxrscore.model.checkpoint import load_fold
+from cxrscore.model.network import CXRModel, build_model
 from cxrscore.phantom import make_phantoms
 from cxrscore.prepare import prepare
-from cxrscore.progress import Silent
+from cxrscore.project.params import Params
+from cxrscore.project.params_file import read_params
 from cxrscore.report import write_report
-from cxrscore.sealed import KEY, digest_of
 from cxrscore.train import train_fold
 
 TINY = "test_resnet"  # timm's smallest, 0.5 million parameters

@@ -4,7 +4,7 @@
     python tests/fuzz.py --files 3000 --format TIFF --keep found/
 
 A file is made by hand (image_files.py, tiff_files.py, jpeg_files.py), damaged (image_damage.py) and read by
-cxrscore.images. What that refuses is counted by kind. What it accepts, the judges read as well
+cxrscore.images.reading. What that refuses is counted by kind. What it accepts, the judges read as well
 (image_judges.py), and their pictures are reduced by the same rules. Found, and kept with --keep, is a file
   differs   that a judge sees of another size, or more than 1.5 of 255 away on average; 8 of 255 for JPEGs
             that the reader decodes at a reduced scale
@@ -98,7 +98,7 @@ def judged(
     """
     from image_judges import JUDGES, opinion, reduced
 
-    from cxrscore.images import sniff
+    from cxrscore.images.reading import sniff
 
     format = sniff(data[:132]) or ""
     least = min(size)
@@ -126,8 +126,8 @@ def judged(
 
 def tried(data: bytes, accepted: Callable[[], None]) -> tuple[str, str, float]:
     """Verdict, what was found, difference. `accepted` is called before the judges are."""
-    from cxrscore.errors import Unreadable
-    from cxrscore.images import decode, read_header
+    from cxrscore.core.errors import Unreadable
+    from cxrscore.images.reading import decode, read_header
 
     try:
         header = read_header(data)
@@ -145,7 +145,7 @@ def tried(data: bytes, accepted: Callable[[], None]) -> tuple[str, str, float]:
 
 def explained(data: bytes) -> str:
     """Why tifffile may see a TIFF otherwise and be wrong, or where the standard leaves it open."""
-    from cxrscore.formats.directory import read_directory
+    from cxrscore.images.formats.tiff_directory import read_directory
 
     directory = read_directory(data)
     missing = [tag for tag in DEFAULTS if tag not in directory and (tag != 278 or 273 in directory)]

@@ -1,4 +1,4 @@
-"""What other people's decoders see in a file, reduced by the rules of cxrscore/images.py in plain code.
+"""What other people's decoders see in a file, by the rules of cxrscore/images/reading.py in plain code.
 
 In    the bytes of one file; its orientation, which the reader under test found.
 Out   per judge the (S, S) gray pixels, or why it does not say. None of them is a decoder of the reader's.

@@ -34,13 +34,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import timm  # noqa: F401 - imported here, once, for all the children
 import torch
 
-from cxrscore.checkpoint import Card, load_fold, save_checkpoint
-from cxrscore.errors import Stopped, UserError
-from cxrscore.images import PREPROCESSING
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import build_model
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.progress import Silent
+from cxrscore.images.reading import PREPROCESSING
+from cxrscore.model.checkpoint import Card, load_fold, save_checkpoint
+from cxrscore.model.network import build_model
 from cxrscore.phantom import make_phantoms
-from cxrscore.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
 

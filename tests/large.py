@@ -28,15 +28,15 @@ import torch
 
 import cxrscore.train
 import cxrscore.training.epochs
-from cxrscore.files import sha256_bytes, write_text
-from cxrscore.layout import Layout
-from cxrscore.machine import Machine
-from cxrscore.params import Params
-from cxrscore.params_file import read_params
-from cxrscore.progress import Silent
-from cxrscore.split import Folds, write_folds
-from cxrscore.store import INDEX_COLUMNS, SHARD_ROWS
-from cxrscore.tables import write_table
+from cxrscore.core.device import Machine
+from cxrscore.core.files import sha256_bytes, write_text
+from cxrscore.core.paths import Layout
+from cxrscore.core.progress import Silent
+from cxrscore.images.image_store import INDEX_COLUMNS, SHARD_ROWS
+from cxrscore.project.params import Params
+from cxrscore.project.params_file import read_params
+from cxrscore.tables.csv_table import write_table
+from cxrscore.tables.fold_table import Folds, write_folds
 from cxrscore.train import train_fold
 from cxrscore.training.fold_data import FoldData
 

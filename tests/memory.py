@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from cxrscore.bench.models import save_folds
-from cxrscore.machine import Machine
+from cxrscore.benchmarks.random_models import save_folds
+from cxrscore.core.device import Machine
+from cxrscore.core.progress import Silent
 from cxrscore.phantom import make_phantoms
-from cxrscore.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
 

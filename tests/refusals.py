@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cxrscore
-from cxrscore.errors import Told, UserError
-from cxrscore.params import Params
+from cxrscore.core.errors import Told, UserError
+from cxrscore.project.params import Params
 
 PACKAGE = Path(cxrscore.__file__).parent
 COMMANDS = ("ablate", "bench", "git", "phantom", "train")
@@ -78,19 +78,19 @@ def _lacks(message: str) -> list[str]:
 PLACELESS = {  # functions whose refusals do not say where, and why
     "convert_weights.py:match_by_order": "its caller puts the file before it",
     "convert_weights.py:refuse_lost_order": "its caller puts the file before it",
-    "inputs/listing.py:_kind": "an empty name is all there is",
+    "images/inputs/listing.py:_kind": "an empty name is all there is",
 }
 PASSED_ON = {  # functions whose refusals are the words of others, which are held where a test raises them
-    "ablate/runs.py:train_all": "adds a way on to the refusal of a training",
+    "ablation/runs.py:train_all": "adds a way on to the refusal of a training",
     "convert_weights.py:_meta_backbone": "puts the option in the place of the setting",
     "convert_weights.py:_pairs": "puts the file before a refusal",
-    "datasets/describe.py:_describe_plain": "of _no_id and _no_finding",
-    "inputs/listing.py:_kind": "of _missing",
-    "labels.py:_decide": "of _refusal",
-    "params_file.py:_checked": "of _explain, a line for each fault",
-    "training/ranks.py:refuse": "a refusal of one process, told by the first",
-    "weights.py:_published_weights": "of _unreachable",
-    "weights.py:_read": "puts the setting before a refusal",
+    "tables/datasets/describe.py:_describe_plain": "of _no_id and _no_finding",
+    "images/inputs/listing.py:_kind": "of _missing",
+    "tables/labels.py:_decide": "of _refusal",
+    "project/params_file.py:_checked": "of _explain, a line for each fault",
+    "training/process_group.py:refuse": "a refusal of one process, told by the first",
+    "model/initial_weights.py:_published_weights": "of _unreachable",
+    "model/initial_weights.py:_read": "puts the setting before a refusal",
 }
 
 

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cxrscore.heads.salgl import Salgl
-from cxrscore.processes import summed
+from cxrscore.core.all_reduce import summed
+from cxrscore.model.heads.salgl import Salgl
 
 L, C, B, STEPS = 4, 6, 8, 3
 LARGE = 2**60 + 1  # odd: not a float

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cxrscore.cooccurrence import label_embeddings
-from cxrscore.images import read_image
-from cxrscore.phantom.cohort import draw_cohort
-from cxrscore.phantom.picture import encode, picture
-from cxrscore.stratify import stratify, stratify_images
+from cxrscore.images.reading import read_image
+from cxrscore.phantoms.cohort import draw_cohort
+from cxrscore.phantoms.radiograph import encode, picture
+from cxrscore.tables.cooccurrence import label_embeddings
+from cxrscore.tables.stratify import stratify, stratify_images
 
 DEMO_IMAGES, DEMO_SIZE, TEST_SHARE = 1700, 96, 0.2
 STUDIES = (0, 7, 13, 40, 71)  # of the demo, drawn from the front: with and without findings

@@ -5,7 +5,7 @@ from typing import Any
 from conftest import COUPLING
 from pydantic import TypeAdapter
 
-from cxrscore.params import TrainParams
+from cxrscore.project.params import TrainParams
 
 NAMED = {"dropout": 0.1, "embeddings": "cooccurrence", "embedding_dim": 16}
 LAMP = {"kind": "lamp", "dropout": 0.1, "steps": 2, "dim": 8, "heads": 2, "auxiliary_weight": 0.2}

@@ -9,7 +9,7 @@ PROGRAM = """
     import hashlib, json, os, signal, sys, time
     from pathlib import Path
     sys.path[:] = json.loads(sys.argv[1])
-    from cxrscore.decoding import worker
+    from cxrscore.images.decoding import worker
 
     really = worker.decode_into
 
@@ -31,9 +31,9 @@ def stalling(folder: Path, monkeypatch: pytest.MonkeyPatch, *, longer_s: float =
     """From here on; who is tried again has `longer_s`. `folder` keeps who was met before."""
     folder.mkdir()
     (folder / "worker.py").write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
-    monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(folder / "worker.py"),))
-    monkeypatch.setattr("cxrscore.decoding.pool.SECOND_S", longer_s)
-    monkeypatch.setattr("cxrscore.decoding.pool.SECOND_TIMES", 1)
+    monkeypatch.setattr("cxrscore.images.decoding.worker_process.WORKER", (str(folder / "worker.py"),))
+    monkeypatch.setattr("cxrscore.images.decoding.pool.SECOND_S", longer_s)
+    monkeypatch.setattr("cxrscore.images.decoding.pool.SECOND_TIMES", 1)
 
 
 def stall_again(folder: Path) -> None:

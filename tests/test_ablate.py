@@ -21,21 +21,21 @@ from sklearn.metrics import roc_auc_score
 from trainings import Told, stops_at
 
 import cxrscore.train
-from cxrscore import bootstrap
 from cxrscore.ablate import ablate, table_blocks
-from cxrscore.ablate.runs import with_head
-from cxrscore.ablate.table import RESAMPLES, cells, compare, notes_of, read_scored
-from cxrscore.bootstrap import FEWEST
-from cxrscore.errors import Stopped, UserError
-from cxrscore.labels import LabelTable
-from cxrscore.layout import Layout
-from cxrscore.machine import Machine
-from cxrscore.metrics import auc_by_finding, macro
-from cxrscore.signals import Asked
-from cxrscore.submission import write_scores
-from cxrscore.text_table import plain_text
+from cxrscore.ablation.runs import with_head
+from cxrscore.ablation.table import RESAMPLES, cells, compare, notes_of, read_scored
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.paths import Layout
+from cxrscore.core.signals import Asked
+from cxrscore.core.text_table import plain_text
+from cxrscore.evaluation import bootstrap
+from cxrscore.evaluation.bootstrap import FEWEST
+from cxrscore.evaluation.metrics import auc_by_finding, macro
+from cxrscore.model.head_variants import CHANGES, DEFAULT, choose, settings_of
+from cxrscore.tables.labels import LabelTable
+from cxrscore.tables.score_table import write_scores
 from cxrscore.train import Keeping
-from cxrscore.variants import CHANGES, DEFAULT, choose, settings_of
 
 FINDINGS = ("Edema", "Pneumonia")
 

@@ -14,14 +14,14 @@ from test_pipeline import IDENTITY, dvc, run
 from trainings import Told
 
 from cxrscore.ablate import ablate_by_experiments
-from cxrscore.ablate.experiments import _dvc, facts_of, overrides
-from cxrscore.errors import Stopped, UserError
-from cxrscore.layout import Layout
-from cxrscore.machine import Machine
-from cxrscore.params_file import read_params
-from cxrscore.project import Source, init_project
-from cxrscore.signals import Asked
-from cxrscore.variants import settings_of
+from cxrscore.ablation.experiments import _dvc, facts_of, overrides
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.paths import Layout
+from cxrscore.core.signals import Asked
+from cxrscore.model.head_variants import settings_of
+from cxrscore.project.create import Source, init_project
+from cxrscore.project.params_file import read_params
 
 
 @pytest.fixture(scope="module")

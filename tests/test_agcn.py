@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cxrscore.heads import build_head
-from cxrscore.heads.agcn import GRAPHS, SMALLEST_DEGREE, Agcn, normalised
-from cxrscore.params import AgcnHead
+from cxrscore.model.heads.agcn import GRAPHS, SMALLEST_DEGREE, Agcn, normalised
+from cxrscore.model.heads.registry import build_head
+from cxrscore.project.params import AgcnHead
 
 L, C, D, HIDDEN = 4, 6, 3, 5
 FINDINGS = ("Edema", "Fracture", "Nodule", "Effusion")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from cxrscore.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
+from cxrscore.training.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
 
 LAW = {"scale": (0.84, 1.0), "flip": 0.5, "degrees": 10.0}
 STILL = {"scale": (1.0, 1.0), "flip": 0.0, "degrees": 0.0}

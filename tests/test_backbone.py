@@ -7,8 +7,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cxrscore.backbone import create_backbone, map_shape
-from cxrscore.errors import UserError
+from cxrscore.core.errors import UserError
+from cxrscore.model.backbone import create_backbone, map_shape
 
 FAMILIES = {
     "test_resnet": (96, (96, 3, 3)),

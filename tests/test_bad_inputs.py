@@ -18,8 +18,8 @@ from conftest import Project
 from test_images import FILM, GOOD, a_film, a_multi_picture_jpeg, a_png, encode, flip, sixteen, splice, zero
 
 from cxrscore.check import check
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
+from cxrscore.core.device import Machine
+from cxrscore.core.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.finish import Outcome
 from cxrscore.scoring.options import Options
@@ -58,7 +58,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
 POISONED_WORKER = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
-from cxrscore.decoding import decode, worker
+from cxrscore.images.decoding import decode, worker
 read = decode.read_place
 def poisoned(place):
     if "r5-crash" in place.file: os.kill(os.getpid(), signal.SIGSEGV)
@@ -89,9 +89,9 @@ def kinds(out_csv: Path) -> dict[str, str]:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker.py").write_text(POISONED_WORKER)
-    monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(tmp_path / "worker.py"),))
-    monkeypatch.setattr("cxrscore.decoding.pool.SECOND_S", 2.0)
-    monkeypatch.setattr("cxrscore.decoding.pool.SECOND_TIMES", 1)
+    monkeypatch.setattr("cxrscore.images.decoding.worker_process.WORKER", (str(tmp_path / "worker.py"),))
+    monkeypatch.setattr("cxrscore.images.decoding.pool.SECOND_S", 2.0)
+    monkeypatch.setattr("cxrscore.images.decoding.pool.SECOND_TIMES", 1)
 
 
 def spoil(folder: Path) -> dict[str, str]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cxrscore.batches import batches
-from cxrscore.store import Store, StoredImage, open_store, write_store
+from cxrscore.images.image_store import Store, StoredImage, open_store, write_store
+from cxrscore.training.batches import batches
 
 CPU = torch.device("cpu")
 

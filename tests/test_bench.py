@@ -16,17 +16,18 @@ from PIL import Image
 from torch import nn
 
 from cxrscore.__main__ import main
-from cxrscore.bench import bench, by_hand, decode, forward
-from cxrscore.bench.end_to_end import count_opens
-from cxrscore.bench.race import Race, in_turn
-from cxrscore.bench.text import text_blocks
-from cxrscore.closure import closure
-from cxrscore.errors import UserError
-from cxrscore.images import read_image
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
-from cxrscore.scoring.recipe import choose_recipe
-from cxrscore.text_table import plain_text
+from cxrscore.bench import bench
+from cxrscore.benchmarks import decode, forward, timm_baselines
+from cxrscore.benchmarks.end_to_end import count_opens
+from cxrscore.benchmarks.paired_timing import Race, in_turn
+from cxrscore.benchmarks.result_tables import text_blocks
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.import_closure import closure
+from cxrscore.core.progress import Silent
+from cxrscore.core.text_table import plain_text
+from cxrscore.images.reading import read_image
+from cxrscore.scoring.compute_settings import choose_recipe
 
 ROOT = Path(__file__).parents[1]
 Result = dict[str, Any]
@@ -62,7 +63,7 @@ def lines(part: Result) -> Result:
 
 def test_every_way_is_timed_in_seconds_and_compared_with_what_people_write(result: Result) -> None:
     assert set(lines(result["decode"])) == {decode.PILLOW, decode.TORCHVISION, decode.OURS}
-    assert {by_hand.PLAIN, forward.OURS} < set(lines(result["forward"]))
+    assert {timm_baselines.PLAIN, forward.OURS} < set(lines(result["forward"]))
     assert forward.OURS_COMPILED not in lines(result["forward"])
     assert {"notebook loop", "cxrscore score"} < set(lines(result["score"]))
     steps, epochs = (set(race["lines"]) for race in result["train"]["races"])
@@ -181,9 +182,9 @@ def test_the_command_prints_json_and_nothing_else(
     result = json.loads(capsys.readouterr().out)
     assert set(result) == {"about", "forward"}
     (race,) = result["forward"]["races"]
-    plain, ours = race["lines"][by_hand.PLAIN], race["lines"][forward.OURS]
+    plain, ours = race["lines"][timm_baselines.PLAIN], race["lines"][forward.OURS]
     quotient = plain["seconds"]["median"] / ours["seconds"]["median"]  # of the only round
-    assert ours["times"][by_hand.PLAIN]["median"] == pytest.approx(quotient)
+    assert ours["times"][timm_baselines.PLAIN]["median"] == pytest.approx(quotient)
 
 
 def test_a_benchmark_loads_only_what_computes() -> None:

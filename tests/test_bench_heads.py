@@ -7,11 +7,11 @@ import torch
 from conftest import COUPLING, TINY
 
 from cxrscore.bench import bench
-from cxrscore.bench.heads import Cost, build_heads, costs, head_costs
-from cxrscore.bench.text import text_blocks
-from cxrscore.progress import Silent
-from cxrscore.text_table import plain_text
-from cxrscore.variants import settings_of
+from cxrscore.benchmarks.heads import Cost, build_heads, costs, head_costs
+from cxrscore.benchmarks.result_tables import text_blocks
+from cxrscore.core.progress import Silent
+from cxrscore.core.text_table import plain_text
+from cxrscore.model.head_variants import settings_of
 
 FINDINGS = ("Edema", "Fracture", "Pneumonia")
 SMALL: dict[str, Any] = {"size": 32, "backbone": TINY, "batch_size": 2, "compile": "off", "rounds": 1}

@@ -11,22 +11,23 @@ import torch
 from conftest import TINY
 from torch import Tensor
 
-from cxrscore.bench import bench, lesson, train_epochs, train_steps
-from cxrscore.bench.lesson import LABELS, Lesson, Section, every_image, new_learner, recipe
-from cxrscore.bench.notebook_training import LabelledRadiographs, NotebookTraining, loss_by_hand
-from cxrscore.bench.step_memory import peak_memory
-from cxrscore.bench.train_epochs import facts_of_epochs, prepare_all, race_epochs
-from cxrscore.datasets.chexpert import FINDINGS
-from cxrscore.errors import UserError
-from cxrscore.loss import build_loss
-from cxrscore.machine import Machine
-from cxrscore.params import LabelParams, TrainParams
+from cxrscore.bench import bench
+from cxrscore.benchmarks import train_epochs, train_steps, training_setup
+from cxrscore.benchmarks.notebook_training import LabelledRadiographs, NotebookTraining, loss_by_hand
+from cxrscore.benchmarks.step_memory import peak_memory
+from cxrscore.benchmarks.train_epochs import facts_of_epochs, prepare_all, race_epochs
+from cxrscore.benchmarks.training_setup import LABELS, Lesson, Section, every_image, new_learner, recipe
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.progress import Silent
+from cxrscore.images.image_store import Store
+from cxrscore.model.loss import build_loss
 from cxrscore.phantom import make_phantoms
-from cxrscore.progress import Silent
-from cxrscore.store import Store
-from cxrscore.training.course import Course
+from cxrscore.project.params import LabelParams, TrainParams
+from cxrscore.tables.datasets.chexpert import FINDINGS
 from cxrscore.training.epochs import train_epoch
 from cxrscore.training.fold_data import FoldData
+from cxrscore.training.run_state import Course
 
 IMAGES = 6
 
@@ -115,7 +116,7 @@ def test_both_have_the_same_weights_to_learn(data: FoldData, phantoms: Path, sma
 
 def test_the_recipe_that_is_raced_is_one_that_params_yaml_takes(small: Lesson) -> None:
     params = TrainParams.model_validate(recipe(small, epochs=3).model_dump())
-    assert (params.batch_size, params.augment.scale) == (2, list(lesson.SCALE))
+    assert (params.batch_size, params.augment.scale) == (2, list(training_setup.SCALE))
     LabelParams.model_validate(LABELS.model_dump())
 
 

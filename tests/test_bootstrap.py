@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxrscore import bootstrap
-from cxrscore.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
-from cxrscore.errors import BrokenPromise
-from cxrscore.metrics import auc_by_finding, macro
+from cxrscore.core.errors import BrokenPromise
+from cxrscore.evaluation import bootstrap
+from cxrscore.evaluation.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
+from cxrscore.evaluation.metrics import auc_by_finding, macro
 
 Scores = list[np.ndarray]
 

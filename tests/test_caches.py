@@ -11,15 +11,15 @@ import pytest
 import torch
 from conftest import TINY, Project
 
-from cxrscore.bench.forward import _empty_compiler_cache
-from cxrscore.caches import cache_folder, name_code_cache, private_folder, secure_code_cache
-from cxrscore.errors import UserError
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
+from cxrscore.benchmarks.forward import _empty_compiler_cache
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.progress import Silent
+from cxrscore.core.user_cache import cache_folder, name_code_cache, private_folder, secure_code_cache
 from cxrscore.score import score
-from cxrscore.scoring.measured import store
+from cxrscore.scoring.compute_settings import describe
+from cxrscore.scoring.measurement_cache import store
 from cxrscore.scoring.options import Options
-from cxrscore.scoring.recipe import describe
 from cxrscore.train import train_fold
 
 ROOT_ALONE = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")

@@ -10,9 +10,9 @@ import torch
 from conftest import Project
 
 from cxrscore.check import Findings, check, refuse_to_replace, write_findings
-from cxrscore.errors import UserError
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
 

@@ -11,12 +11,12 @@ import torch
 from conftest import COUPLING, TINY
 from safetensors.torch import save_file
 
-from cxrscore.checkpoint import SCHEMA, Card, load_fold, read_card, save_checkpoint
-from cxrscore.ensemble import load_ensemble, trained_views
-from cxrscore.errors import UserError
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import CXRModel, build_model
-from cxrscore.sealed import write_sealed
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import UserError
+from cxrscore.core.safetensors_digest import write_sealed
+from cxrscore.model.checkpoint import SCHEMA, Card, load_fold, read_card, save_checkpoint
+from cxrscore.model.ensemble import load_ensemble, trained_views
+from cxrscore.model.network import CXRModel, build_model
 
 CARD = Card(
     findings=["a", "b", "c"],

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import cxrscore
-from cxrscore.closure import closure, fingerprint, imports
+from cxrscore.core.import_closure import closure, fingerprint, imports
 
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
 PRINT_KEYS = (
-    "import json; from cxrscore.closure import fingerprint; "
+    "import json; from cxrscore.core.import_closure import fingerprint; "
     f"print(json.dumps({{stage: fingerprint('cxrscore.' + stage) for stage in {STAGES}}}))"
 )
 
@@ -41,16 +41,16 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("cli/stages.py", set()),
         ("score.py", set()),
-        ("terminal.py", set()),
-        ("params.py", set()),
-        ("params_file.py", set()),
-        ("loss.py", {"train"}),
-        ("figures.py", {"report"}),
+        ("cli/terminal.py", set()),
+        ("project/params.py", set()),
+        ("project/params_file.py", set()),
+        ("model/loss.py", {"train"}),
+        ("evaluation/figures.py", {"report"}),
         ("report.html.j2", {"report"}),
-        ("metrics.py", {"train", "evaluate"}),
-        ("stratify.py", {"folds"}),
-        ("store.py", {"prepare", "train"}),
-        ("errors.py", set(STAGES)),
+        ("evaluation/metrics.py", {"train", "evaluate"}),
+        ("tables/stratify.py", {"folds"}),
+        ("images/image_store.py", {"prepare", "train"}),
+        ("core/errors.py", set(STAGES)),
     ],
 )
 def test_a_change_re_runs_the_stages_that_run_it_and_no_other(
@@ -70,8 +70,8 @@ def test_a_key_is_of_the_code_and_not_of_its_place(original: Path) -> None:
 
 def test_imports_inside_functions_count_and_those_for_type_checkers_do_not() -> None:
     assert "cxrscore.score" in imports("cxrscore.cli.scoring")
-    assert "cxrscore.params_file" in imports("cxrscore.cli.stages")
-    assert "cxrscore.params" not in imports("cxrscore.train")
+    assert "cxrscore.project.params_file" in imports("cxrscore.cli.stages")
+    assert "cxrscore.project.params" not in imports("cxrscore.train")
 
 
 def test_a_closure_is_sorted_holds_the_module_itself_and_every_file_is_there() -> None:

@@ -13,13 +13,13 @@ import torch
 from conftest import Project
 from numpy.typing import NDArray
 
-from cxrscore.checkpoint import Fold
-from cxrscore.ensemble import load_ensemble
-from cxrscore.errors import Stopped, UserError
-from cxrscore.machine import Machine
-from cxrscore.predict import predict_folds
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.model.checkpoint import Fold
+from cxrscore.model.ensemble import load_ensemble
+from cxrscore.model.predict import predict_folds
 from cxrscore.scoring.compute import Engine, build_engine
-from cxrscore.scoring.recipe import Recipe
+from cxrscore.scoring.compute_settings import Recipe
 
 
 @pytest.fixture

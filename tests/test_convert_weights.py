@@ -16,18 +16,18 @@ from safetensors.torch import load_file, save_file
 from test_checkpoint import CARD
 from torch import Tensor
 
-from cxrscore.backbone import create_backbone
-from cxrscore.checkpoint import save_checkpoint
 from cxrscore.convert_weights import (
     conversion_blocks,
     convert_weights,
     match_by_order,
     refuse_lost_order,
 )
-from cxrscore.errors import UserError
-from cxrscore.model import CXRModel, build_model, check_backbone
-from cxrscore.text_table import plain_text
-from cxrscore.weights import load_weights
+from cxrscore.core.errors import UserError
+from cxrscore.core.text_table import plain_text
+from cxrscore.model.backbone import create_backbone
+from cxrscore.model.checkpoint import save_checkpoint
+from cxrscore.model.initial_weights import load_weights
+from cxrscore.model.network import CXRModel, build_model, check_backbone
 
 Weights = dict[str, Tensor]
 

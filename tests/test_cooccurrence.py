@@ -6,7 +6,7 @@ from math import log
 import numpy as np
 import pytest
 
-from cxrscore.cooccurrence import (
+from cxrscore.tables.cooccurrence import (
     conditional_probability,
     cooccurring,
     label_embeddings,

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxrscore.datasets.chexpert import FINDINGS
-from cxrscore.phantom import copula
-from cxrscore.phantom.cohort import draw_labels
-from cxrscore.phantom.copula import LATERAL, PREVALENCE, ROOT, draw_present
+from cxrscore.phantoms import copula
+from cxrscore.phantoms.cohort import draw_labels
+from cxrscore.phantoms.copula import LATERAL, PREVALENCE, ROOT, draw_present
+from cxrscore.tables.datasets.chexpert import FINDINGS
 
 CLEAN = FINDINGS.index("No Finding")
-# CheXpert-v1.0, as in cxrscore/phantom/copula.py.
+# CheXpert-v1.0, as in cxrscore/phantoms/copula.py.
 # fmt: off
 CORRELATION = (  # Pearson's phi, the triangle below the diagonal; last: with a lateral view in the study
     (-0.011,),

@@ -5,8 +5,8 @@ import pytest
 import torch
 from conftest import COUPLING
 
-from cxrscore.heads import build_head
-from cxrscore.heads.base import Head
+from cxrscore.model.heads.base import Head
+from cxrscore.model.heads.registry import build_head
 
 SETTINGS = {
     "coupling": COUPLING | {"dropout": 0.0, "lr_scale": 2.0},

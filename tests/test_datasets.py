@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cxrscore.errors import UserError
-from cxrscore.labels import LabelTable, read_labels
+from cxrscore.core.errors import UserError
+from cxrscore.tables.labels import LabelTable, read_labels
 
 TABLES = Path(__file__).parents[2] / "shared" / "tables"
 real_table = pytest.mark.skipif(not TABLES.is_dir(), reason="the real label tables are not on this machine")

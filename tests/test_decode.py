@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrscore.decoding.decode import PAUSES_S, Decoded, decode_into, read_place
-from cxrscore.errors import Unreadable
-from cxrscore.images import read_image
-from cxrscore.inputs.place import Place
+from cxrscore.core.errors import Unreadable
+from cxrscore.images.decoding.decode import PAUSES_S, Decoded, decode_into, read_place
+from cxrscore.images.inputs.byte_source import Place
+from cxrscore.images.reading import read_image
 
 opened: list[str] = []
 LISTEN = {"on": False}
@@ -96,7 +96,7 @@ def test_what_no_decoder_should_raise_is_kept_to_its_file_and_names_its_place(
     def decode(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("cxrscore.decoding.decode.decode", decode)
+    monkeypatch.setattr("cxrscore.images.decoding.decode.decode", decode)
     (tmp_path / "x.png").write_bytes(a_png(0))
     fault = decoded(tmp_path / "x.png").fault
     assert fault is not None and fault.kind == "WORKER_CRASH"
@@ -110,7 +110,7 @@ def test_the_persons_interrupt_is_not_a_fault_of_a_file(
     def decode(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxrscore.decoding.decode.decode", decode)
+    monkeypatch.setattr("cxrscore.images.decoding.decode.decode", decode)
     (tmp_path / "x.png").write_bytes(a_png(0))
     with pytest.raises(KeyboardInterrupt):
         decoded(tmp_path / "x.png")
@@ -154,8 +154,8 @@ def stumbling_storage(monkeypatch: pytest.MonkeyPatch, code: int, times: int) ->
             raise OSError(code, os.strerror(code))
         return real(*arguments)
 
-    monkeypatch.setattr("cxrscore.decoding.decode.os.open", fail_at_first)
-    monkeypatch.setattr("cxrscore.decoding.decode.time.sleep", pauses.append)
+    monkeypatch.setattr("cxrscore.images.decoding.decode.os.open", fail_at_first)
+    monkeypatch.setattr("cxrscore.images.decoding.decode.time.sleep", pauses.append)
     return pauses
 
 
@@ -314,5 +314,5 @@ def watch_fstat(monkeypatch: pytest.MonkeyPatch, *, then: dict) -> list[int]:
         then.pop(looks[-1], lambda: None)()
         return real(handle)
 
-    monkeypatch.setattr("cxrscore.decoding.decode.os.fstat", fstat)
+    monkeypatch.setattr("cxrscore.images.decoding.decode.os.fstat", fstat)
     return looks

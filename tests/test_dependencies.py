@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from cxrscore.cli import app
-from cxrscore.closure import file_of, imports
+from cxrscore.cli.app import app
+from cxrscore.core.import_closure import file_of, imports
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -92,7 +92,7 @@ def modules_at_work() -> set[str]:
             if isinstance(node, ast.FunctionDef) and node.name.split("_")[0] in documented():
                 waiting += [name for inner in at_run_time(node) for name in named(inner)]
     waiting = [
-        "cxrscore.cli.words",
+        "cxrscore.cli.messages",
         "cxrscore.cli.options",
         *(name for name in waiting if name.startswith("cxrscore.")),
     ]
@@ -135,7 +135,7 @@ def test_what_a_module_imports_is_declared() -> None:
 def test_a_user_of_the_package_gets_its_types(tmp_path: Path) -> None:
     """Without py.typed mypy skips the package, and every name of it is Any."""
     (tmp_path / "consumer.py").write_text(
-        "from cxrscore.files import sha256_bytes\n\nwrong: int = sha256_bytes(b'')\n", encoding="utf-8"
+        "from cxrscore.core.files import sha256_bytes\n\nwrong: int = sha256_bytes(b'')\n", encoding="utf-8"
     )
     command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "consumer.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import Project, contents
 
-from cxrscore.errors import UserError
-from cxrscore.layout import Layout
-from cxrscore.params import AugmentParams
-from cxrscore.training.early import refuse_early
+from cxrscore.core.errors import UserError
+from cxrscore.core.paths import Layout
+from cxrscore.project.params import AugmentParams
+from cxrscore.training.preflight import refuse_early
 
 MIXING = AugmentParams(scale=[0.9, 1.0], flip=0.5, degrees=0.0, jitter=0.0, mixup=0.2)
 WRONG = [

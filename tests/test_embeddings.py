@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from cxrscore.cooccurrence import label_embeddings, read_embeddings
-from cxrscore.errors import UserError
-from cxrscore.heads.embeddings import LabelEmbeddings
+from cxrscore.core.errors import UserError
+from cxrscore.model.heads.embeddings import LabelEmbeddings
+from cxrscore.tables.cooccurrence import label_embeddings, read_embeddings
 
 FINDINGS = ("Edema", "Lung Lesion", "Kyphose près du cœur")
 L, D = 3, 4

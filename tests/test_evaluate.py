@@ -11,11 +11,11 @@ import pytest
 from conftest import Project
 from sklearn.metrics import roc_auc_score
 
-from cxrscore.errors import UserError
+from cxrscore.core.errors import UserError
+from cxrscore.core.paths import Layout
 from cxrscore.evaluate import evaluate, evaluate_table
-from cxrscore.layout import Layout
-from cxrscore.learned import Picture, write_learned
-from cxrscore.params import LabelParams
+from cxrscore.evaluation.head_pictures import Picture, write_learned
+from cxrscore.project.params import LabelParams
 from cxrscore.report import write_report
 
 LABELS = LabelParams(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cxrscore import tables
-from cxrscore.errors import UserError
-from cxrscore.files import replacing, sha256_file, write_text
-from cxrscore.tables import MAX_CELL, read_table, write_table
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import replacing, sha256_file, write_text
+from cxrscore.tables import csv_table
+from cxrscore.tables.csv_table import MAX_CELL, read_table, write_table
 
 
 def table(tmp_path: Path, data: bytes | str, name: str = "t.csv") -> Path:
@@ -180,7 +180,7 @@ def refused(path: Path) -> int:
 
 @pytest.fixture
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", BOUND)
+    monkeypatch.setattr(csv_table, "MAX_TABLE_BYTES", BOUND)
 
 
 BOMB = b"a" * 1_000_000

@@ -11,17 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from odd_tables import FILES, OddTable, odd_tables
 from PIL import Image
 
-from cxrscore.datasets.describe import Said
-from cxrscore.errors import UserError
+from cxrscore.core.errors import UserError
+from cxrscore.core.progress import Silent
 from cxrscore.folds import make_folds
-from cxrscore.inputs.folder import list_images
-from cxrscore.labels import read_labels
-from cxrscore.params import LabelParams
-from cxrscore.params_file import parse_params
+from cxrscore.images.image_store import open_store
+from cxrscore.images.inputs.folder import list_images
 from cxrscore.prepare import prepare
-from cxrscore.progress import Silent
-from cxrscore.project import Source, plan
-from cxrscore.store import open_store
+from cxrscore.project.create import Source, plan
+from cxrscore.project.params import LabelParams
+from cxrscore.project.params_file import parse_params
+from cxrscore.tables.datasets.describe import Said
+from cxrscore.tables.labels import read_labels
 
 SMALL = (PRESETS / "demo.yaml").read_text().replace("k: 3", "k: 2").replace("[0, 1, 2]", "[0, 1]")
 SMALL = SMALL.replace("batch_size: 32", "batch_size: 2")

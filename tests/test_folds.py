@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrscore.errors import UserError
+from cxrscore.core.errors import UserError
+from cxrscore.core.paths import Layout
 from cxrscore.folds import make_folds, remove_stale
-from cxrscore.layout import Layout
-from cxrscore.params import FoldParams, LabelParams
-from cxrscore.split import Folds, read_folds
-from cxrscore.tables import write_table
+from cxrscore.project.params import FoldParams, LabelParams
+from cxrscore.tables.csv_table import write_table
+from cxrscore.tables.fold_table import Folds, read_folds
 
 FINDINGS = ["Edema", "Mass", "No Finding"]
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrscore import tables
-from cxrscore.errors import UserError
-from cxrscore.frames import numbers, places, plain_columns
-from cxrscore.submission import read_scores
-from cxrscore.tables import read_table
+from cxrscore.core.errors import UserError
+from cxrscore.tables import csv_table
+from cxrscore.tables.csv_table import read_table
+from cxrscore.tables.polars_frames import numbers, places, plain_columns
+from cxrscore.tables.score_table import read_scores
 
 CELL = st.text(st.sampled_from("ab\ufeffx^\x01,\"'\r\n 01.-;#\té\u2028\x0b\x85\x1c"), max_size=4)
 
@@ -39,7 +39,7 @@ def test_a_large_table_is_read_or_refused_as_a_small_one(
     outcomes = []
     for large in (0, 10**9):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tables, "LARGE", large)
+            patch.setattr(csv_table, "LARGE", large)
             try:
                 table = read_table(path)
                 outcomes.append((list(table.columns.items()), table.lines))
@@ -129,7 +129,7 @@ def test_places_are_those_of_a_dict(names: list[str], among: list[str]) -> None:
 def test_a_large_score_table_is_read_the_same_and_its_wrong_cell_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "LARGE", 0)
+    monkeypatch.setattr(csv_table, "LARGE", 0)
     path = tmp_path / "scores.csv"
     rng = np.random.default_rng(0)
     probs = rng.random((300, 3)).astype(np.float32)
@@ -150,7 +150,7 @@ def test_a_small_table_is_read_without_importing_polars(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     code = (
-        "import sys; from pathlib import Path; from cxrscore.tables import read_table; "
+        "import sys; from pathlib import Path; from cxrscore.tables.csv_table import read_table; "
         f"read_table(Path({str(path)!r})); print('polars' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

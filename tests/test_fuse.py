@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from cxrscore.fuse import (
+from cxrscore.model.inference_fusion import (
     fold_batchnorms,
     grouped_convolutions,
     merge_all,

@@ -12,7 +12,7 @@ MIRRORED = """
 import sys
 import numpy as np
 from fuzz import MAKERS, S, judged
-from cxrscore.images import read_header, read_image
+from cxrscore.images.reading import read_header, read_image
 for format, makers in MAKERS.items():
     data = makers[2]().data
     header, pixels = read_header(data), read_image(data, size=S)

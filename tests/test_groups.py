@@ -7,9 +7,9 @@ from conftest import COUPLING, TINY
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
-from cxrscore.errors import UserError
-from cxrscore.groups import Group, parameter_groups
-from cxrscore.model import CXRModel, build_model
+from cxrscore.core.errors import UserError
+from cxrscore.model.network import CXRModel, build_model
+from cxrscore.model.param_groups import Group, parameter_groups
 
 LR = 0.01
 

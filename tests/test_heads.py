@@ -17,25 +17,25 @@ from some_heads import AGCN, ONE_OF_EACH, SALGL, SETTINGS, head_params
 from torch import Tensor
 from trainings import Told, stops_at, train
 
-from cxrscore.checkpoint import load_fold
-from cxrscore.cooccurrence import label_embeddings
-from cxrscore.ensemble import load_ensemble
-from cxrscore.errors import Stopped, UserError
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.progress import Silent
+from cxrscore.core.signals import Asked
 from cxrscore.evaluate import evaluate
-from cxrscore.heads import HEADS, build_head
-from cxrscore.learned import read_learned, write_learned
-from cxrscore.loss import build_loss
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
+from cxrscore.evaluation.head_pictures import read_learned, write_learned
+from cxrscore.model.checkpoint import load_fold
+from cxrscore.model.ensemble import load_ensemble
+from cxrscore.model.heads.registry import HEADS, build_head
+from cxrscore.model.loss import build_loss
 from cxrscore.report import write_report
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
-from cxrscore.signals import Asked
-from cxrscore.submission import read_scores
+from cxrscore.tables.cooccurrence import label_embeddings
+from cxrscore.tables.score_table import read_scores
 from cxrscore.train import build_learner
-from cxrscore.training.course import Course
 from cxrscore.training.epochs import train_epoch
 from cxrscore.training.fold_data import FoldData, read_fold
+from cxrscore.training.run_state import Course
 
 L, C = 5, 6
 NAMES = [f"finding {i}" for i in range(L)]
@@ -319,7 +319,7 @@ def test_embeddings_from_co_occurrence_are_those_of_the_training_rows(project: P
 def test_a_wrong_embedding_is_refused_without_importing_torch(mine: Project) -> None:
     code = (
         "import sys; from pathlib import Path; from types import SimpleNamespace as S; "
-        "from cxrscore.layout import Layout; from cxrscore.training.early import refuse_early; "
+        "from cxrscore.core.paths import Layout; from cxrscore.training.preflight import refuse_early; "
         "head = S(model_dump=lambda: {'embeddings': 'cooccurence'}); "
         "train = S(batch_size=8, accumulate=1, init='none', augment=S(mixup=0), head=head); "
         f"\ntry: refuse_early(0, layout=Layout(Path({str(mine.layout.root)!r})), params=train)"

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxrscore.heads import build_head
-from cxrscore.heads.base import Head
+from cxrscore.model.heads.base import Head
+from cxrscore.model.heads.registry import build_head
 from cxrscore.training.learner import lr_at
 
 SHARE = 0.3  # of images show a finding that depends on none

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from cxrscore.heap import reused_memory
+from cxrscore.core.malloc import reused_memory
 
 glibc = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 PAGES = 64 * 2**20 // resource.getpagesize()

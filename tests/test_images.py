@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cxrscore.errors import QUARANTINE_KINDS, Unreadable
-from cxrscore.images import MAX_BYTES, PREPROCESSING, read_header, read_image, sniff
-from cxrscore.resources import DECODER_BYTES
+from cxrscore.core.errors import QUARANTINE_KINDS, Unreadable
+from cxrscore.core.resources import DECODER_BYTES
+from cxrscore.images.reading import MAX_BYTES, PREPROCESSING, read_header, read_image, sniff
 
 S = 48
 

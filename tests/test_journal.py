@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrscore.errors import BrokenPromise, Stopped, UserError
+from cxrscore.core.errors import BrokenPromise, Stopped, UserError
 from cxrscore.scoring import journal as journals
 from cxrscore.scoring.journal import File, Journal, Rows, opened_journal
 

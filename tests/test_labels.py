@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrscore.errors import UserError
-from cxrscore.labels import LabelTable, read_labels
+from cxrscore.core.errors import UserError
+from cxrscore.tables.labels import LabelTable, read_labels
 
 SLAM = "Image_name,Patient_ID,Study,Sex,Age,ViewCategory,ViewPosition,Edema,No Finding,Support Devices\n"
 ROWS = """\

@@ -8,9 +8,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cxrscore.heads import HeadOutput, build_head
-from cxrscore.heads.lamp import Lamp, MessagePassing
-from cxrscore.loss import build_loss
+from cxrscore.model.heads.lamp import Lamp, MessagePassing
+from cxrscore.model.heads.registry import HeadOutput, build_head
+from cxrscore.model.loss import build_loss
 
 L, C, D, K, T = 4, 5, 8, 2, 2
 HEIGHT, WIDTH = 2, 3

@@ -8,8 +8,8 @@ import pytest
 
 import cxrscore.train
 import cxrscore.training.epochs
-from cxrscore.layout import Layout
-from cxrscore.machine import Machine
+from cxrscore.core.device import Machine
+from cxrscore.core.paths import Layout
 from cxrscore.training.fold_data import read_fold
 
 EPOCHS = 6

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrscore.errors import UserError
-from cxrscore.learned import (
+from cxrscore.core.errors import UserError
+from cxrscore.evaluation.head_pictures import (
     FINDING_AXES,
     Picture,
     Seen,

@@ -9,10 +9,10 @@ import torch
 from conftest import COUPLING, TINY
 from torch import nn
 
-from cxrscore.errors import UserError
-from cxrscore.loss import asymmetric_loss
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import CXRModel, build_model
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import UserError
+from cxrscore.model.loss import asymmetric_loss
+from cxrscore.model.network import CXRModel, build_model
 from cxrscore.training.learner import Learner, lr_at
 
 LOSS = partial(asymmetric_loss, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)

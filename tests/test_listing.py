@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cxrscore.decoding.decode import read_place
-from cxrscore.errors import Unreadable, UserError
-from cxrscore.inputs.folder import list_images
-from cxrscore.inputs.listing import case_notes, list_input
+from cxrscore.core.errors import Unreadable, UserError
+from cxrscore.images.decoding.decode import read_place
+from cxrscore.images.inputs.folder import list_images
+from cxrscore.images.inputs.listing import case_notes, list_input
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 

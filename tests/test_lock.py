@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from cxrscore.errors import Busy, UserError
-from cxrscore.lock import locked
+from cxrscore.core.errors import Busy, UserError
+from cxrscore.core.lock import locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from cxrscore.lock import locked
+from cxrscore.core.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -25,7 +25,7 @@ with locked(Path(sys.argv[1])):
 RACE = """
 import os, sys
 from pathlib import Path
-from cxrscore.errors import Busy
+from cxrscore.core.errors import Busy
 from cxrscore.scoring.journal import opened_journal
 folder, mark, held = Path(sys.argv[1]), Path(sys.argv[2]), 0
 sys.stdin.readline()

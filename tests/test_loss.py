@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from cxrscore.loss import (
+from cxrscore.model.loss import (
     Loss,
     asymmetric_loss,
     build_loss,

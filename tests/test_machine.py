@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cxrscore.errors import UserError
-from cxrscore.machine import Machine, choose_machine, seeded
+from cxrscore.core.device import Machine, choose_machine, seeded
+from cxrscore.core.errors import UserError
 
 
 def test_a_device_that_is_not_there_is_an_error_not_a_silent_cpu() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from cxrscore.metrics import auc_by_finding, group_means, macro, roc_auc
+from cxrscore.evaluation.metrics import auc_by_finding, group_means, macro, roc_auc
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))

@@ -10,13 +10,13 @@ import torch
 from conftest import COUPLING, PRESETS, TINY
 from test_checkpoint import CARD
 
-from cxrscore.backbone import map_shape
-from cxrscore.checkpoint import load_fold, save_checkpoint
-from cxrscore.errors import UserError
-from cxrscore.loss import build_loss
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import CXRModel, build_model, check_backbone, parameter_count
-from cxrscore.params_file import read_params
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import UserError
+from cxrscore.model.backbone import map_shape
+from cxrscore.model.checkpoint import load_fold, save_checkpoint
+from cxrscore.model.loss import build_loss
+from cxrscore.model.network import CXRModel, build_model, check_backbone, parameter_count
+from cxrscore.project.params_file import read_params
 from cxrscore.training.learner import Learner
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrscore.names import match_names, spelled, stem, without_suffix
+from cxrscore.tables.image_names import match_names, spelled, stem, without_suffix
 
 NFC, NFD = "caf\u00e9.png", unicodedata.normalize("NFD", "caf\u00e9.png")
 

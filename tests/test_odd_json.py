@@ -15,22 +15,22 @@ from odd_json import TEXTS, VALUES, odd_places, odd_texts
 from some_heads import SETTINGS
 from torch import nn
 
-from cxrscore.ablate.runs import done_mark, is_done, plan
-from cxrscore.errors import Busy, UserError
+from cxrscore.ablation.runs import done_mark, is_done, plan
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import Busy, UserError
+from cxrscore.core.files import read_json, sha256_bytes
+from cxrscore.core.lock import locked
+from cxrscore.core.progress import Silent
 from cxrscore.evaluate import evaluate
-from cxrscore.files import read_json, sha256_bytes
-from cxrscore.learned import read_learned
-from cxrscore.lock import locked
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
+from cxrscore.evaluation.head_pictures import read_learned
+from cxrscore.images.image_store import open_store
 from cxrscore.report import write_report
 from cxrscore.score import score
+from cxrscore.scoring.compute_settings import Recipe, choose_recipe, describe
 from cxrscore.scoring.journal import MAGIC, File, Journal, Rows, opened_journal
-from cxrscore.scoring.measured import recall, store
+from cxrscore.scoring.measurement_cache import recall, store
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.provenance import read_provenance
-from cxrscore.scoring.recipe import Recipe, choose_recipe, describe
-from cxrscore.store import open_store
 from cxrscore.verify import verify
 
 CPU = Machine(torch.device("cpu"), torch.float32)
@@ -57,7 +57,9 @@ def choose(monkeypatch: pytest.MonkeyPatch, *, forwards: int = 10**6) -> tuple[R
     """The recipe, and whether merges were measured for it."""
     again = []
     with monkeypatch.context() as patch:
-        patch.setattr("cxrscore.scoring.recipe.measure_merges", lambda *_, **__: again.append(1) or AGAIN)
+        patch.setattr(
+            "cxrscore.scoring.compute_settings.measure_merges", lambda *_, **__: again.append(1) or AGAIN
+        )
         shape: dict[str, Any] = {"size": 64, "batch_size": 2}
         chosen = choose_recipe("resnext26ts", grouped, CPU, **shape, compile="auto", forwards=forwards)
     return chosen, bool(again)

@@ -18,10 +18,10 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 import cxrscore
-from cxrscore.cli.words import resuming_command, shell_words, training_command
-from cxrscore.errors import Stopped, UserError, WorkersLost
-from cxrscore.terminal import Terminal, _Bar, print_lines, print_notes
-from cxrscore.text_table import visible
+from cxrscore.cli.messages import resuming_command, shell_words, training_command
+from cxrscore.cli.terminal import Terminal, _Bar, print_lines, print_notes
+from cxrscore.core.errors import Stopped, UserError, WorkersLost
+from cxrscore.core.text_table import visible
 
 PACKAGE = Path(cxrscore.__file__).parent
 ODD = {
@@ -318,10 +318,10 @@ def test_wrong_settings_are_a_line_each_whatever_they_hold(door: Door, tmp_path:
 # How often a module may name what prints, besides terminal.py, which shows all of it as text.
 ALLOWED = {
     "__main__.py": ["sys.stdout"],  # closed there
-    "decoding/worker.py": ["sys.stderr"],  # a file of its own, for its parent
-    "bench/peak.py": ["sys.stdout"],  # JSON for its parent
+    "images/decoding/worker.py": ["sys.stderr"],  # a file of its own, for its parent
+    "benchmarks/step_memory_process.py": ["sys.stdout"],  # JSON for its parent
     "training/launch.py": ["logging.getLogger"],  # silenced there
-    "stratify.py": ["warnings.warn"],  # constant words
+    "tables/stratify.py": ["warnings.warn"],  # constant words
 }
 PRINTERS = {"print", "pprint", "echo", "secho", "echo_via_pager", "style", "Console", "warn", "getLogger"}
 STREAMS = {f"sys.{name}" for name in ("stdout", "stderr", "__stdout__", "__stderr__")}
@@ -342,7 +342,7 @@ def printers(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", [str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py"))])
 def test_nobody_prints_but_the_one_that_shows_names_as_text(module: str) -> None:
-    if module != "terminal.py":
+    if module != "cli/terminal.py":
         tree = ast.parse((PACKAGE / module).read_bytes())
         assert list(printers(tree)) == ALLOWED.get(module, []), "print by terminal.print_lines or print_notes"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cxrscore.formats.orientation import orientation, raw_profile
-from cxrscore.images import read_header, read_image
+from cxrscore.images.formats.orientation import orientation, raw_profile
+from cxrscore.images.reading import read_header, read_image
 
 S = 48
 SHADES = np.random.default_rng(0).integers(0, 256, (7, 9), dtype=np.uint8)

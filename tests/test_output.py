@@ -20,10 +20,10 @@ import torch
 from conftest import Project
 from PIL import Image
 
-from cxrscore.errors import Stopped, UserError
-from cxrscore.files import sha256_file
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.files import sha256_file
+from cxrscore.core.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.finish import Outcome
 from cxrscore.scoring.options import Options

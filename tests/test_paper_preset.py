@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 import cxrscore
-from cxrscore.augment import draw_warps, warp
-from cxrscore.loss import build_loss
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import build_model, parameter_count
-from cxrscore.params import TrainParams
-from cxrscore.params_file import read_params
-from cxrscore.predict import mean, predict_views
+from cxrscore.core.device import Machine, seeded
+from cxrscore.model.loss import build_loss
+from cxrscore.model.network import build_model, parameter_count
+from cxrscore.model.predict import mean, predict_views
+from cxrscore.project.params import TrainParams
+from cxrscore.project.params_file import read_params
+from cxrscore.training.augment import draw_warps, warp
 from cxrscore.training.learner import Learner
 
 PARAMS = read_params(Path(cxrscore.__file__).parent / "presets" / "paper.yaml")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 
 import cxrscore
-from cxrscore.errors import UserError
-from cxrscore.params_file import read_params
-from cxrscore.variants import CHANGES, settings_of
+from cxrscore.core.errors import UserError
+from cxrscore.model.head_variants import CHANGES, settings_of
+from cxrscore.project.params_file import read_params
 
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 DEMO = (PRESETS / "demo.yaml").read_text()

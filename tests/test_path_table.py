@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cxrscore.decoding.decode import read_place
-from cxrscore.errors import Unreadable, UserError
-from cxrscore.inputs.listing import list_input
-from cxrscore.tables import write_table
+from cxrscore.core.errors import Unreadable, UserError
+from cxrscore.images.decoding.decode import read_place
+from cxrscore.images.inputs.listing import list_input
+from cxrscore.tables.csv_table import write_table
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 

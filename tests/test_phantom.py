@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxrscore.datasets.chexpert import FINDINGS
-from cxrscore.errors import UserError
+from cxrscore.core.errors import UserError
 from cxrscore.phantom import COLUMNS, contact_sheet, make_phantoms
-from cxrscore.phantom.anatomy import Build, draw_build, draw_pose
-from cxrscore.phantom.cohort import Study, draw_cohort
-from cxrscore.phantom.findings import Sign
-from cxrscore.phantom.picture import build_of, encode, expose, picture
+from cxrscore.phantoms.anatomy import Build, draw_build, draw_pose
+from cxrscore.phantoms.cohort import Study, draw_cohort
+from cxrscore.phantoms.findings import Sign
+from cxrscore.phantoms.radiograph import build_of, encode, expose, picture
+from cxrscore.tables.datasets.chexpert import FINDINGS
 
 SIGNS = [finding for finding in FINDINGS if finding != "No Finding"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import make_tiny
 
-from cxrscore.project import Source, init_project
+from cxrscore.project.create import Source, init_project
 
 pytestmark = pytest.mark.slow  # DVC starts a Python for each stage
 STAGES = ["code", "prepare", "folds", "train@0", "train@1", "evaluate", "report"]

@@ -13,13 +13,13 @@ import torch
 from conftest import Project
 from PIL import Image
 
-from cxrscore.decoding.pool import decode_batches
-from cxrscore.errors import BrokenPromise, UserError
-from cxrscore.inputs.listing import list_input
-from cxrscore.inputs.place import Files, Place, identity_of, position
-from cxrscore.machine import Machine
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import BrokenPromise, UserError
+from cxrscore.core.progress import Silent
+from cxrscore.images.decoding.pool import decode_batches
+from cxrscore.images.inputs.byte_source import Files, Place, identity_of, position
+from cxrscore.images.inputs.listing import list_input
 from cxrscore.prepare import prepare
-from cxrscore.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
 

@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrscore.decoding import process
-from cxrscore.decoding.decode import Decoded
-from cxrscore.decoding.pool import Batch, decode_batches
-from cxrscore.errors import BrokenPromise, UserError
-from cxrscore.images import read_image
-from cxrscore.inputs.place import Place
+from cxrscore.core.errors import BrokenPromise, UserError
+from cxrscore.images.decoding import worker_process
+from cxrscore.images.decoding.decode import Decoded
+from cxrscore.images.decoding.pool import Batch, decode_batches
+from cxrscore.images.inputs.byte_source import Place
+from cxrscore.images.reading import read_image
 
 # The worker's program with decoders that do to it what the file's name says.
 POISONED = """
     import ctypes, json, os, signal, sys, time
     sys.path[:] = json.loads(sys.argv[1])
-    from cxrscore.decoding import decode, worker
+    from cxrscore.images.decoding import decode, worker
 
     def stop():
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -100,7 +100,7 @@ def a_folder(root: Path, names: Sequence[str]) -> list[str]:
 
 def program(path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text(textwrap.dedent(text), encoding="utf-8")
-    monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(path),))
+    monkeypatch.setattr("cxrscore.images.decoding.worker_process.WORKER", (str(path),))
 
 
 @pytest.fixture
@@ -284,10 +284,10 @@ def test_a_file_that_hangs_is_quarantined_with_the_function_it_hung_in(
 def test_a_machine_that_was_asleep_does_not_blame_a_file_for_the_time(tmp_path: Path, poisoned: None) -> None:
     names = a_folder(tmp_path, ["a", "work"])
     code = f"""
-        from cxrscore.decoding import dispatch, process
-        from cxrscore.inputs.place import Files
-        from cxrscore.decoding.pool import decode_batches
-        process.WORKER = {process.WORKER!r}
+        from cxrscore.images.decoding import dispatch, worker_process
+        from cxrscore.images.inputs.byte_source import Files
+        from cxrscore.images.decoding.pool import decode_batches
+        worker_process.WORKER = {worker_process.WORKER!r}
         dispatch.TICK_S, dispatch.ASLEEP_S = 0.1, 0.2
         for batch in decode_batches(
             Files({str(tmp_path)!r}), {names!r}, size=16, batch_size=1, workers=1, timeout_s=2
@@ -394,10 +394,10 @@ def test_leaving_does_not_wait_for_a_worker_that_hangs(tmp_path: Path, poisoned:
 def test_workers_die_with_a_parent_that_is_killed_also_when_they_hang(tmp_path: Path, poisoned: None) -> None:
     names = a_folder(tmp_path, ["a", "spin", "stop"])
     code = f"""
-        from cxrscore.decoding import process
-        from cxrscore.inputs.place import Files
-        from cxrscore.decoding.pool import decode_batches
-        process.WORKER = {process.WORKER!r}
+        from cxrscore.images.decoding import worker_process
+        from cxrscore.images.inputs.byte_source import Files
+        from cxrscore.images.decoding.pool import decode_batches
+        worker_process.WORKER = {worker_process.WORKER!r}
         batches = decode_batches(Files({str(tmp_path)!r}), {names!r}, size=16, batch_size=1, workers=3)
         next(batches)
         print(flush=True)
@@ -457,7 +457,7 @@ def test_workers_that_cannot_start_are_an_error_and_not_a_loop(
 
 def test_a_worker_that_never_gets_ready_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path / "worker.py", "import time; time.sleep(1e6)", monkeypatch)
-    monkeypatch.setattr("cxrscore.decoding.dispatch.START_S", 0.3)
+    monkeypatch.setattr("cxrscore.images.decoding.dispatch.START_S", 0.3)
     with pytest.raises(RuntimeError, match="end before they begin"):
         run(tmp_path, ["a"], workers=1)
 
@@ -479,7 +479,7 @@ def test_an_answer_to_another_question_is_never_taken(
         import json, sys
         sys.path[:] = json.loads(sys.argv[1])
         from dataclasses import replace
-        from cxrscore.decoding import worker
+        from cxrscore.images.decoding import worker
         really = worker.decode_into
         def next_one(row, index, *rest, **how):
             return replace(really(row, index, *rest, **how), index=index + 1)
@@ -510,7 +510,7 @@ def test_memory_that_the_system_refuses_is_a_clear_error(tmp_path: Path, workers
 
 
 def test_a_worker_imports_no_torch_and_starts_soon() -> None:
-    code = "import sys, cxrscore.decoding.worker; print(*sys.modules)"
+    code = "import sys, cxrscore.images.decoding.worker; print(*sys.modules)"
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert time.monotonic() - started < 3
@@ -527,8 +527,8 @@ def test_workers_import_what_their_parent_imports_and_nothing_from_the_current_f
     code = f"""
         import sys
         sys.path[:] = {sys.path!r}
-        from cxrscore.inputs.place import Files
-        from cxrscore.decoding.pool import decode_batches
+        from cxrscore.images.inputs.byte_source import Files
+        from cxrscore.images.decoding.pool import decode_batches
         for batch in decode_batches(Files({str(tmp_path)!r}), ["x.png"], size=16, batch_size=1, workers=1):
             print(batch.items[0].fault, batch.pixels.any())
     """
@@ -548,8 +548,8 @@ def test_a_parent_without_stdin_stdout_and_stderr_has_workers_too(tmp_path: Path
         import os
         for number in range(3):
             os.close(number)
-        from cxrscore.inputs.place import Files
-        from cxrscore.decoding.pool import decode_batches
+        from cxrscore.images.inputs.byte_source import Files
+        from cxrscore.images.decoding.pool import decode_batches
         for batch in decode_batches(Files({str(tmp_path)!r}), ["x.png"], size=16, batch_size=1, workers=2):
             os._exit(0 if batch.pixels.any() else 3)
     """

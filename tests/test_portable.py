@@ -19,18 +19,18 @@ import seeds
 from conftest import Project
 from seeds import DEMO_IMAGES, DEMO_SIZE, GOLDEN, TEST_SHARE
 
-from cxrscore.cooccurrence import label_embeddings
-from cxrscore.ensemble import checkpoint_paths
-from cxrscore.inputs.folder import list_images
-from cxrscore.machine import Machine
+from cxrscore.core.device import Machine
+from cxrscore.core.progress import Silent
+from cxrscore.images.inputs.folder import list_images
+from cxrscore.model.ensemble import checkpoint_paths
 from cxrscore.phantom import make_phantoms
-from cxrscore.phantom.cohort import draw_cohort
-from cxrscore.phantom.copula import LATERAL
-from cxrscore.phantom.picture import encode, picture
-from cxrscore.progress import Silent
+from cxrscore.phantoms.cohort import draw_cohort
+from cxrscore.phantoms.copula import LATERAL
+from cxrscore.phantoms.radiograph import encode, picture
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
-from cxrscore.submission import read_scores
+from cxrscore.tables.cooccurrence import label_embeddings
+from cxrscore.tables.score_table import read_scores
 
 DEMO = Path(__file__).parents[1] / "cxrscore" / "demo"
 SCORES_WITHIN = 1e-5  # of fp32 scores; 1.2e-7 seen: a sum of a few thousand products in another order

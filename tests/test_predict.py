@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cxrscore.machine import Machine
-from cxrscore.model import CXRModel
-from cxrscore.params import View
-from cxrscore.predict import VIEWS, ZOOM, mean, pad, predict_folds, predict_views
+from cxrscore.core.device import Machine
+from cxrscore.model.network import CXRModel
+from cxrscore.model.predict import VIEWS, ZOOM, mean, pad, predict_folds, predict_views
+from cxrscore.project.params import View
 
 
 def gray(n: int) -> torch.Tensor:

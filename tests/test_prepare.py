@@ -9,12 +9,12 @@ import pytest
 from conftest import contents
 from PIL import Image
 
-from cxrscore.errors import UserError
-from cxrscore.images import read_image
-from cxrscore.params import LabelParams, PrepareParams
+from cxrscore.core.errors import UserError
+from cxrscore.core.progress import Silent
+from cxrscore.images.image_store import open_store
+from cxrscore.images.reading import read_image
 from cxrscore.prepare import prepare
-from cxrscore.progress import Silent
-from cxrscore.store import open_store
+from cxrscore.project.params import LabelParams, PrepareParams
 
 LABELS = LabelParams(
     format="table",

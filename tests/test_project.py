@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from conftest import PRESETS, contents
 
-from cxrscore.datasets import nih
-from cxrscore.datasets.chexpert import FINDINGS as CHEXPERT
-from cxrscore.datasets.describe import Said, describe, listed
-from cxrscore.errors import UserError
-from cxrscore.inputs.folder import list_images
-from cxrscore.params_file import parse_params, read_params
-from cxrscore.preview import cpu_note
-from cxrscore.project import Source, init_project, plan, use_data
-from cxrscore.tables import read_table
+from cxrscore.core.errors import UserError
+from cxrscore.images.inputs.folder import list_images
+from cxrscore.project.create import Source, init_project, plan, use_data
+from cxrscore.project.params_file import parse_params, read_params
+from cxrscore.project.preview import cpu_note
+from cxrscore.tables.csv_table import read_table
+from cxrscore.tables.datasets import nih
+from cxrscore.tables.datasets.chexpert import FINDINGS as CHEXPERT
+from cxrscore.tables.datasets.describe import Said, describe, listed
 
 NIH_TABLE = """Image Index,Finding Labels,Follow-up #,Patient ID
 {names[0]},Mass|Nodule,0,1
@@ -531,7 +531,7 @@ def test_a_failed_init_leaves_a_repository_around_it_as_it_was(
     def interrupted(folder: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxrscore.project.stage_all", interrupted)
+    monkeypatch.setattr("cxrscore.project.create.stage_all", interrupted)
     with pytest.raises(KeyboardInterrupt):
         init_project(home / "chest", source, preset="demo")
     status = subprocess.run(

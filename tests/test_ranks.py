@@ -19,10 +19,10 @@ from test_training_signals import begin, read_until
 from training_ranks import CASES, POISONED, POISONED_STEP, SEEDS, train_case
 from trainings import states
 
-from cxrscore.errors import UserError
-from cxrscore.submission import read_scores
+from cxrscore.core.errors import UserError
+from cxrscore.tables.score_table import read_scores
 from cxrscore.training.launch import check_devices
-from cxrscore.training.ranks import ALONE, World, rank_rows
+from cxrscore.training.process_group import ALONE, World, rank_rows
 
 SIZE = 2
 STOP_S = 15.0

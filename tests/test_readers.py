@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrscore.errors import UserError
-from cxrscore.label_table import LabelTable
-from cxrscore.labels import read_labels
+from cxrscore.core.errors import UserError
+from cxrscore.tables.label_table import LabelTable
+from cxrscore.tables.labels import read_labels
 
 SETTINGS: dict[str, Any] = {
     "format": "table",

@@ -8,10 +8,9 @@ import timm
 import torch
 from torch import nn
 
-from cxrscore.caches import cache_folder
-from cxrscore.machine import Machine
-from cxrscore.scoring.measured import recall, store
-from cxrscore.scoring.recipe import (
+from cxrscore.core.device import Machine
+from cxrscore.core.user_cache import cache_folder
+from cxrscore.scoring.compute_settings import (
     Recipe,
     choose_batch_size,
     choose_recipe,
@@ -20,6 +19,7 @@ from cxrscore.scoring.recipe import (
     interleaved,
     measure_merges,
 )
+from cxrscore.scoring.measurement_cache import recall, store
 
 CPU = Machine(torch.device("cpu"), torch.float32)
 MEASURED = {"eager_s": 1.0, "compiled_s": 0.6, "compile_s": 30.0}
@@ -81,7 +81,9 @@ def test_slower_compiled_models_are_never_chosen() -> None:
 
 def test_merges_are_measured_once_and_then_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     first = choose("off", forwards=1)
-    monkeypatch.setattr("cxrscore.scoring.recipe.measure_merges", lambda *_, **__: pytest.fail("again"))
+    monkeypatch.setattr(
+        "cxrscore.scoring.compute_settings.measure_merges", lambda *_, **__: pytest.fail("again")
+    )
     assert choose("off", forwards=1) == first
     assert json.loads(json.dumps(first.as_json())) == first.as_json()
 
@@ -91,7 +93,7 @@ def test_a_merge_needs_a_plain_win(share: float, factors: set[int], monkeypatch:
     def timed(works: list[object], device: torch.device, *, rounds: int) -> list[list[float]]:
         return [[1.0] * rounds, *([share] * rounds for _ in works[1:])]
 
-    monkeypatch.setattr("cxrscore.scoring.recipe.interleaved", timed)
+    monkeypatch.setattr("cxrscore.scoring.compute_settings.interleaved", timed)
     assert set(measure_merges(grouped(), CPU, batch_size=1, size=64).values()) == factors
 
 
@@ -105,7 +107,7 @@ def test_works_are_timed_in_turn_after_a_round_that_does_not_count() -> None:
 
 def test_scoring_takes_bf16_on_a_cpu_that_multiplies_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr("cxrscore.scoring.recipe._cpu_has_bf16", lambda native=native: native)
+        monkeypatch.setattr("cxrscore.scoring.compute_settings._cpu_has_bf16", lambda native=native: native)
         assert choose_scoring_machine("cpu", "auto").dtype is dtype
         assert choose_scoring_machine("cpu", "fp32").dtype is torch.float32
 

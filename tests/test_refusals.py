@@ -7,7 +7,7 @@ import pytest
 from conftest import REFUSED
 from refusals import PACKAGE, PASSED_ON, PLACELESS, lacks, refusals
 
-from cxrscore.errors import UserError
+from cxrscore.core.errors import UserError
 
 REFUSALS = list(refusals())
 
@@ -77,7 +77,7 @@ def raised_in(path: str, message: str) -> list[str]:
 
 
 def test_a_refusal_of_the_package_without_a_remedy_fails_the_test_that_meets_it() -> None:
-    inside = str(PACKAGE / "inputs" / "odd.py")
+    inside = str(PACKAGE / "images" / "inputs" / "odd.py")
     assert raised_in(inside, "a.csv: odd.") == ["inputs/odd.py:1: no remedy: a.csv: odd."]
     assert raised_in(inside, "a.csv: odd; correct it.") == []
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from conftest import Project
 
-from cxrscore import figures
-from cxrscore.datasets.chexpert import FINDINGS
-from cxrscore.errors import UserError
+from cxrscore.core.errors import UserError
 from cxrscore.evaluate import evaluate
-from cxrscore.learned import Picture, write_learned
+from cxrscore.evaluation import figures
+from cxrscore.evaluation.head_pictures import Picture, write_learned
 from cxrscore.report import write_report
+from cxrscore.tables.datasets.chexpert import FINDINGS
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAN = float("nan")

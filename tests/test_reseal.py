@@ -13,14 +13,14 @@ from conftest import contents, unseal
 from safetensors.torch import load_file, save_file
 from test_checkpoint import CARD
 
-from cxrscore.checkpoint import load_fold, save_checkpoint
-from cxrscore.errors import UserError
-from cxrscore.files import sha256_file
-from cxrscore.machine import Machine
-from cxrscore.model import CXRModel
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import sha256_file
+from cxrscore.core.safetensors_digest import KEY, digest_of
+from cxrscore.core.text_table import plain_text
+from cxrscore.model.checkpoint import load_fold, save_checkpoint
+from cxrscore.model.network import CXRModel
 from cxrscore.reseal import reseal, sealed_blocks
-from cxrscore.sealed import KEY, digest_of
-from cxrscore.text_table import plain_text
 
 
 @pytest.fixture

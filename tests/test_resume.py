@@ -16,10 +16,10 @@ import torch
 from conftest import Project, contents
 from trainings import snapshots_at_fsync
 
-from cxrscore.checkpoint import load_fold, save_checkpoint
-from cxrscore.errors import Stopped, UserError
-from cxrscore.machine import DTYPES, Machine
-from cxrscore.progress import Progress, Silent
+from cxrscore.core.device import DTYPES, Machine
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.progress import Progress, Silent
+from cxrscore.model.checkpoint import load_fold, save_checkpoint
 from cxrscore.score import score
 from cxrscore.scoring.finish import Outcome
 from cxrscore.scoring.options import Options

@@ -16,13 +16,13 @@ import salgl_ranks
 import torch
 from conftest import TINY
 
-from cxrscore.cooccurrence import label_embeddings
-from cxrscore.heads import build_head
-from cxrscore.heads.salgl import Salgl, entropy, scene_loss
-from cxrscore.loss import asymmetric_loss
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import build_model
-from cxrscore.processes import summed
+from cxrscore.core.all_reduce import summed
+from cxrscore.core.device import Machine, seeded
+from cxrscore.model.heads.registry import build_head
+from cxrscore.model.heads.salgl import Salgl, entropy, scene_loss
+from cxrscore.model.loss import asymmetric_loss
+from cxrscore.model.network import build_model
+from cxrscore.tables.cooccurrence import label_embeddings
 from cxrscore.training.learner import Learner
 
 L, C, H, W, B = 4, 6, 2, 3, 5

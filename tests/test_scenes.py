@@ -5,8 +5,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from cxrscore.learned import Picture
-from cxrscore.scenes import aligned, matched, share_rows, view_rows
+from cxrscore.evaluation.head_pictures import Picture
+from cxrscore.evaluation.scene_matching import aligned, matched, share_rows, view_rows
 
 K, L = 3, 4
 

@@ -16,12 +16,12 @@ import torch
 from conftest import Project, contents
 from PIL import Image
 
-from cxrscore.checkpoint import load_fold, save_checkpoint
-from cxrscore.errors import UserError
-from cxrscore.images import read_image
-from cxrscore.machine import Machine
-from cxrscore.predict import VIEWS
-from cxrscore.progress import Silent
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.progress import Silent
+from cxrscore.images.reading import read_image
+from cxrscore.model.checkpoint import load_fold, save_checkpoint
+from cxrscore.model.predict import VIEWS
 from cxrscore.score import score
 from cxrscore.scoring.finish import Outcome
 from cxrscore.scoring.options import Options
@@ -263,7 +263,7 @@ def listen(event, words):
         os.write(log, str(words[0]).encode() + b"\\n")
 sys.addaudithook(listen)
 sys.path[:] = json.loads(sys.argv[1])
-from cxrscore.decoding.worker import main
+from cxrscore.images.decoding.worker import main
 main()
 """
 
@@ -276,7 +276,7 @@ def test_each_file_is_opened_once_for_all_folds_and_views(
     (tmp_path / "log").touch()
     script = LISTENING_WORKER.format(log=str(tmp_path / "log"), folder=f"{folder}/")
     (tmp_path / "worker.py").write_text(script)
-    monkeypatch.setattr("cxrscore.decoding.process.WORKER", (str(tmp_path / "worker.py"),))
+    monkeypatch.setattr("cxrscore.images.decoding.worker_process.WORKER", (str(tmp_path / "worker.py"),))
     OPENED = []
     try:
         run(

@@ -16,14 +16,14 @@ from conftest import COUPLING, TINY, unseal
 from safetensors.torch import load_file, save_file
 from test_checkpoint import CARD, save_folds
 
-import cxrscore.ensemble
-from cxrscore.checkpoint import load_fold, read_card, save_checkpoint
-from cxrscore.ensemble import load_ensemble
-from cxrscore.errors import UserError
-from cxrscore.files import sha256_file
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import CXRModel, build_model
-from cxrscore.sealed import KEY, is_ours, read_facts, read_sealed, write_sealed
+import cxrscore.model.ensemble
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import sha256_file
+from cxrscore.core.safetensors_digest import KEY, is_ours, read_facts, read_sealed, write_sealed
+from cxrscore.model.checkpoint import load_fold, read_card, save_checkpoint
+from cxrscore.model.ensemble import load_ensemble
+from cxrscore.model.network import CXRModel, build_model
 
 FACTS = {"names": ["a", "b"], "share": 0.1, "nested": {"é": [1, None, True]}}
 TENSORS = {"w": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(7), "none": torch.zeros(0, 3)}
@@ -278,7 +278,7 @@ def test_what_was_checked_is_what_was_loaded(
             replace(tmp_path)
         return load_fold(path, machine)
 
-    monkeypatch.setattr(cxrscore.ensemble, "load_fold", load_late)
+    monkeypatch.setattr(cxrscore.model.ensemble, "load_fold", load_late)
     with pytest.raises(
         UserError, match=r"fold1.safetensors: replaced by another checkpoint while it was read"
     ):

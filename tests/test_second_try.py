@@ -15,10 +15,10 @@ from test_score import faults
 from trainings import snapshots_at_fsync
 
 from cxrscore.check import Findings, check
-from cxrscore.errors import Stopped, UserError
-from cxrscore.params import PrepareParams
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.progress import Progress, Silent
 from cxrscore.prepare import prepare
-from cxrscore.progress import Progress, Silent
+from cxrscore.project.params import PrepareParams
 
 SLOW = {"workers": 2, "timeout_s": 0.5}
 HUNG = (
@@ -117,7 +117,7 @@ def test_a_storage_that_stands_still_stops_the_run_before_any_second_try(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(project.data / "test", tmp_path / "images"))
-    monkeypatch.setattr("cxrscore.decoding.pool.MAY_STALL", 3)
+    monkeypatch.setattr("cxrscore.images.decoding.pool.MAY_STALL", 3)
     add_hanging(folder, 6)
     stalling(tmp_path / "program", monkeypatch)
     heard = Heard()
@@ -134,7 +134,7 @@ def test_where_all_may_fail_a_storage_that_stands_still_is_not_waited_for_file_b
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(project.data / "test", tmp_path / "images"))
-    monkeypatch.setattr("cxrscore.decoding.pool.MAY_STALL", 3)
+    monkeypatch.setattr("cxrscore.images.decoding.pool.MAY_STALL", 3)
     add_hanging(folder, 8)
     stalling(tmp_path / "program", monkeypatch, longer_s=0.3)
     heard = Heard()

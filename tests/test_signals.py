@@ -14,11 +14,11 @@ import pytest
 import torch
 from conftest import Project
 
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
+from cxrscore.core.device import Machine
+from cxrscore.core.progress import Silent
+from cxrscore.core.signals import ASKING, asked_to_stop
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
-from cxrscore.signals import ASKING, asked_to_stop
 
 COPIES = 12  # of 40 images, in batches of one: seconds of work
 START_S, STOP_S = 120.0, 10.0

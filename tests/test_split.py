@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrscore.errors import UserError
-from cxrscore.split import Folds, read_folds, write_folds
+from cxrscore.core.errors import UserError
+from cxrscore.tables.fold_table import Folds, read_folds, write_folds
 
 
 def folds_of(tmp_path: Path, text: str) -> Folds:

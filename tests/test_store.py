@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrscore.errors import UserError
-from cxrscore.store import StoredImage, open_store, write_quarantine, write_store
+from cxrscore.core.errors import UserError
+from cxrscore.images.image_store import StoredImage, open_store, write_quarantine, write_store
 
 
 def some_images(n: int, size: int = 8) -> list[StoredImage]:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
-from cxrscore.errors import UserError
-from cxrscore.phantom.cohort import draw_cohort
-from cxrscore.stratify import FINDING, UNIT, Ints, stratify, stratify_buckets, stratify_images
+from cxrscore.core.errors import UserError
+from cxrscore.phantoms.cohort import draw_cohort
+from cxrscore.tables.stratify import FINDING, UNIT, Ints, stratify, stratify_buckets, stratify_images
 
 
 def some_images(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrscore.errors import BrokenPromise, UserError
+from cxrscore.core.errors import BrokenPromise, UserError
 from cxrscore.scoring.output import write_errors
-from cxrscore.scoring.rows import (
+from cxrscore.scoring.row_ids import (
     check_columns,
     formula_notes,
     ids_of,
@@ -21,8 +21,8 @@ from cxrscore.scoring.rows import (
     shown_names,
     writable,
 )
-from cxrscore.submission import read_scores, write_scores
-from cxrscore.tables import read_table
+from cxrscore.tables.csv_table import read_table
+from cxrscore.tables.score_table import read_scores, write_scores
 
 FINDINGS = ["Edema", "No Finding", "Pleural Effusion"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cxrscore import tables
-from cxrscore.errors import UserError
-from cxrscore.tables import Table, read_table, without_usage
+from cxrscore.core.errors import UserError
+from cxrscore.tables import csv_table
+from cxrscore.tables.csv_table import Table, read_table, without_usage
 
 PLAIN = {"name": ["a.png", "b.png"], "Edema": ["1", "0"], "Mass": ["0", ""]}
 
@@ -67,7 +67,7 @@ def test_a_table_of_thousands_of_columns_is_read_at_once(tmp_path: Path) -> None
 
 
 def test_more_cells_than_memory_bears_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_CELLS", 6)
+    monkeypatch.setattr(csv_table, "MAX_CELLS", 6)
     with pytest.raises(UserError, match=r"t\.csv: more than 6 cells; split the table"):
         read(tmp_path, "name,Edema\na,1\nb,0\nc,1\nd,0\n")
 

@@ -16,12 +16,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from test_checkpoint import CARD
 
-from cxrscore.ablate.table import table_blocks
-from cxrscore.bench.text import text_blocks
-from cxrscore.cli.words import facts_blocks, metrics_blocks
+from cxrscore.ablation.table import table_blocks
+from cxrscore.benchmarks.result_tables import text_blocks
+from cxrscore.cli.messages import facts_blocks, metrics_blocks
+from cxrscore.cli.terminal import draw
+from cxrscore.core.text_table import Block, TextTable, plain_text
 from cxrscore.reseal import sealed_blocks
-from cxrscore.terminal import draw
-from cxrscore.text_table import Block, TextTable, plain_text
 
 LONG = "a finding whose name is as long as names can be [red] in a table of somebody else"
 METRICS = {

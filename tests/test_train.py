@@ -17,23 +17,23 @@ from conftest import TINY, Project, contents
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
-from cxrscore.augment import draw_jitters, jitter
-from cxrscore.checkpoint import load_fold, read_card
-from cxrscore.errors import UserError
-from cxrscore.images import read_image
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import build_model
-from cxrscore.params import AugmentParams, IndependentHead, TrainParams
-from cxrscore.predict import VIEWS
-from cxrscore.progress import Silent
-from cxrscore.sealed import KEY
-from cxrscore.submission import read_scores
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import UserError
+from cxrscore.core.progress import Silent
+from cxrscore.core.safetensors_digest import KEY
+from cxrscore.images.reading import read_image
+from cxrscore.model.checkpoint import load_fold, read_card
+from cxrscore.model.network import build_model
+from cxrscore.model.predict import VIEWS
+from cxrscore.project.params import AugmentParams, IndependentHead, TrainParams
+from cxrscore.tables.score_table import read_scores
 from cxrscore.train import build_learner
-from cxrscore.training.course import Course
+from cxrscore.training.augment import draw_jitters, jitter
 from cxrscore.training.epochs import train_epoch
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.job import _refuse_what_has_seen
 from cxrscore.training.learner import Learner
+from cxrscore.training.run_state import Course
 
 INDEPENDENT = {"kind": "independent", "dropout": 0.0, "pool": "gap"}
 

@@ -20,11 +20,11 @@ from trainings import Told, snapshots_at_fsync, states, stops_at, train
 import cxrscore.train
 import cxrscore.training.epochs
 import cxrscore.training.validation
-from cxrscore.errors import Stopped
-from cxrscore.signals import Asked
+from cxrscore.core.errors import Stopped
+from cxrscore.core.signals import Asked
 from cxrscore.train import Keeping
 from cxrscore.training.learner import Learner
-from cxrscore.training.state import StateFolder
+from cxrscore.training.resume_state import StateFolder
 
 LONG = {"epochs": 3, "patience": 3, "lr": 1e-2}
 STEPS = 2  # of an epoch: 23 images in batches of 8

@@ -14,7 +14,7 @@ from conftest import Project, contents
 from ruamel.yaml import YAML
 from trainings import states
 
-from cxrscore.params_file import read_params
+from cxrscore.project.params_file import read_params
 
 STOP_S = 10.0
 EPOCHS = 24  # of two steps: seconds after the first epochs have been told

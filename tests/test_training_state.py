@@ -20,14 +20,14 @@ from conftest import COUPLING, Project, contents
 from some_heads import head_params
 from trainings import Told, states, stops_at, train
 
-from cxrscore.checkpoint import read_card
-from cxrscore.closure import closure
-from cxrscore.errors import Busy, Stopped, UserError
-from cxrscore.layout import Layout
-from cxrscore.signals import Asked
+from cxrscore.core.errors import Busy, Stopped, UserError
+from cxrscore.core.import_closure import closure
+from cxrscore.core.paths import Layout
+from cxrscore.core.signals import Asked
+from cxrscore.model.checkpoint import read_card
 from cxrscore.train import Keeping
 from cxrscore.training.learner import Learner
-from cxrscore.training.state import KEPT, StateFolder, fingerprint, state_root
+from cxrscore.training.resume_state import KEPT, StateFolder, fingerprint, state_root
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_where_nothing_can_be_written_the_states_before_stand(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("cxrscore.files.os.fsync", refuse)
+    monkeypatch.setattr("cxrscore.core.files.os.fsync", refuse)
     with pytest.raises(Stopped, match=rf"{folder.folder}: {os.strerror(number)}; make room") as stopped:
         save(folder, 3)
     assert stopped.value.code == 4
@@ -363,8 +363,17 @@ def test_other_code_and_another_torch_begin_anew(
 
 
 def test_the_code_of_the_fingerprint_is_that_of_the_steps() -> None:
-    rooms = {"train", "training/epochs", "training/learner", "batches", "augment", "loss", "model", "machine"}
-    assert {f"cxrscore/{room}.py" for room in rooms} <= set(closure("cxrscore.train"))
+    parts = {
+        "train",
+        "training/epochs",
+        "training/learner",
+        "training/batches",
+        "training/augment",
+        "model/loss",
+        "model/network",
+        "core/device",
+    }
+    assert {f"cxrscore/{part}.py" for part in parts} <= set(closure("cxrscore.train"))
 
 
 def test_a_fresh_run_forgets_the_state(mine: Project) -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from conftest import Project, unseal
 
-from cxrscore.errors import UserError
-from cxrscore.files import sha256_file
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import sha256_file
+from cxrscore.core.progress import Silent
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
 from cxrscore.verify import verify

@@ -20,12 +20,12 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from test_checkpoint import CARD
 
-from cxrscore.backbone import create_backbone
-from cxrscore.checkpoint import save_checkpoint
-from cxrscore.errors import UserError
-from cxrscore.model import CXRModel, build_model, check_backbone
+from cxrscore.core.errors import UserError
+from cxrscore.model.backbone import create_backbone
+from cxrscore.model.checkpoint import save_checkpoint
+from cxrscore.model.initial_weights import fitting_weights, load_weights
+from cxrscore.model.network import CXRModel, build_model, check_backbone
 from cxrscore.reseal import reseal
-from cxrscore.weights import fitting_weights, load_weights
 
 HUB_ID = "timm/test_resnet.r160_in1k"
 

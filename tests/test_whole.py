@@ -42,8 +42,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiff_files import COMPRESSIONS, KINDS, Tiff, tiff_parts, tiff_whole
 
-from cxrscore.errors import Unreadable
-from cxrscore.images import read_image
+from cxrscore.core.errors import Unreadable
+from cxrscore.images.reading import read_image
 
 S = 32
 RARE = (

@@ -27,13 +27,13 @@ from some_heads import head_params
 from timm.utils.model_ema import ModelEmaV3
 
 import cxrscore.train
-from cxrscore.machine import Machine
+from cxrscore.core.device import Machine
+from cxrscore.core.progress import Silent
+from cxrscore.core.safetensors_digest import write_sealed
 from cxrscore.phantom import make_phantoms
-from cxrscore.progress import Silent
-from cxrscore.sealed import write_sealed
 from cxrscore.train import Keeping, train_fold
 from cxrscore.training.learner import Learner
-from cxrscore.training.state import KEPT
+from cxrscore.training.resume_state import KEPT
 
 EPOCHS, STEPS = 15, 2  # of a run, of an epoch
 PLACES = ("before", "within", "after")

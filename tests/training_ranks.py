@@ -20,15 +20,15 @@ from some_heads import ONE_OF_EACH, SETTINGS, head_params
 from torch import Tensor
 
 import cxrscore.training.epochs
-from cxrscore.errors import UserError
-from cxrscore.layout import Layout
-from cxrscore.machine import Machine
-from cxrscore.params_file import read_params
-from cxrscore.progress import Silent
-from cxrscore.sealed import digest_of
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.paths import Layout
+from cxrscore.core.progress import Silent
+from cxrscore.core.safetensors_digest import digest_of
+from cxrscore.project.params_file import read_params
 from cxrscore.train import train_fold
 from cxrscore.training.learner import Learner
-from cxrscore.training.ranks import World, joined
+from cxrscore.training.process_group import World, joined
 
 
 def without_dropout(name: str) -> Any:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from conftest import Project
 
-from cxrscore.machine import Machine
-from cxrscore.progress import Silent
-from cxrscore.signals import Asked
+from cxrscore.core.device import Machine
+from cxrscore.core.progress import Silent
+from cxrscore.core.signals import Asked
 from cxrscore.train import Keeping, train_fold
 
 NEVER = Keeping(every_s=1e9)  # only a stop writes a state

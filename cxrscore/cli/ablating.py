@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cxrscore.cli.messages import TRAIN_PATIENCE_S, last_words, on_terminal, show, telling_what_goes_on
 from cxrscore.cli.options import LABELS, OUT, PARAMS, AsJson, Device, Dtype, LabelsCsv, Out, ParamsFile
-from cxrscore.cli.words import TRAIN_PATIENCE_S, last_words, on_terminal, show, telling_what_goes_on
 
 
 def ablate(
@@ -47,10 +47,10 @@ def ablate(
 
     Example: cxrscore ablate
     """
-    from cxrscore.layout import Layout
-    from cxrscore.params_file import read_params
-    from cxrscore.training.early import refuse_early
-    from cxrscore.variants import choose
+    from cxrscore.core.paths import Layout
+    from cxrscore.model.head_variants import choose
+    from cxrscore.project.params_file import read_params
+    from cxrscore.training.preflight import refuse_early
 
     settings = read_params(params)
     names = choose(heads, settings.train.head.model_dump())
@@ -66,8 +66,8 @@ def ablate(
             refuse_early(fold, layout=layout.experiment("head"), params=settings.train)
 
     from cxrscore.ablate import ablate, ablate_by_experiments, table_blocks
-    from cxrscore.machine import choose_machine
-    from cxrscore.signals import asked_to_stop
+    from cxrscore.core.device import choose_machine
+    from cxrscore.core.signals import asked_to_stop
     from cxrscore.train import Keeping
 
     shared: dict[str, Any] = {"labels_csv": labels, "layout": layout, "params": settings}
@@ -88,7 +88,7 @@ def ablate(
 
 def seed_list(text: str | None) -> list[int]:
     """Distinct numbers, ascending. Raises UserError."""
-    from cxrscore.errors import UserError
+    from cxrscore.core.errors import UserError
 
     words = text.split(",") if text is not None else []
     numbers = {int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 10}

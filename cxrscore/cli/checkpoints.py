@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from cxrscore.cli.messages import show
 from cxrscore.cli.options import AsJson, Overwrite
-from cxrscore.cli.words import show
 
 
 def reseal(

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from cxrscore.cli.messages import on_terminal, show
 from cxrscore.cli.options import CORES, AsJson, Device, Dtype, Workers
-from cxrscore.cli.words import on_terminal, show
 
 
 def bench(

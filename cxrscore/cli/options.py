@@ -10,7 +10,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from cxrscore.resources import most_decoders, usable_cores
+from cxrscore.core.resources import most_decoders, usable_cores
 
 LabelsCsv = Annotated[Path, typer.Option("--labels", help="Label table.")]
 Images = Annotated[Path, typer.Option("--images", help="Folder that the label table's names are in.")]
@@ -71,7 +71,7 @@ def view_list(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
 
-    from cxrscore.params import View
+    from cxrscore.project.params import View
 
     names = tuple({"flip": "plain,flip", "none": "plain"}.get(text, text).split(","))
     if names[0] != "plain" or len(set(names)) != len(names) or not set(names) <= set(get_args(View)):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cxrscore.cli.messages import shell_words, tell
 from cxrscore.cli.options import CORES, LabelsCsv, Workers
-from cxrscore.cli.words import shell_words, tell
-from cxrscore.terminal import print_lines
+from cxrscore.cli.terminal import print_lines
 
 if TYPE_CHECKING:
-    from cxrscore.project import Source
+    from cxrscore.project.create import Source
 
 OwnImages = Annotated[Path, typer.Option("--images", help="Folder that its names are in.")]
 Id = Annotated[str | None, typer.Option("--id", help="Column that names the images.")]
@@ -71,7 +71,7 @@ def init(
 
     Example: cxrscore init chest --labels labels.csv --images images/ --preset paper
     """
-    from cxrscore.project import init_project
+    from cxrscore.project.create import init_project
 
     columns = (id, patient, patient_pattern, study, findings)
     policies = {"blank": blank, "uncertain": uncertain, "readers": readers, "patient_ids": patient_ids}
@@ -105,7 +105,7 @@ def data_use(
 
     Example: cxrscore data use --labels labels.csv --images images/
     """
-    from cxrscore.project import use_data
+    from cxrscore.project.create import use_data
 
     columns = (id, patient, patient_pattern, study, findings)
     policies = {"blank": blank, "uncertain": uncertain, "readers": readers, "patient_ids": patient_ids}
@@ -124,8 +124,8 @@ def _source(
     *,
     link: bool,
 ) -> "Source":
-    from cxrscore.datasets.describe import Said, listed
-    from cxrscore.project import Source
+    from cxrscore.project.create import Source
+    from cxrscore.tables.datasets.describe import Said, listed
 
     id, patient, patient_pattern, study, findings = columns
     said = Said(id, patient, patient_pattern, study, listed(findings or ""))
@@ -156,7 +156,7 @@ def phantom(
 
     Example: cxrscore phantom /tmp/phantoms --images 200 --size 512 --sheet /tmp/sheet.png
     """
-    from cxrscore.errors import UserError
+    from cxrscore.core.errors import UserError
     from cxrscore.phantom import contact_sheet, make_phantoms
 
     if out is None and sheet is None:

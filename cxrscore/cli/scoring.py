@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from cxrscore.cli.messages import facts_blocks, on_terminal, resuming_command, say_what_goes_on, show, tell
 from cxrscore.cli.options import (
     CORES,
     OUT,
@@ -27,8 +28,7 @@ from cxrscore.cli.options import (
     format_of,
     view_list,
 )
-from cxrscore.cli.words import facts_blocks, on_terminal, resuming_command, say_what_goes_on, show, tell
-from cxrscore.terminal import print_lines, print_notes
+from cxrscore.cli.terminal import print_lines, print_notes
 
 
 def score(
@@ -108,10 +108,10 @@ def score(
     """
     chosen, averaged = fold_list(folds), view_list(views)
 
-    from cxrscore.errors import Stopped
+    from cxrscore.core.errors import Stopped
     from cxrscore.score import score
+    from cxrscore.scoring.compute_settings import choose_scoring_machine
     from cxrscore.scoring.options import Options
-    from cxrscore.scoring.recipe import choose_scoring_machine
 
     options = Options(
         template=template,

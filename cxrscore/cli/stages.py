@@ -10,6 +10,15 @@ from typing import Annotated
 
 import typer
 
+from cxrscore.cli.messages import (
+    TRAIN_PATIENCE_S,
+    last_words,
+    metrics_blocks,
+    on_terminal,
+    show,
+    tell,
+    telling_what_goes_on,
+)
 from cxrscore.cli.options import (
     CORES,
     IMAGES,
@@ -25,16 +34,7 @@ from cxrscore.cli.options import (
     ParamsFile,
     Workers,
 )
-from cxrscore.cli.words import (
-    TRAIN_PATIENCE_S,
-    last_words,
-    metrics_blocks,
-    on_terminal,
-    show,
-    tell,
-    telling_what_goes_on,
-)
-from cxrscore.terminal import print_lines
+from cxrscore.cli.terminal import print_lines
 
 
 def prepare(
@@ -48,9 +48,9 @@ def prepare(
 
     Example: cxrscore prepare
     """
-    from cxrscore.layout import Layout
-    from cxrscore.params_file import read_params
+    from cxrscore.core.paths import Layout
     from cxrscore.prepare import prepare
+    from cxrscore.project.params_file import read_params
 
     settings = read_params(params)
     with on_terminal() as progress:
@@ -71,9 +71,9 @@ def folds(labels: LabelsCsv = LABELS, out: Out = OUT, params: ParamsFile = PARAM
 
     Example: cxrscore folds
     """
+    from cxrscore.core.paths import Layout
     from cxrscore.folds import make_folds, remove_stale
-    from cxrscore.layout import Layout
-    from cxrscore.params_file import read_params
+    from cxrscore.project.params_file import read_params
 
     settings, layout = read_params(params), Layout(out)
     tell(
@@ -117,12 +117,12 @@ def train(
 
     Example: cxrscore train --fold 0
     """
-    from cxrscore.layout import Layout
-    from cxrscore.params_file import read_params
+    from cxrscore.core.paths import Layout
+    from cxrscore.project.params_file import read_params
 
     settings = read_params(params)
 
-    from cxrscore.training.early import refuse_early
+    from cxrscore.training.preflight import refuse_early
 
     # a wrong word costs no import of torch
     refuse_early(fold, layout=Layout(out), params=settings.train, processes=gpus)
@@ -134,11 +134,11 @@ def train(
             if _launched(device, gpus):
                 return
 
-            from cxrscore.machine import choose_machine
-            from cxrscore.progress import Silent
-            from cxrscore.signals import asked_to_stop
+            from cxrscore.core.device import choose_machine
+            from cxrscore.core.progress import Silent
+            from cxrscore.core.signals import asked_to_stop
             from cxrscore.train import Keeping, train_fold
-            from cxrscore.training.ranks import joined
+            from cxrscore.training.process_group import joined
 
             how = {"compile": compile_model, "checkpointing": checkpointing}
             machine = choose_machine(local_device(device), dtype, **how)
@@ -186,9 +186,9 @@ def evaluate(
 
     Example: cxrscore evaluate --scores sub.csv --labels data/test_labels.csv
     """
+    from cxrscore.core.paths import Layout
     from cxrscore.evaluate import evaluate, evaluate_table
-    from cxrscore.layout import Layout
-    from cxrscore.params_file import read_params
+    from cxrscore.project.params_file import read_params
 
     if scores is None:
         settings, layout = read_params(params), Layout(out)
@@ -207,8 +207,8 @@ def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:
 
     Example: cxrscore report
     """
-    from cxrscore.layout import Layout
-    from cxrscore.params_file import read_params
+    from cxrscore.core.paths import Layout
+    from cxrscore.project.params_file import read_params
     from cxrscore.report import write_report
 
     layout = Layout(out)
@@ -221,6 +221,6 @@ def code(out: Out = OUT) -> None:
 
     Example: cxrscore code
     """
-    from cxrscore.project import write_code_fingerprints
+    from cxrscore.project.create import write_code_fingerprints
 
     write_code_fingerprints(out / "code")

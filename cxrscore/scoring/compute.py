@@ -18,15 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxrscore.caches import secure_code_cache
-from cxrscore.checkpoint import Fold
-from cxrscore.errors import Stopped, UserError
-from cxrscore.fuse import fold_batchnorms, merge_all, pool_quickly
-from cxrscore.heads import HeadOutput
-from cxrscore.machine import DTYPES, Machine
-from cxrscore.model import CXRModel
-from cxrscore.predict import pad, predict_folds
-from cxrscore.scoring.recipe import Recipe
+from cxrscore.core.device import DTYPES, Machine
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.user_cache import secure_code_cache
+from cxrscore.model.checkpoint import Fold
+from cxrscore.model.heads.registry import HeadOutput
+from cxrscore.model.inference_fusion import fold_batchnorms, merge_all, pool_quickly
+from cxrscore.model.network import CXRModel
+from cxrscore.model.predict import pad, predict_folds
+from cxrscore.scoring.compute_settings import Recipe
 
 
 def folded_backbone(model: CXRModel, machine: Machine) -> nn.Module:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from cxrscore.decoding.decode import Decoded
-from cxrscore.inputs.listing import Listing
+from cxrscore.images.decoding.decode import Decoded
+from cxrscore.images.inputs.listing import Listing
 
 Cause = tuple[str, str, str]  # stage, kind, message
 TOO_SLOW = ("decode", "TIMEOUT")  # stage and kind of a file that may be read at a second try

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.checkpoint import Fold
-from cxrscore.errors import UserError, promise
-from cxrscore.files import move_into_place, sha256_file
+from cxrscore.core.errors import UserError, promise
+from cxrscore.core.files import move_into_place, sha256_file
+from cxrscore.model.checkpoint import Fold
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import (
     Outputs,
@@ -25,8 +25,8 @@ from cxrscore.scoring.output import (
     write_manifest,
     write_probabilities,
 )
-from cxrscore.scoring.plan import Fault, Plan
 from cxrscore.scoring.provenance import first_difference, read_provenance, write_provenance
+from cxrscore.scoring.row_plan import Fault, Plan
 from cxrscore.scoring.run import Run
 
 CHOICES = ("id_kind", "level", "on_error", "format", "std", "csv_safe")

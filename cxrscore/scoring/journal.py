@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.errors import Stopped, UserError, promise
-from cxrscore.files import (
+from cxrscore.core.errors import Stopped, UserError, promise
+from cxrscore.core.files import (
     is_count,
     is_regular,
     parse_json,
@@ -34,7 +34,7 @@ from cxrscore.files import (
     write_bytes,
     write_text,
 )
-from cxrscore.lock import locked
+from cxrscore.core.lock import locked
 from cxrscore.scoring.journal_folder import LOCK, MANIFEST, RUN, clear, mark, refuse_strange, shard_paths
 
 COMMIT_S = 60.0  # a slow run commits before a shard is full: a kill costs at most about a minute

@@ -11,9 +11,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from cxrscore.errors import UserError
-from cxrscore.files import half_written, is_regular, temporary_name, write_text
-from cxrscore.lock import is_lock
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import half_written, is_regular, temporary_name, write_text
+from cxrscore.core.lock import is_lock
 
 MARK, LOCK, RUN, MANIFEST = "journal", "lock", "run.json", "manifest.jsonl"
 SIGNED = "cxrscore journal 1\n"

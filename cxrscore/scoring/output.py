@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.errors import BrokenPromise, UserError
+from cxrscore.core.errors import BrokenPromise, UserError
 from cxrscore.scoring.journal import Journal, Rows
-from cxrscore.scoring.plan import Fault, Plan
-from cxrscore.scoring.rows import FORMULA, writable
-from cxrscore.submission import score_cells
-from cxrscore.tables import write_table
+from cxrscore.scoring.row_ids import FORMULA, writable
+from cxrscore.scoring.row_plan import Fault, Plan
+from cxrscore.tables.csv_table import write_table
+from cxrscore.tables.score_table import score_cells
 
 ROWS_AT_ONCE = 4096
 LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary file's name is longer

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from cxrscore import __version__
-from cxrscore.checkpoint import Fold
-from cxrscore.errors import UserError
-from cxrscore.files import is_count, read_json, sha256_file, write_text
-from cxrscore.scoring.plan import Plan
-from cxrscore.scoring.recipe import Recipe, device_name
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import is_count, read_json, sha256_file, write_text
+from cxrscore.model.checkpoint import Fold
+from cxrscore.scoring.compute_settings import Recipe, device_name
+from cxrscore.scoring.row_plan import Plan
 
 SCHEMA = 1
 ROLES = ("table", "errors", "manifest", "std")

@@ -16,16 +16,16 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.decoding.decode import Decoded
-from cxrscore.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
-from cxrscore.errors import BrokenPromise, Stopped, UserError, promise, with_remedy
-from cxrscore.heap import reused_memory
-from cxrscore.progress import Progress
+from cxrscore.core.errors import BrokenPromise, Stopped, UserError, promise, with_remedy
+from cxrscore.core.malloc import reused_memory
+from cxrscore.core.progress import Progress
+from cxrscore.core.signals import Asked
+from cxrscore.images.decoding.decode import Decoded
+from cxrscore.images.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
 from cxrscore.scoring.compute import Engine, Pending
 from cxrscore.scoring.faults import TOO_SLOW, Cause, fault_of
 from cxrscore.scoring.journal import File, Journal, Rows
-from cxrscore.scoring.plan import Plan
-from cxrscore.signals import Asked
+from cxrscore.scoring.row_plan import Plan
 
 
 @dataclass

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cxrscore.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
-from cxrscore.batches import batches
-from cxrscore.metrics import auc_by_finding, macro
-from cxrscore.training.course import Course, Keeper
+from cxrscore.evaluation.metrics import auc_by_finding, macro
+from cxrscore.training.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
+from cxrscore.training.batches import batches
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.learner import Learner, lr_at
-from cxrscore.training.ranks import rank_rows
+from cxrscore.training.process_group import rank_rows
+from cxrscore.training.run_state import Course, Keeper
 from cxrscore.training.validation import predict_rows
 
 if TYPE_CHECKING:
-    from cxrscore.params import TrainParams
-    from cxrscore.progress import Progress
+    from cxrscore.core.progress import Progress
+    from cxrscore.project.params import TrainParams
 
 
 class Diverged(Exception):

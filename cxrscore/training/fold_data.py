@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxrscore.errors import UserError
-from cxrscore.labels import read_labels
-from cxrscore.layout import Layout
-from cxrscore.machine import Machine
-from cxrscore.split import read_folds
-from cxrscore.store import Store, open_store
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.paths import Layout
+from cxrscore.images.image_store import Store, open_store
+from cxrscore.tables.fold_table import read_folds
+from cxrscore.tables.labels import read_labels
 
 if TYPE_CHECKING:
-    from cxrscore.params import LabelParams
+    from cxrscore.project.params import LabelParams
 
 
 @dataclass(frozen=True)

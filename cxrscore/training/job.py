@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxrscore import __version__
-from cxrscore.checkpoint import Card, read_card
-from cxrscore.closure import fingerprint as fingerprint_of_files
-from cxrscore.cooccurrence import prevalence, read_embeddings
-from cxrscore.errors import UserError
-from cxrscore.files import sha256_file
-from cxrscore.layout import Layout
-from cxrscore.machine import Machine
-from cxrscore.metrics import auc_by_finding, macro
-from cxrscore.model import check_backbone
-from cxrscore.sealed import is_ours
-from cxrscore.training.early import embeddings_file, refuse_early
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import sha256_file
+from cxrscore.core.import_closure import fingerprint as fingerprint_of_files
+from cxrscore.core.paths import Layout
+from cxrscore.core.safetensors_digest import is_ours
+from cxrscore.evaluation.metrics import auc_by_finding, macro
+from cxrscore.model.checkpoint import Card, read_card
+from cxrscore.model.network import check_backbone
+from cxrscore.tables.cooccurrence import prevalence, read_embeddings
 from cxrscore.training.fold_data import FoldData, read_fold
-from cxrscore.training.ranks import World
-from cxrscore.training.state import fingerprint
+from cxrscore.training.preflight import embeddings_file, refuse_early
+from cxrscore.training.process_group import World
+from cxrscore.training.resume_state import fingerprint
 
 if TYPE_CHECKING:
-    from cxrscore.params import Params
+    from cxrscore.project.params import Params
 
 # once a process: what it has imported stays as it is while it trains one fold after another
 fingerprint_of_code = cache(fingerprint_of_files)

@@ -17,8 +17,8 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from cxrscore.errors import Stopped, UserError
-from cxrscore.resources import usable_cores
+from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.resources import usable_cores
 
 LOOK_S = 0.2  # between two looks whether all processes are alive
 

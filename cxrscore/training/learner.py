@@ -13,13 +13,13 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from cxrscore.caches import secure_code_cache
-from cxrscore.errors import UserError
-from cxrscore.groups import parameter_groups
-from cxrscore.loss import Loss
-from cxrscore.machine import Machine, seeded
-from cxrscore.model import CXRModel
-from cxrscore.training.ranks import ALONE, World, last_pass_shares, synchronise_batch_norm
+from cxrscore.core.device import Machine, seeded
+from cxrscore.core.errors import UserError
+from cxrscore.core.user_cache import secure_code_cache
+from cxrscore.model.loss import Loss
+from cxrscore.model.network import CXRModel
+from cxrscore.model.param_groups import parameter_groups
+from cxrscore.training.process_group import ALONE, World, last_pass_shares, synchronise_batch_norm
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, beside its count of steps
 

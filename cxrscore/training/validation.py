@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cxrscore.batches import batches
-from cxrscore.learned import Picture, Seen
-from cxrscore.machine import Machine
-from cxrscore.model import CXRModel
-from cxrscore.predict import pad, predict_views
-from cxrscore.signals import Asked
+from cxrscore.core.device import Machine
+from cxrscore.core.signals import Asked
+from cxrscore.evaluation.head_pictures import Picture, Seen
+from cxrscore.model.network import CXRModel
+from cxrscore.model.predict import pad, predict_views
+from cxrscore.training.batches import batches
 from cxrscore.training.fold_data import FoldData
-from cxrscore.training.ranks import World
+from cxrscore.training.process_group import World
 
 
 def predict_rows(

@@ -1,0 +1,148 @@
+"""The fair ablation of label heads: the project's training with each head in turn, and all compared with one.
+
+In    names of heads (head_variants.py) and seeds; prepared images, folds, labels, the project's settings.
+Out   out/ablation: a folder a head and seed with what its trainings write; table.csv, ablation.json and
+      ablation.svg, a row a head.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from cxrscore.ablation.experiments import facts_of, run_experiments
+from cxrscore.ablation.runs import layout_of, plan, train_all
+from cxrscore.ablation.table import RESAMPLES, cells, compare, notes_of, read_scored, table_blocks
+from cxrscore.benchmarks.heads import head_costs, rows
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import Stopped
+from cxrscore.core.files import write_text
+from cxrscore.core.paths import Layout
+from cxrscore.core.progress import Progress
+from cxrscore.core.signals import Asked
+from cxrscore.evaluation import figures
+from cxrscore.model.backbone import map_shape
+from cxrscore.model.head_variants import REFERENCE, settings_of
+from cxrscore.scoring.compute_settings import choose_batch_size, device_name
+from cxrscore.tables.csv_table import write_table
+from cxrscore.tables.labels import read_labels
+from cxrscore.train import Keeping
+
+if TYPE_CHECKING:
+    from cxrscore.project.params import Params
+
+__all__ = ["ablate", "ablate_by_experiments", "table_blocks"]
+ROUNDS = 5  # that heads are timed
+KEPT = "/*/\n"  # what .gitignore leaves out: the trainings
+
+
+def ablate(
+    names: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    labels_csv: Path,
+    layout: Layout,
+    params: "Params",
+    machine: Machine,
+    progress: Progress,
+    keeping: Keeping,
+    asked: Asked,
+) -> dict[str, Any]:
+    """Train what is not done, then compare. Raises UserError, Stopped, Busy; what is done is kept."""
+    heads = settings_of(names, params.train.head.model_dump())
+    write_text(layout.ablation / ".gitignore", KEPT)
+    train_all(
+        plan(heads, seeds, params=params, layout=layout),
+        labels_csv=labels_csv,
+        machine=machine,
+        progress=progress,
+        keeping=keeping,
+        asked=asked,
+    )
+    layouts = {name: {seed: layout_of(layout, name, seed) for seed in seeds} for name in names}
+    return tabulate(
+        layouts,
+        heads,
+        labels_csv=labels_csv,
+        layout=layout,
+        params=params,
+        machine=machine,
+        progress=progress,
+        asked=asked,
+    )
+
+
+def ablate_by_experiments(
+    names: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    project: Path,
+    asked: Asked,
+    **shared: Any,
+) -> dict[str, Any]:
+    """The same in a DVC project, each head and seed an experiment. `shared`: what tabulate takes, too."""
+    heads = settings_of(names, shared["params"].train.head.model_dump())
+    with tempfile.TemporaryDirectory() as folder:
+        layouts = run_experiments(
+            heads,
+            seeds,
+            project=project,
+            folder=Path(folder),
+            facts=facts_of(shared["labels_csv"], shared["params"], shared["machine"]),
+            progress=shared["progress"],
+            asked=asked,
+        )
+        return tabulate(layouts, heads, asked=asked, **shared)
+
+
+def tabulate(
+    layouts: Mapping[str, Mapping[int, Layout]],
+    heads: Mapping[str, Mapping[str, Any]],
+    *,
+    labels_csv: Path,
+    layout: Layout,
+    params: "Params",
+    machine: Machine,
+    progress: Progress,
+    asked: Asked,
+) -> dict[str, Any]:
+    """Name -> seed -> where its score tables are -> the result, which is also written. Raises Stopped."""
+    table = read_labels(labels_csv, **params.labels.model_dump())
+    scored = read_scored(layouts, params.folds.train, table)
+    size = params.prepare.size
+    images = choose_batch_size(None, machine, size=size)
+    with torch.inference_mode():
+        features = torch.rand(images, *map_shape(params.train.backbone, size=size), device=machine.device)
+        features = features.to(memory_format=torch.channels_last)  # as backbones give them
+    costs = head_costs(heads, features, findings=table.findings, rounds=ROUNDS, progress=progress)
+    timed = f"{device_name(machine.device)}, fp32, {rows(images, machine)}"
+
+    def after(resamples: int) -> None:
+        if asked.number:
+            raise Stopped("ablate: stopped while comparing; the trainings are kept", code=128 + asked.number)
+        progress.advance(resamples)
+
+    progress.start("comparing", RESAMPLES)
+    found = compare(scored, after=after)
+    result = {
+        "heads": {
+            name: found[name] | asdict(costs[name]) | {"settings": dict(heads[name])} for name in heads
+        },
+        "left_out": dict(scored.left_out),
+        "notes": notes_of(scored, patients=table.patient is not None, timed=timed),
+    }
+    _write(layout.ablation, result)
+    return result
+
+
+def _write(folder: Path, result: Mapping[str, Any]) -> None:
+    header, *body = cells(result)
+    write_table(folder / "table.csv", header, body)
+    write_text(folder / "ablation.json", json.dumps(result, indent=1) + "\n")
+    differences = {name: row["difference"] for name, row in result["heads"].items() if "difference" in row}
+    if differences:
+        write_text(folder / "ablation.svg", figures.differences(differences, reference=REFERENCE) + "\n")

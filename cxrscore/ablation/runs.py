@@ -1,0 +1,113 @@
+"""The trainings of an ablation: each head, seed and fold is one call of the train stage, unless it is done.
+
+In    names of heads, seeds, the project's settings.
+Out   out/ablation/<head>/seed<k>/ with what the train stage writes, and done/fold<k>.json: a run is done when
+      that holds the fingerprint of exactly this training (settings, data, folds, code, versions) and the
+      sha256 of its scores.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import read_json, sha256_file, write_text
+from cxrscore.core.paths import Layout
+from cxrscore.core.progress import Progress
+from cxrscore.core.signals import Asked
+from cxrscore.train import Keeping, train_fold
+from cxrscore.training.job import identity, read_job
+from cxrscore.training.process_group import ALONE
+
+if TYPE_CHECKING:
+    from cxrscore.project.params import Params
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fold's training: the project's settings but for head and seed, outputs of its own."""
+
+    variant: str
+    seed: int
+    fold: int
+    params: "Params"
+    layout: Layout
+
+    def __str__(self) -> str:
+        return f"{self.variant}, seed {self.seed}, fold {self.fold}"
+
+
+def plan(
+    heads: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], *, params: "Params", layout: Layout
+) -> list[Run]:
+    """`heads`: settings by name. All folds of folds.train."""
+    return [
+        Run(name, seed, fold, with_head(params, head, seed), layout_of(layout, name, seed))
+        for name, head in heads.items()
+        for seed in seeds
+        for fold in params.folds.train
+    ]
+
+
+def layout_of(layout: Layout, variant: str, seed: int) -> Layout:
+    return layout.experiment(f"{variant}/seed{seed}")
+
+
+def with_head(params: "Params", head: Mapping[str, Any], seed: int) -> "Params":
+    """The project's settings but for these; checked as if they had been read from its file."""
+    settings = params.model_dump()
+    settings["train"] |= {"head": dict(head), "seed": seed}
+    return type(params).model_validate(settings)
+
+
+def train_all(
+    runs: Sequence[Run],
+    *,
+    labels_csv: Path,
+    machine: Machine,
+    progress: Progress,
+    keeping: Keeping,
+    asked: Asked,
+) -> None:
+    """Trains what is not done. Raises UserError, which names the run; Stopped, Busy. What is done is kept."""
+    for i, run in enumerate(runs, 1):
+        data: dict[str, Any] = {"labels_csv": labels_csv, "layout": run.layout, "params": run.params}
+        try:
+            job = read_job(run.fold, **data, machine=machine, world=ALONE)
+            fingerprint = identity(job, machine, ALONE)
+            if is_done(run, fingerprint):
+                progress.say(f"ablate: {run} is done ({i} of {len(runs)})")
+                continue
+            progress.say(f"ablate: {run} ({i} of {len(runs)})")
+            done_mark(run).unlink(missing_ok=True)
+            train_fold(run.fold, **data, machine=machine, progress=progress, keeping=keeping, asked=asked)
+            mark_done(run, fingerprint)
+        except UserError as fault:
+            raise UserError(f"ablate: {run}: {fault} Or name the other heads alone by --heads.") from fault
+
+
+def done_mark(run: Run) -> Path:
+    return run.layout.trained / "done" / f"fold{run.fold}.json"
+
+
+def mark_done(run: Run, fingerprint: str) -> None:
+    facts = {
+        "fingerprint": fingerprint,
+        "scores_sha256": sha256_file(run.layout.scores(run.fold, views=False)),
+    }
+    done_mark(run).parent.mkdir(exist_ok=True)
+    write_text(done_mark(run), json.dumps(facts, indent=1) + "\n")
+
+
+def is_done(run: Run, fingerprint: str) -> bool:
+    """Whether exactly this training has left all its outputs, and its scores are still what it wrote."""
+    scores = run.layout.scores(run.fold, views=False)
+    try:
+        found = read_json(done_mark(run))
+        told = (found["fingerprint"], found["scores_sha256"])
+        return bool(told == (fingerprint, sha256_file(scores)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,210 @@
+"""Out-of-fold tables of several heads -> a row a head: its macro-AUC, and how far from the reference's.
+
+In    score tables by head, seed and fold; the label table.
+Out   rows and notes for JSON; the same as cells of text, for printing and table.csv.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrscore.core.errors import UserError
+from cxrscore.core.paths import Layout
+from cxrscore.core.text_table import Block, TextTable, column_widths
+from cxrscore.evaluation.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
+from cxrscore.evaluation.metrics import auc_by_finding, macro
+from cxrscore.model.head_variants import REFERENCE
+from cxrscore.tables.label_table import LabelTable
+from cxrscore.tables.polars_frames import places
+from cxrscore.tables.score_table import read_scores
+
+DIGITS = 5
+RESAMPLES = 2000
+SEED = 0  # of the resamples
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The truth of each fold, and `ways`: name -> seed -> fold -> scores (n, L) of the same images.
+
+    What too few patients show in a fold (bootstrap.well_shown) is masked there: `left_out`, finding -> folds.
+    """
+
+    folds: Sequence[int]
+    seeds: Sequence[int]
+    truth: Sequence[Truth]
+    ways: Mapping[str, Sequence[Sequence[np.ndarray]]]
+    left_out: Mapping[str, Sequence[int]]
+
+    @property
+    def clusters(self) -> int:
+        return 1 + max(int(fold.patient.max()) for fold in self.truth)
+
+    @property
+    def images(self) -> int:
+        return sum(len(fold.y) for fold in self.truth)
+
+
+def read_scored(
+    layouts: Mapping[str, Mapping[int, Layout]], folds: Sequence[int], labels: LabelTable
+) -> Scored:
+    """`layouts`: name -> seed -> where its score tables are. Without patients each image is one. Raises
+    UserError where tables are not of the same images.
+    """
+    seeds = list(layouts[REFERENCE])
+    first = layouts[REFERENCE][seeds[0]]
+    ids = [read_scores(first.scores(fold, views=False)).ids for fold in folds]
+    ways = {
+        name: [
+            [
+                _read(own.scores(fold, views=False), mine, labels)
+                for fold, mine in zip(folds, ids, strict=True)
+            ]
+            for own in of_name.values()
+        ]
+        for name, of_name in layouts.items()
+    }
+    parts = [labels.rows(places(mine, labels.ids)) for mine in ids]
+    patients = [name for part in parts for name in part.patient or part.ids]
+    numbers = np.split(
+        np.unique(patients, return_inverse=True)[1], np.cumsum([len(part) for part in parts[:-1]])
+    )
+    truth: list[Truth] = []
+    left_out: dict[str, list[int]] = {}
+    for fold, part, mine in zip(folds, parts, numbers, strict=True):
+        whole = Truth(part.y, part.mask, mine)
+        counted = _counted(whole)
+        truth.append(replace(whole, mask=whole.mask & counted))
+        for name, defined in zip(labels.findings, ~counted & _defined(whole), strict=True):
+            if defined:
+                left_out.setdefault(name, []).append(fold)
+    return Scored(folds, seeds, truth, ways, left_out)
+
+
+def _counted(fold: Truth) -> np.ndarray:
+    """(L,) the findings to compare by: those that enough patients show or, where there is none, all."""
+    enough = well_shown(fold)
+    return enough if enough.any() else np.ones_like(enough)
+
+
+def _defined(fold: Truth) -> np.ndarray:
+    """(L,) whether there is an area: an image of either class."""
+    zero, one = ((fold.mask & (fold.y == value)).any(0) for value in (0, 1))
+    both: np.ndarray = zero & one
+    return both
+
+
+def _read(path: Path, ids: Sequence[str], labels: LabelTable) -> np.ndarray:
+    _, found, findings, scores, _ = read_scores(path)
+    if found != ids or not set(found) <= set(labels.ids) or tuple(findings) != labels.findings:
+        raise UserError(
+            f"{path}: of other images or findings than the reference's table or {labels.path}; remove it, "
+            "and give the command again."
+        )
+    return scores
+
+
+def compare(
+    scored: Scored, *, after: Callable[[int], None] = lambda drawn: None
+) -> dict[str, dict[str, Any]]:
+    """Name -> `macro_auc`, the mean over findings, then folds and seeds; of `folds` and of `seeds` each, the
+    mean over the others; `seed_sd`, the seeds' standard deviation; `difference` from the reference, its 95 %
+    interval.
+    `after`: as of bootstrap.macro_areas.
+    """
+    generator = np.random.default_rng(SEED)
+    resampled = macro_areas(scored.truth, scored.ways, resamples=RESAMPLES, generator=generator, after=after)
+    areas = {name: _areas(scored.truth, seeds) for name, seeds in scored.ways.items()}
+    rows = {}
+    for name, area in areas.items():
+        by_seed, by_fold = area.mean(1), area.mean(0)
+        row: dict[str, Any] = {
+            "macro_auc": _round(area.mean()),
+            "folds": {str(fold): _round(mean) for fold, mean in zip(scored.folds, by_fold, strict=True)},
+            "seeds": {str(seed): _round(mean) for seed, mean in zip(scored.seeds, by_seed, strict=True)},
+        }
+        if len(by_seed) > 1:
+            row["seed_sd"] = _round(by_seed.std(ddof=1))
+        if name != REFERENCE:
+            low, high = interval(resampled[name] - resampled[REFERENCE])
+            difference = area.mean() - areas[REFERENCE].mean()
+            row["difference"] = {"macro_auc": _round(difference), "low": _round(low), "high": _round(high)}
+        rows[name] = row
+    return rows
+
+
+def _areas(truth: Sequence[Truth], seeds: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """-> (seeds, folds) macro-AUC."""
+    return np.array(
+        [
+            [macro(auc_by_finding(fold.y, fold.mask, s)) for fold, s in zip(truth, folds, strict=True)]
+            for folds in seeds
+        ]
+    )
+
+
+def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
+    """What the numbers rest on, and what they do not say."""
+    others, seeds = len(scored.ways) - 1, ", ".join(map(str, scored.seeds))
+    unit = "patients" if patients else "images"
+    notes = [
+        f"difference: from {REFERENCE}, with a 95 % interval (low, high) from {RESAMPLES:,} resamples of "
+        f"{scored.clusters:,} {unit} ({scored.images:,} images), the same for every head",
+        f"the interval covers which {unit} were sampled, not the randomness of training (seed {seeds}); it "
+        "holds for this data alone",
+        f"ms: what the head adds an image, {timed}",
+    ]
+    if scored.left_out:
+        told = "; ".join(f"{name} in {_folds(k)}" for name, k in scored.left_out.items())
+        notes.append(f"left out, as fewer than {FEWEST} {unit} show it, or do not: {told}")
+    few = [k for k, fold in zip(scored.folds, scored.truth, strict=True) if not well_shown(fold).any()]
+    if few:
+        notes.append(
+            f"{_folds(few)}: no finding is shown by {FEWEST} {unit} and not shown by {FEWEST}, so all are "
+            "counted; intervals say too little there"
+        )
+    notes.append(
+        "each score is of a training's best epoch by macro-AUC on these very images, as the train stage "
+        "picks it: that flatters heads whose epochs scatter more, and no interval here covers it"
+    )
+    if others > 1:
+        notes.append(f"each interval stands for itself: of {others}, some may leave out 0 by chance")
+    if not patients:
+        notes.append("labels.patient is null: where patients have several images, intervals are too narrow")
+    return notes
+
+
+def _folds(numbers: Sequence[int]) -> str:
+    return f"fold{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def cells(result: Mapping[str, Any]) -> list[list[str]]:
+    """The result as text, a header and a row a head. Blank: not defined for it."""
+    rows, folds = result["heads"], list(result["heads"][REFERENCE]["folds"])
+    several = "seed_sd" in rows[REFERENCE]
+    header = ["head", "macro_auc", *(f"fold{fold}" for fold in folds), *["seed_sd"] * several]
+    table = [[*header, "difference", "low", "high", "parameters", "ms"]]
+    for name, row in rows.items():
+        areas = [row["macro_auc"], *row["folds"].values(), *[row.get("seed_sd")] * several]
+        ends = row.get("difference", {})
+        differences = [ends.get(end) for end in ("macro_auc", "low", "high")]
+        cost = [f"{row['parameters']:d}", f"{row['ms']:.3g}"]
+        table.append(
+            [name, *(f"{area:.{DIGITS}f}" for area in areas)]
+            + ["" if end is None else f"{end:+.{DIGITS}f}" for end in differences]
+            + cost
+        )
+    return table
+
+
+def table_blocks(result: Mapping[str, Any]) -> list[Block]:
+    """For a person: the table, then the notes."""
+    rows = cells(result)
+    return [TextTable(rows, headed=True, widths=column_widths(rows)), "", *result["notes"]]
+
+
+def _round(value: float) -> float:
+    return round(float(value), DIGITS)

@@ -1,0 +1,1 @@
+"""What `bench` times, each against the way people write it by hand."""

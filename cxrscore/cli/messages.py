@@ -1,0 +1,144 @@
+"""What the commands say: notes and what goes on with a stopped run on stderr, results on stdout.
+
+In    notes, counts and metrics; argv, for the call that resumes this one.
+Out   lines, and the exit code of what was stopped; a stderr that is closed is no fault.
+"""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+from cxrscore.cli.terminal import Terminal, draw, notes_encoding, on_screen, print_lines, print_notes
+from cxrscore.core.text_table import Block, TextTable, is_hidden, plain_text
+
+TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; who presses Ctrl-C waits no ten seconds
+OF_A_TRAINING = ("CXRSCORE_DEVICE", "CXRSCORE_DTYPE", "CXRSCORE_STATE")  # without them it would be another
+
+
+def on_terminal() -> "closing[Terminal]":
+    return closing(Terminal())
+
+
+def tell(notes: Iterable[str]) -> None:
+    print_notes(*(f"note: {note}" for note in notes))
+
+
+def say_what_goes_on(why: Sequence[str], command: str) -> None:
+    *before, last = why
+    print_notes(*before, f"{last}. This goes on with it:", command)
+
+
+def show(facts: dict[str, Any], blocks_of: Callable[[dict[str, Any]], list[Block]], *, as_json: bool) -> None:
+    """For a program, for a pipe or file as plain text, or for a person at a terminal."""
+    if as_json:
+        text = json.dumps(facts, indent=1).replace("\x7f", "\\u007f")  # the one control that it leaves
+        print_lines(*text.split("\n"))
+    elif on_screen():
+        draw(blocks_of(facts))
+    else:
+        print_lines(*plain_text(blocks_of(facts)).split("\n"))
+
+
+def shell_words(words: Iterable[str]) -> str:
+    """As bash reads them back. Characters that are not shown as they are go into $'...', by their bytes."""
+    encoding = notes_encoding()
+    return " ".join(_quoted(word, encoding) for word in words)
+
+
+def _quoted(word: str, encoding: str) -> str:
+    shown = [c if not is_hidden(c) and _can_write(c, encoding) else None for c in word]
+    if None not in shown:
+        return shlex.quote(word)
+    escaped = (
+        "".join(f"\\x{byte:02x}" for byte in os.fsencode(char)) if seen is None else _escaped(seen)
+        for char, seen in zip(word, shown, strict=True)
+    )
+    return f"$'{''.join(escaped)}'"
+
+
+def _can_write(char: str, encoding: str) -> bool:
+    return char.encode(encoding, "ignore") != b""
+
+
+def _escaped(char: str) -> str:
+    return f"\\{char}" if char in "\\'" else char
+
+
+def resuming_command(more: Iterable[str]) -> str:
+    """This very call with --resume in place of --overwrite, and `more` options."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    end = words.index("--") if "--" in words else len(words)
+    return shell_words(["cxrscore", *words[:end], "--resume", *more, *words[end:]])
+
+
+def training_command() -> str:
+    """What goes on with this training: the stage, where DVC called it, else this very call."""
+    stage = os.environ.get("DVC_STAGE")
+    words = [word for word in sys.argv[1:] if word != "--fresh"]
+    machine = [
+        f"{name}={shell_words([value])}"
+        for name, value in sorted(os.environ.items())
+        if name in OF_A_TRAINING
+    ]
+    return " ".join([*machine, shell_words(["dvc", "repro", stage] if stage else ["cxrscore", *words])])
+
+
+@contextmanager
+def telling_what_goes_on() -> Iterator[None]:
+    """Around trainings: one that is stopped says how to go on, and exits with its code."""
+    from cxrscore.core.errors import Stopped
+
+    try:
+        yield
+    except KeyboardInterrupt as again:
+        last_words(signal.SIGINT)
+        raise SystemExit(128 + signal.SIGINT) from again  # not Exit, of which __main__ tells
+    except Stopped as stopped:
+        _say_stopped(stopped.lines)
+        raise SystemExit(stopped.code) from stopped
+
+
+def last_words(number: int) -> None:
+    """Of a training that is not waited for any longer."""
+    _say_stopped(["stopped within a step; the state kept last stands"])
+
+
+def _say_stopped(why: Sequence[str]) -> None:
+    from cxrscore.training.launch import launched
+
+    if not launched() or os.environ["RANK"] == "0":  # the first process says it, or its launcher
+        say_what_goes_on(why, training_command())
+
+
+def facts_blocks(facts: dict[str, Any]) -> list[Block]:
+    """One row per fact; of a dictionary, one row per entry."""
+    rows = []
+    for name, fact in facts.items():
+        if isinstance(fact, dict):
+            rows += [[f"  {kind}", f"{count:,}"] for kind, count in fact.items()]
+        elif fact is not None:
+            rows.append([name.replace("_", " "), f"{fact:,}"])
+    return [TextTable(rows, gap=" ")]
+
+
+def metrics_blocks(metrics: dict[str, Any]) -> list[Block]:
+    """One row per finding, then the mean and what it rests on."""
+    width = max((len(name) for name in metrics["auc"]), default=10)
+    rows = [[name, f"{area:.4f}"] for name, area in metrics["auc"].items()]
+    counts = [f"{metrics[name]:,} {name}" for name in ("images", "patients") if name in metrics]
+    rests_on = f"({metrics['findings_defined']} findings, {', '.join(counts)})"
+    rows.append(["macro-AUC", _number(metrics), rests_on])
+    means = {"with all views": "views", "study means": "study"}
+    parts = {words: metrics[name] for words, name in means.items() if name in metrics}
+    parts |= {f"fold {name}": fold for name, fold in metrics.get("folds", {}).items()}
+    rows += [[words, _number(part)] for words, part in parts.items()]
+    return [TextTable(rows, widths=[width])]
+
+
+def _number(metrics: dict[str, Any]) -> str:
+    return f"{metrics['macro_auc']:.4f}" if "macro_auc" in metrics else "undefined"

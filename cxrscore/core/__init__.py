@@ -1,0 +1,1 @@
+"""What every part stands on: errors, files, locks, signals, the device, paths of outputs."""

@@ -1,0 +1,1 @@
+"""Scores and truth -> statistics, and the pictures of them."""

@@ -1,0 +1,149 @@
+"""Two ways of scoring the same images -> how far apart their macro-AUCs are, with an interval over patients.
+
+In    of each fold the truth, y and mask (n, L), and whose images they are; each way's scores, by seed, fold.
+Out   macro-AUC in many resamples of the patients, the same resamples for every way; a percentile interval of
+      a difference. It covers which patients were sampled, not the randomness of training.
+Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, 8.3 (whole clusters are drawn, since one
+patient's images are no independent draws) and 13.3 (percentiles).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.core.errors import promise
+
+FEWEST = 5  # patients of either class; of one alone, 95 % intervals held the truth 85 times of 100, of two 92
+CELLS = 1_000_000  # of a matrix of weights, 8 MB: a few of them are all the memory this takes
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A fold's images: y (n, L) 0/1, mask (n, L), and `patient` (n,), numbers from 0, without gaps over all
+    folds.
+    """
+
+    y: np.ndarray
+    mask: np.ndarray
+    patient: np.ndarray
+
+
+def well_shown(fold: Truth) -> NDArray[np.bool_]:
+    """(L,) whether at least FEWEST patients have the finding and as many have it not, masked labels apart.
+
+    An area that rests on fewer is missing from many resamples (from 37 % where one patient has the finding),
+    and in the others it varies too little: with it, an interval is of another mean than its estimate.
+    """
+    return np.array(
+        [
+            all(len(np.unique(fold.patient[known & (y == value)])) >= FEWEST for value in (0, 1))
+            for y, known in zip(fold.y.T, fold.mask.T, strict=True)
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """One finding's scores, sorted once: a positive outranks the first `below` of the negatives, and is as
+    high as those after them up to `upto`. All are row numbers, but those two.
+    """
+
+    positives: np.ndarray
+    negatives: np.ndarray
+    below: np.ndarray
+    upto: np.ndarray
+
+    def areas(self, weights: Floats) -> Floats:
+        """(n, R) weights of the images in R resamples -> (R,), NaN where one class has no weight.
+
+        The probability that a positive outranks a negative, ties counted half (as metrics.roc_auc), among
+        images repeated by their weights. Whole weights make it exact.
+        """
+        sums = np.zeros((len(self.negatives) + 1, weights.shape[1]))  # of the first 0, 1, ... negatives
+        np.cumsum(weights[self.negatives], axis=0, out=sums[1:])
+        mine = weights[self.positives]
+        outranked = np.einsum("pr,pr->r", mine, sums[self.below]) + np.einsum(
+            "pr,pr->r", mine, sums[self.upto]
+        )
+        return _quotient(outranked, 2 * mine.sum(0) * sums[-1])
+
+
+def macro_areas(
+    folds: Sequence[Truth],
+    ways: Mapping[str, Sequence[Sequence[np.ndarray]]],
+    *,
+    generator: np.random.Generator,
+    resamples: int = 2000,
+    after: Callable[[int], None] = lambda drawn: None,
+) -> dict[str, Floats]:
+    """Each way's macro-AUC (resamples,): in a fold the mean over the findings defined there, then over folds
+    and seeds. `ways`: name -> seed -> fold -> scores (n, L) of that fold's images.
+
+    Patients are drawn with replacement from those of all folds, so one whose images lie in several folds
+    carries the same weight into each. NaN in a resample that defines nothing. `after` is called with each
+    chunk's number of resamples, when they are done.
+    """
+    ranked = {
+        name: [[_ranked(*fold) for fold in zip(folds, scores, strict=True)] for scores in seeds]
+        for name, seeds in ways.items()
+    }
+    parts: dict[str, list[Floats]] = {name: [] for name in ways}
+    for times in _draws(folds, resamples, generator):
+        weights = [times[fold.patient] for fold in folds]
+        for name, seeds in ranked.items():
+            means = [_macro(fold, mine) for one in seeds for fold, mine in zip(one, weights, strict=True)]
+            parts[name].append(_mean(np.stack(means)))
+        after(times.shape[1])
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def interval(differences: Floats, *, coverage: float = 0.95) -> tuple[float, float]:
+    """(R,) -> the percentiles that leave out as much on either side, of resamples that have a value."""
+    defined = differences[~np.isnan(differences)]
+    promise(len(defined) > 0, "folds in which nothing is defined are refused before they are trained")
+    low, high = np.percentile(defined, [50 * (1 - coverage), 50 * (1 + coverage)])
+    return float(low), float(high)
+
+
+def _draws(folds: Sequence[Truth], resamples: int, generator: np.random.Generator) -> Iterator[Floats]:
+    """(patients, R) how often each was drawn, R resamples at a time. One after another, so that R, which
+    bounds the memory, changes nothing.
+    """
+    patients = 1 + max(int(fold.patient.max()) for fold in folds)
+    chunk = max(1, CELLS // max(patients, *(len(fold.patient) for fold in folds)))
+    for start in range(0, resamples, chunk):
+        drawn = [
+            np.bincount(generator.integers(patients, size=patients), minlength=patients)
+            for _ in range(min(chunk, resamples - start))
+        ]
+        yield np.stack(drawn, axis=1).astype(float)
+
+
+def _ranked(truth: Truth, scores: np.ndarray) -> list[_Ranked]:
+    """Of each finding. Masked images are in neither class."""
+    promise(scores.shape == truth.y.shape, "scores of other images")
+    found = []
+    for y, known, score in zip(truth.y.T, truth.mask.T, scores.T, strict=True):
+        positives, negatives = np.flatnonzero(known & (y == 1)), np.flatnonzero(known & (y == 0))
+        negatives = negatives[np.argsort(score[negatives], kind="stable")]
+        sides = (np.searchsorted(score[negatives], score[positives], side) for side in ("left", "right"))
+        found.append(_Ranked(positives, negatives, *sides))
+    return found
+
+
+def _macro(findings: Sequence[_Ranked], weights: Floats) -> Floats:
+    return _mean(np.stack([finding.areas(weights) for finding in findings]))
+
+
+def _mean(values: Floats) -> Floats:
+    """(K, R) -> (R,) means of what is defined; NaN where nothing is."""
+    return _quotient(np.nansum(values, axis=0), (~np.isnan(values)).sum(0).astype(float))
+
+
+def _quotient(sums: Floats, counts: Floats) -> Floats:
+    """NaN where the count is 0."""
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)

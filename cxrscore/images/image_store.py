@@ -1,0 +1,274 @@
+"""Prepared images on disk: written once in order, read by row.
+
+In    images in order: name, pixels (S, S) uint8, sha256 of the source bytes, source width and height.
+Out   a folder: about.json, how the pixels were made; shard-00000.npy, ... of (n, S, S) uint8 with SHARD_ROWS
+      rows each, the last one shorter; index.csv, written last, so that a folder without it is no store;
+      quarantine.csv for the files left out.
+
+The index holds the sha256 of each row's pixels, and by its own sha256 names the whole content. A row is
+compared with its own when it is first read: nothing changes unseen what a model is trained on.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.core.errors import BrokenPromise, UserError
+from cxrscore.core.files import half_written, read_json, sha256_bytes, sha256_file, write_text
+from cxrscore.tables.csv_table import Table, read_table, write_table
+
+SHARD_ROWS = 4096
+INDEX_COLUMNS = ("sha256", "width", "height", "shard", "row", "pixels_sha256")
+REMEDY = "run `dvc repro prepare`"
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+WRITTEN = r"about\.json|index\.csv|quarantine\.csv|shard-\d{5,}\.npy"
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """What the store keeps of one image; the pixels go to a shard, the rest to the index."""
+
+    name: str
+    pixels: NDArray[np.uint8]  # (S, S)
+    sha256: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """Rows 0 to n - 1 in the order of writing, memory-mapped: threads may read at the same time."""
+
+    folder: Path
+    size: int
+    preprocessing: str  # the name of the rules that made the pixels
+    bit_depth: int | None  # as it was declared for them
+    ids: list[str]
+    sha256: list[str]
+    sha256_index: str  # of index.csv, which holds those of all sources and pixels: it names the whole content
+    shards: list[NDArray[np.uint8]]  # of (n, S, S)
+    place: NDArray[np.int64]  # (n, 2): shard, row in it
+    digests: NDArray[np.uint8]  # (n, 32): sha256 of each row's pixels
+    checked: NDArray[np.bool_]  # (n,): the rows that were compared with theirs
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, rows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.uint8]:
+        """(B,) row numbers, in any order -> (B, S, S) pixels, a copy. Raises UserError where they are not
+        those that were written, which is looked at when a row is first read: 0.08 ms for 380 x 380.
+        """
+        places = self.place[rows].tolist()
+        for shard, row in places:
+            _fetch(self.shards[shard], row)
+        pixels = np.empty((len(rows), self.size, self.size), np.uint8)
+        for i, (shard, row) in enumerate(places):
+            pixels[i] = self.shards[shard][row]
+        for i, row in enumerate(rows):
+            if not self.checked[row]:
+                self._check(int(row), pixels[i])
+        return pixels
+
+    def _check(self, row: int, pixels: NDArray[np.uint8]) -> None:
+        if hashlib.sha256(pixels.data).digest() != self.digests[row].tobytes():
+            path = shard_path(self.folder, int(self.place[row, 0]))
+            raise UserError(
+                f"{path}: damaged: the pixels of {self.ids[row]!r} are not those that were prepared; "
+                "run `dvc repro --force prepare`."
+            )
+        self.checked[row] = True
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    return folder / f"shard-{shard:05}.npy"
+
+
+def _fetch(shard: Any, row: int) -> None:
+    """Ask the kernel for the pages of this row, and go on.
+
+    Left to page faults it reads ahead as if a file were read in order, and what it reads is gone before its
+    turn comes: 48 of 4,000 rows of 380 px from a disk that reads 8 MB ahead are 44 times the bytes asked for
+    and 150 rows/s; this way 1.03 times and 6,000 rows/s.
+    """
+    start = shard.offset + row * shard.strides[0]
+    page = start - start % mmap.PAGESIZE
+    shard.base.madvise(mmap.MADV_WILLNEED, page, start + shard.strides[0] - page)
+
+
+def write_store(
+    folder: Path,
+    images: Iterable[StoredImage],
+    *,
+    size: int,
+    id_column: str,
+    preprocessing: str,
+    bit_depth: int | None = None,
+    shard_rows: int = SHARD_ROWS,
+) -> None:
+    """One pass over `images`, one image in memory at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"preprocessing": preprocessing, "bit_depth": bit_depth}
+    write_text(folder / "about.json", json.dumps(about) + "\n")
+    rows = _write_shards(folder, images, size=size, shard_rows=shard_rows)
+    write_table(folder / "index.csv", [id_column, *INDEX_COLUMNS], rows)
+
+
+def write_quarantine(folder: Path, rows: Iterable[tuple[str, str, str]], *, id_column: str) -> None:
+    """`rows` are name, kind, message."""
+    write_table(folder / "quarantine.csv", [id_column, "kind", "message"], rows)
+
+
+def others_in(folder: Path) -> list[str]:
+    """Names of what is no file of a store, whole or half-written; an index of something else is none."""
+    ours = {path.name for path in _files(folder)}
+    if not _is_index(folder / "index.csv"):
+        ours.discard("index.csv")
+    return sorted(path.name for path in folder.iterdir() if path.name not in ours)
+
+
+def remove_store(folder: Path) -> None:
+    """The files of a store, and the folder unless it holds others. Nothing where there is none."""
+    if folder.is_dir():
+        for path in _files(folder):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _files(folder: Path) -> list[Path]:
+    whole = [path for path in folder.iterdir() if re.fullmatch(WRITTEN, path.name) and path.is_file()]
+    return [*whole, *half_written(folder, WRITTEN)]
+
+
+def _is_index(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return f",{','.join(INDEX_COLUMNS[:5])}".encode() in file.read(100_000)  # also an older version's
+
+
+def open_store(folder: Path) -> Store:
+    """Raises UserError where shards and index are not of one piece."""
+    index_csv = folder / "index.csv"
+    if not index_csv.is_file():
+        raise UserError(f"{folder}: no prepared images here (no index.csv); {REMEDY}.")
+    index = read_table(index_csv)
+    id_column = next(iter(index.columns))
+    if tuple(index.columns) != (id_column, *INDEX_COLUMNS):
+        found = ", ".join(index.columns)
+        raise UserError(f"{index_csv}:1: columns {found} are not those of an index; {REMEDY}.")
+    place = _read_place(index)
+    shards = [_open_shard(folder, shard, int(n)) for shard, n in enumerate(np.bincount(place[:, 0]))]
+    size = shards[0].shape[1]
+    if any(shard.shape[1:] != (size, size) for shard in shards):
+        raise UserError(f"{folder}: shards of different image sizes; {REMEDY}.")
+    preprocessing, bit_depth = _read_about(folder / "about.json")
+    return Store(
+        folder=folder,
+        size=size,
+        preprocessing=preprocessing,
+        bit_depth=bit_depth,
+        ids=index.columns[id_column],
+        sha256=index.columns["sha256"],
+        sha256_index=sha256_file(index_csv),
+        shards=shards,
+        place=place,
+        digests=_read_digests(index),
+        checked=np.zeros(len(index), dtype=bool),
+    )
+
+
+def _read_about(path: Path) -> tuple[str, int | None]:
+    try:
+        about = read_json(path)
+        preprocessing, bit_depth = about["preprocessing"], about["bit_depth"]
+        if isinstance(preprocessing, str) and (bit_depth is None or type(bit_depth) is int):
+            return preprocessing, bit_depth
+        raise ValueError("values of another type")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: missing or damaged; {REMEDY}.") from error
+
+
+def _write_shards(
+    folder: Path, images: Iterable[StoredImage], *, size: int, shard_rows: int
+) -> Iterator[tuple[str, str, int, int, int, int, str]]:
+    """Rows of the index, each after its pixels are written."""
+    iterator = iter(images)
+    shard = 0
+    while (image := next(iterator, None)) is not None:
+        with shard_path(folder, shard).open("wb") as file:
+            _write_header(file, n=shard_rows, size=size)
+            row = 0
+            while image is not None:
+                if image.pixels.shape != (size, size) or image.pixels.dtype != np.uint8:
+                    raise BrokenPromise(f"{image.name}: {image.pixels.dtype} of shape {image.pixels.shape}")
+                pixels = image.pixels.tobytes()
+                file.write(pixels)
+                yield image.name, image.sha256, image.width, image.height, shard, row, sha256_bytes(pixels)
+                row += 1
+                image = next(iterator, None) if row < shard_rows else None
+            file.seek(0)
+            _write_header(file, n=row, size=size)
+            file.flush()
+            os.fsync(file.fileno())
+        shard += 1
+
+
+def _write_header(file: BinaryIO, *, n: int, size: int) -> None:
+    """Of one length whatever n is: numpy pads the first axis of an .npy header so that a file can grow."""
+    shape = (n, size, size)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _read_place(index: Table) -> NDArray[np.int64]:
+    """(n, 2) shard and row of each image: shards in order, rows counted from 0 in each."""
+    try:
+        place = np.array([index.columns["shard"], index.columns["row"]], dtype=np.int64).T
+    except ValueError as error:
+        raise UserError(f"{index.path}: shard and row are whole numbers ({error}); {REMEDY}.") from error
+    shard, row = place.T
+    starts = np.append(True, shard[1:] != shard[:-1])
+    follows = np.where(starts[1:], (np.diff(shard) == 1) & (row[1:] == 0), np.diff(row) == 1)
+    if place[0].any() or not follows.all():
+        line = index.lines[int(np.argmin(np.append(not place[0].any(), follows)))]
+        raise UserError(f"{index.path}:{line}: shards and rows do not count up one by one; {REMEDY}.")
+    return place
+
+
+def _read_digests(index: Table) -> NDArray[np.uint8]:
+    """(n, 32) bytes of each row's sha256."""
+    cells = index.columns["pixels_sha256"]
+    try:
+        if any(len(cell) != 2 * DIGEST_BYTES for cell in cells):
+            raise ValueError("a cell is longer or shorter")
+        return np.frombuffer(bytes.fromhex("".join(cells)), np.uint8).reshape(-1, DIGEST_BYTES)
+    except ValueError as error:
+        raise UserError(
+            f"{index.path}: pixels_sha256 is 64 hexadecimal digits ({error}); {REMEDY}."
+        ) from error
+
+
+def _open_shard(folder: Path, shard: int, n: int) -> NDArray[np.uint8]:
+    path = shard_path(folder, shard)
+    try:
+        pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: missing, and the index has {n} images in it; {REMEDY}.") from error
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); {REMEDY}.") from error
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or len(pixels) != n:
+        found = f"{pixels.dtype} of shape {pixels.shape}"
+        raise UserError(f"{path}: {found}; the index has {n} images; {REMEDY}.")
+    return pixels

@@ -1,0 +1,1 @@
+"""Pixels -> probabilities: backbone, label head, losses, checkpoints, ensembles."""

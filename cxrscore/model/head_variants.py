@@ -1,0 +1,83 @@
+"""The label heads that an ablation compares, by name: kind and settings of each, as in params.yaml.
+
+In    the project's own head; the words of --heads.
+Out   name -> settings. Imports no torch: a wrong word is refused at once.
+Settings are the papers', where they give any: heads/ names the source of each.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cxrscore.core.errors import UserError
+
+REFERENCE = "independent"
+EMBEDDINGS = {"embeddings": "cooccurrence", "embedding_dim": 300}
+USUAL: dict[str, dict[str, Any]] = {
+    "independent": {"pool": "gap"},
+    "coupling": {
+        "alpha": 0.3,
+        "l1": 1e-3,
+        "prox": False,
+        "lr_scale": 1.0,
+        "steps": 1,
+        "centred": False,
+        "conditional": False,
+        "rank": 4,
+    },
+    "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2},
+    "agcn": {"threshold": 0.4, "reweight": 0.25, **EMBEDDINGS, "hidden": 1024, "identity_weight": 1.0},
+    "salgl": {"steps": 3, "mixture": "soft", **EMBEDDINGS, "joint_dim": 512, "entropy_weight": 1.0},
+}
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what differs from the usual
+    REFERENCE: ("independent", {}),
+    "independent-gmp": ("independent", {"pool": "gmp"}),
+    "coupling": ("coupling", {}),
+    "coupling-frozen": ("coupling", {"lr_scale": 0.0}),
+    "coupling-prox": ("coupling", {"prox": True}),
+    "coupling-steps": ("coupling", {"steps": 3}),
+    "coupling-centred": ("coupling", {"centred": True}),
+    "coupling-conditional": ("coupling", {"conditional": True}),
+    "lamp-el": ("lamp", {"graph": "el"}),
+    "lamp-fc": ("lamp", {"graph": "fc"}),
+    "lamp-prior": ("lamp", {"graph": "prior"}),
+    "agcn-identity": ("agcn", {"graph": "identity"}),
+    "agcn-static": ("agcn", {"graph": "static"}),
+    "agcn-learned": ("agcn", {"graph": "learned"}),
+    "salgl-1": ("salgl", {"scenes": 1}),
+    "salgl-2": ("salgl", {"scenes": 2}),
+}
+PROJECT = "project"  # the project's own head as it is
+EXTRAS = ("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional")  # on demand
+DEFAULT = tuple(name for name in CHANGES if name not in EXTRAS)
+
+
+def settings_of(names: Sequence[str], head: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name -> settings. `head`: the project's own, PROJECT; its dropout is everyone's."""
+    return {name: dict(head) if name == PROJECT else _settings(*CHANGES[name], head) for name in names}
+
+
+def _settings(kind: str, changes: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, "dropout": head["dropout"], **USUAL[kind], **changes}
+
+
+def choose(words: str | None, head: Mapping[str, Any]) -> list[str]:
+    """What --heads names, the reference first: variants and, where no variant is called so, kinds, which
+    stand for their default variants. Without a word all of those, and PROJECT where `head` is none of them.
+    Raises UserError.
+    """
+    if words is None:
+        known = head in settings_of(DEFAULT, head).values()
+        return [*DEFAULT, *[PROJECT] * (not known)]
+    chosen = {REFERENCE}
+    for word in words.split(","):
+        kind = [name for name in DEFAULT if CHANGES[name][0] == word]
+        found = [word] if word in (*CHANGES, PROJECT) else kind
+        if not found:
+            names = ", ".join([*CHANGES, PROJECT, *_kinds()])
+            raise UserError(f"--heads: no head {word!r}; there are {names}.")
+        chosen.update(found)
+    return [name for name in (*CHANGES, PROJECT) if name in chosen]
+
+
+def _kinds() -> list[str]:
+    return [kind for kind in USUAL if kind not in CHANGES]

@@ -1,0 +1,1 @@
+"""Label heads: a backbone's last feature map -> logits."""

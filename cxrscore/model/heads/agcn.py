@@ -1,0 +1,120 @@
+"""Classifiers made of label embeddings by graph convolutions, over a graph of findings that is learned, too.
+
+    A_hat = D^-1/2 (A + I) D^-1/2,  H = leaky(A_hat E W_1),  classifiers = A_hat H W_2,
+    logits = classifiers of the globally max-pooled features,  penalty identity_weight * mean |A_hat - I|
+
+Source: Li et al., "Learning category correlations for multi-label image recognition with graph networks"
+(A-GCN), equations 1 to 9. The convolutions have no bias, and no activation after the last, as in Chen et al.,
+"Multi-label image recognition with graph convolutional networks" (ML-GCN), CVPR 2019.
+The paper's |A_hat - I| (6) is a mean over entries here, so that its weight means the same for any L; beside
+a supervised loss that is summed over findings (loss.py) it is L times lighter than beside the paper's mean.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cxrscore.evaluation.head_pictures import Picture
+from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.embeddings import LabelEmbeddings
+from cxrscore.tables.cooccurrence import static_graph
+
+SMALLEST_DEGREE = 1e-3  # the root of a smaller one would make its neighbours' weights and gradients explode
+
+
+def normalised(A: Tensor) -> Tensor:
+    """(L, L) -> D^-1/2 (A + I) D^-1/2, with the degrees D_ii = sum over j of |A + I|_ij, SMALLEST_DEGREE or
+    more: what is learned can be negative, and the root of a plain sum no number. Where A has no negative
+    entry, this is the paper's equation 4. Source: signed graphs, Kunegis et al., "Spectral analysis of signed
+    graphs for clustering, prediction and visualization", SDM 2010.
+    """
+    linked = A + torch.eye(len(A), device=A.device)
+    root = linked.abs().sum(1).clamp(min=SMALLEST_DEGREE).rsqrt()
+    return root[:, None] * linked * root
+
+
+GRAPHS: dict[str, Callable[["Agcn", Tensor], Tensor]] = {  # the head and E (L, d) -> A (L, L)
+    "learned": lambda head, E: (E @ head.W_phi) @ (E @ head.W_theta).T / len(E),  # equation 5
+    "cos": lambda head, E: F.normalize(E) @ F.normalize(E).T,  # 7; a row of zeros: 0 with all, itself too
+    "fc": lambda head, E: (E @ head.W_l).T,  # 8, with E (d, L) there
+    "dot": lambda head, E: (E @ head.W_phi) @ (E @ head.W_phi).T / len(E),  # 9
+    "static": lambda head, E: head.static,  # ML-GCN's, of the training fold
+    "identity": lambda head, E: E.new_zeros(len(E), len(E)),  # the control: no finding takes from another
+}
+
+
+class Agcn(Head):
+    """`graph` is one of GRAPHS; a static one has `threshold` and `reweight` of cooccurrence.static_graph.
+    `embeddings` and `embedding_dim` are those of LabelEmbeddings; `hidden`, the width between convolutions.
+    """
+
+    W_phi: nn.Parameter  # of the graphs that have it alone: DDP refuses a parameter without a gradient
+    W_theta: nn.Parameter
+    W_l: nn.Parameter
+    static: Tensor
+
+    def __init__(  # noqa: PLR0913 - its settings
+        self,
+        *,
+        findings: int,
+        channels: int,
+        dropout: float,
+        graph: str,
+        threshold: float,
+        reweight: float,
+        embeddings: str,
+        embedding_dim: int,
+        hidden: int,
+        identity_weight: float,
+    ) -> None:
+        super().__init__()
+        self.graph, self.threshold, self.reweight = graph, threshold, reweight
+        self.learns = graph in ("learned", "fc", "dot") or (graph == "cos" and embeddings == "learned")
+        self.identity_weight = identity_weight
+        self.embeddings = LabelEmbeddings(embeddings, findings=findings, dim=embedding_dim)
+        dim = self.embeddings.dim
+        self.dropout = nn.Dropout(dropout)
+        self.W_1, self.W_2 = _weight(dim, hidden), _weight(hidden, channels)
+        if graph in ("learned", "dot"):
+            self.W_phi = _weight(dim, dim)
+        if graph == "learned":
+            self.W_theta = _weight(dim, dim)
+        if graph == "fc":
+            self.W_l = _weight(dim, findings)
+        if graph == "static":
+            self.register_buffer("static", torch.zeros(findings, findings))
+
+    def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
+        self.embeddings.begin(y, mask, findings=findings)
+        if self.graph == "static":
+            fixed = static_graph(y, mask, threshold=self.threshold, reweight=self.reweight)
+            self.static.copy_(torch.from_numpy(fixed))
+
+    def adjacency(self) -> Tensor:
+        """A (L, L)."""
+        return GRAPHS[self.graph](self, self.embeddings())
+
+    def forward(self, features: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
+        """(B, C, h, w) -> logits (B, L) and, where the graph can change, its weighted distance to I."""
+        pooled = self.dropout(features.amax((2, 3)))
+        with torch.autocast(pooled.device.type, enabled=False):  # degrees and their roots: fp32
+            A_hat = normalised(self.adjacency())
+            H = F.leaky_relu(A_hat @ (self.embeddings() @ self.W_1), 0.2)  # (L, hidden)
+            # that is pooled @ (A_hat @ H @ W_2).T, 0.5 ms instead of 1.6 for a row alone at L 14, C 2048
+            logits = (pooled.float() @ self.W_2.T) @ (A_hat @ H).T
+            distance = (A_hat - torch.eye(len(A_hat), device=A_hat.device)).abs().mean()
+        return HeadOutput(logits, losses={"identity": self.identity_weight * distance} if self.learns else {})
+
+    def learned(self) -> dict[str, Picture]:
+        """A_hat: row = the finding whose classifier is made, column = the one it takes from."""
+        A_hat = normalised(self.adjacency()).detach().cpu().numpy()
+        return {"adjacency": Picture(("finding", "source"), A_hat)}
+
+
+def _weight(rows: int, columns: int) -> nn.Parameter:
+    """(rows, columns), uniform within 1 / sqrt(columns), as ML-GCN's layers start."""
+    bound = columns**-0.5
+    return nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound))

@@ -1,0 +1,156 @@
+"""Label-graph refinement: probable findings push each other's logits through a sparse learned matrix.
+
+    p = sigmoid(z),  z' = z + alpha * p @ A,  penalty l1 * sum |A off the diagonal|
+
+A starts at zero, so the head starts as the independent one; its diagonal is masked in the forward. Row =
+source, column = target: A[i, j] lets finding i push finding j.
+Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis",
+III-B; what they name as future work (V) is off by default: several steps, couplings that depend on the image.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cxrscore.evaluation.head_pictures import Picture
+from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.tables.cooccurrence import prevalence
+
+SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
+
+
+class Coupling(Head):
+    """`prox`: subgradients under AdamW never give exact zeros, so the L1 term can be the proximal map of each
+    step instead: A <- sign(A) * max(|A| - lr * l1 / (sqrt(v) + eps), 0), with AdamW's own second moment v as
+    the metric of the step (a threshold of lr * l1 alone is a thousandth of the step, and changes nothing).
+    Source: Yun, Lozano & Yang, "Adaptive proximal gradient methods for structured neural networks", 2021.
+    The moving average of A is a mean of sparse matrices: its small entries are small, not zero.
+
+    `lr_scale`: A's learning rate over the common one; 0 keeps A at zero, the control of an ablation. Weight
+    decay never touches A. `steps`: the message is sent so often, z <- z + alpha * sigmoid(z) @ A.
+    `centred`: p minus the training fold's prevalence, so that A carries no bias where p is calibrated (with
+    ASL it lies above the prevalence, and the rest stays in the biases' reach).
+
+    `conditional`: A(x) = A + sum over r of g_r(x) u_r v_r^T with `rank` terms, off the diagonal; the gate
+    g = relu(W x + b) of the pooled features closes exactly where it is not needed; v starts at zero, so that
+    this, too, starts as the independent head. v bears the penalty as A does; u has length 1. (While v is
+    zero u has no gradient, and a penalty on u, divided by its second moment, would end the term at once.)
+    """
+
+    def __init__(  # noqa: PLR0913 - its settings
+        self,
+        *,
+        findings: int,
+        channels: int,
+        dropout: float,
+        alpha: float,
+        l1: float,
+        prox: bool,
+        lr_scale: float,
+        steps: int = 1,
+        centred: bool = False,
+        conditional: bool = False,
+        rank: int = 1,
+    ) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, findings)
+        self.A = nn.Parameter(torch.zeros(findings, findings))
+        self.off_diagonal: Tensor
+        self.register_buffer("off_diagonal", 1 - torch.eye(findings), persistent=False)
+        self.alpha, self.l1, self.prox, self.lr_scale = alpha, l1, prox, lr_scale
+        self.steps, self.centred, self.conditional = steps, centred, conditional
+        if centred:
+            self.prevalence: Tensor
+            self.register_buffer("prevalence", torch.zeros(findings))
+        if conditional:
+            self.gate = nn.Linear(channels, rank)
+            nn.init.ones_(self.gate.bias)  # open at first: one that is shut for all images learns nothing
+            self.u = nn.Parameter(torch.randn(rank, findings))
+            self.v = nn.Parameter(torch.zeros(rank, findings))
+        for matrix in self._messages():
+            matrix.requires_grad_(lr_scale > 0)
+
+    def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
+        if self.centred:
+            self.prevalence.copy_(torch.from_numpy(prevalence(y, mask)))
+
+    def coupling(self) -> Tensor:
+        """(L, L), zero on the diagonal."""
+        return self.A * self.off_diagonal
+
+    def forward(self, features: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
+        """(B, C, h, w) -> logits (B, L) and, unless `prox` does its work, the L1 penalty."""
+        pooled = self.dropout(features.mean((2, 3)))
+        z = self.classifier(pooled)
+        gates = self.gate(pooled).relu().float() if self.conditional else None
+        with torch.autocast(z.device.type, enabled=False):  # couplings are small numbers: fp32
+            z = z.float()
+            for _ in range(self.steps):
+                z = z + self._message(z.sigmoid(), gates)
+            return HeadOutput(z, losses={} if self.prox else {"coupling": self.l1 * self._size()})
+
+    def _message(self, p: Tensor, gates: Tensor | None) -> Tensor:
+        """(B, L) probabilities and (B, rank) gates -> alpha * p @ A(x), (B, L)."""
+        p = self.alpha * (p - self.prevalence if self.centred else p)
+        message = p @ self.coupling().float()
+        if gates is None:
+            return message
+        u, v = F.normalize(self.u.float()), self.v.float()
+        return message + (gates * (p @ u.T)) @ v - p * (gates @ (u * v))  # the last term: off the diagonal
+
+    def _size(self) -> Tensor:
+        """The sum of absolute values that l1 weighs."""
+        size = self.coupling().float().abs().sum()
+        return size + self.v.float().abs().sum() if self.conditional else size
+
+    def _sparse(self) -> list[nn.Parameter]:
+        return [self.A, self.v] if self.conditional else [self.A]
+
+    def _messages(self) -> list[nn.Parameter]:
+        return [*self._sparse(), self.u] if self.conditional else self._sparse()
+
+    def own_groups(self, lr: float) -> list[dict[str, Any]]:
+        own = {"lr": lr * self.lr_scale, "weight_decay": 0.0, "lr_scale": self.lr_scale}
+        return [{"params": self._messages(), **own}]
+
+    @torch.no_grad()
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if not self.prox:
+            return
+        group = next(group for group in optimizer.param_groups if any(p is self.A for p in group["params"]))
+        for matrix in self._sparse():
+            state = optimizer.state.get(matrix)
+            if not state:
+                continue
+            second_moment = state["exp_avg_sq"] / (1 - group["betas"][1] ** float(state["step"]))
+            threshold = group["lr"] * self.l1 / (second_moment.sqrt() + group["eps"])
+            matrix.copy_(matrix.sign() * (matrix.abs() - threshold).clamp(min=0))
+
+    def tracked(self) -> dict[str, float]:
+        """Of A off the diagonal: the largest entry, and the share that is as good as zero."""
+        off = self.coupling().detach().abs()[self.off_diagonal > 0]
+        if not len(off):
+            return {}
+        return {
+            "coupling_largest": float(off.max()),
+            "coupling_sparse_share": float((off < SPARSE_BELOW).float().mean()),
+        }
+
+    def learned(self) -> dict[str, Picture]:
+        found = {"coupling": Picture(("source", "target"), self.coupling().detach().cpu().numpy())}
+        if self.conditional:
+            terms = torch.einsum("ri,rj->rij", F.normalize(self.u), self.v) * self.off_diagonal
+            found["coupling_of_gate"] = Picture(("gate", "source", "target"), terms.detach().cpu().numpy())
+        return found
+
+    def look(self, features: Tensor) -> dict[str, Picture]:
+        """How far each gate is open, an image."""
+        if not self.conditional:
+            return {}
+        gates = self.gate(features.mean((2, 3))).relu()
+        return {"gates": Picture(("image", "gate"), gates.detach().float().cpu().numpy())}

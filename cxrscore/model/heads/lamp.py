@@ -1,0 +1,175 @@
+"""Label message passing: findings read the image, then each other, step by step.
+
+    u_i <- update(u_i, attention of i over tokens z_1..z_hw)           a place of the map is a token
+    u_i <- update(u_i, attention of i over the findings it is linked to)
+    logit_i = <W_y[i], u_i> + b_i,  u_i starts at W_y[i]
+
+In training the readouts before the last are learned from, too: the paper's intermediate loss.
+Source: Lanchantin, Sekhon & Qi, "Neural message passing for multi-label classification", ECML PKDD 2019,
+arXiv:1904.08049, 2.1 to 2.5 without the bias b; layer norms and positions are in its appendix.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cxrscore.evaluation.head_pictures import Picture
+from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.tables.cooccurrence import cooccurring, prevalence
+
+EMBEDDING_STD = 0.02  # W_y reads out, too: at d = 512 logits start 0.7 ± 0.5 above b, with 1.0 430 above
+SLOWEST = 10_000.0  # wavelengths of positions grow to 2 pi times this, as in Vaswani et al., 2017
+
+
+class State(NamedTuple):
+    """Nodes (B, L, d) after a sub-step, `name`d stepT.tokens or stepT.labels, and the attention (B, K, L, m)
+    that brought them there.
+    """
+
+    name: str
+    nodes: Tensor
+    attention: Tensor
+
+
+class Lamp(Head):
+    """`graph`: fc links each finding to all, itself included; prior, to itself and those that training images
+    show it with; el, to none, and the sub-step does not exist. `dim` (d) is a multiple of 4 and of `heads`.
+    """
+
+    def __init__(
+        self,
+        *,
+        findings: int,
+        channels: int,
+        dropout: float,
+        graph: str,
+        steps: int,
+        dim: int,
+        heads: int,
+        auxiliary_weight: float,
+    ) -> None:
+        super().__init__()
+        self.graph, self.auxiliary_weight = graph, auxiliary_weight
+        self.project = nn.Linear(channels, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.W_y = nn.Parameter(EMBEDDING_STD * torch.randn(findings, dim))
+        self.b = nn.Parameter(torch.zeros(findings))
+        parts = ("tokens",) if graph == "el" else ("tokens", "labels")
+        self.names = [f"step{number}.{part}" for number in range(1, steps + 1) for part in parts]
+        self.sub_steps = nn.ModuleList(MessagePassing(dim, heads) for _ in self.names)
+        self.links: Tensor  # row = who listens, column = to whom
+        self.every: Tensor
+        links = torch.eye(findings) if graph == "prior" else torch.ones(findings, findings)
+        self.register_buffer("links", links.bool(), persistent=graph == "prior")
+        self.register_buffer("every", torch.ones(1, 1, dtype=torch.bool), persistent=False)
+
+    @torch.no_grad()
+    def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
+        """b at the logit of the prevalence, kept half an image away from 0 and 1: a finding that none of n
+        images shows starts as 1 in 2n, one that was never labelled at 1/2.
+        """
+        half_an_image = 0.5 / np.maximum(mask.sum(0), 1)
+        share = prevalence(y, mask).astype(float).clip(half_an_image, 1 - half_an_image)
+        self.b.copy_(torch.from_numpy(np.log(share / (1 - share))))
+        if self.graph == "prior":
+            self.links.copy_(torch.from_numpy(cooccurring(y, mask)))
+
+    def forward(self, features: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
+        """(B, C, h, w) -> logits (B, L) and, in training, the readouts before them."""
+        *before, last = self._states(features)
+        probed = before if self.training else []
+        auxiliary = {state.name: self._readout(state.nodes) for state in probed}
+        return HeadOutput(self._readout(last.nodes), auxiliary)
+
+    def _states(self, features: Tensor) -> list[State]:
+        """After each sub-step."""
+        tokens = self._tokens(features)
+        nodes = self.W_y.expand(len(features), -1, -1)
+        states = []
+        for name, sub_step in zip(self.names, self.sub_steps, strict=True):
+            sources, links = (tokens, self.every) if name.endswith("tokens") else (nodes, self.links)
+            nodes, attention = sub_step(nodes, sources, links)
+            states.append(State(name, nodes, attention))
+        return states
+
+    def _tokens(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, h * w, d), row after row."""
+        tokens: Tensor = self.project(features.flatten(2).transpose(1, 2))
+        tokens = tokens + positions(*features.shape[2:], dim=tokens.shape[-1], device=features.device)
+        dropped: Tensor = self.dropout(tokens)
+        return dropped
+
+    def _readout(self, nodes: Tensor) -> Tensor:
+        """(B, L, d) -> (B, L), by products and sums, which autocast leaves in fp32."""
+        return (nodes.float() * self.W_y.float()).sum(-1) + self.b.float()
+
+    def learned(self) -> dict[str, Picture]:
+        if self.graph != "prior":
+            return {}
+        return {"prior_graph": Picture(("finding", "source"), self.links.float().cpu().numpy())}
+
+    def look(self, features: Tensor) -> dict[str, Picture]:
+        """What each finding attended to at each step, the mean over attention heads."""
+        states = self._states(features)
+        pictures = {}
+        for part, axes, shape in (
+            ("tokens", ("row", "column"), features.shape[2:]),
+            ("labels", ("source",), self.b.shape),
+        ):
+            maps = [state.attention.mean(1) for state in states if state.name.endswith(part)]  # (B, L, m)
+            if maps:
+                values = torch.stack(maps, 2).reshape(len(features), len(self.b), -1, *shape)
+                axes = ("image", "finding", "step", *axes)
+                pictures[f"attention_{part}"] = Picture(axes, values.detach().cpu().numpy())
+        return pictures
+
+
+class MessagePassing(nn.Module):
+    """A sub-step: K = `heads` times attention, then an MLP, each with residual and layer norm. Weights are
+    shared across nodes.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.join = (nn.Linear(dim, dim, bias=False) for _ in range(4))
+        self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+
+    def forward(self, nodes: Tensor, sources: Tensor, links: Tensor) -> tuple[Tensor, Tensor]:
+        """Nodes (B, n, d), sources (B, m, d) and links, bool, (n, m) or broadcast to it -> nodes (B, n, d)
+        and attention (B, K, n, m), zero without a link. A node that has none stays as it is. Source: paper,
+        equations 15 to 18, 8 and 9.
+        """
+        attention = self._attention(nodes, sources, links)
+        heard = (attention @ self._by_head(self.value(sources))).transpose(1, 2).flatten(2)  # (B, n, d)
+        message = self.attention_norm(nodes + self.join(heard))
+        updated = self.mlp_norm(message + self.mlp(message))
+        return torch.where(links.any(-1, keepdim=True), updated, nodes), attention
+
+    def _attention(self, nodes: Tensor, sources: Tensor, links: Tensor) -> Tensor:
+        """In fp32: half precision has but three digits for a share."""
+        scale = nodes.shape[-1] ** -0.5  # as printed, d and not d / K: softer than a transformer's
+        scores = self._by_head(self.query(nodes)) @ self._by_head(self.key(sources)).transpose(-1, -2)
+        scores = (scores.float() * scale).masked_fill(~links, torch.finfo(torch.float32).min)
+        attention: Tensor = scores.softmax(-1) * links  # with -inf a row without links would be NaN, not zero
+        return attention
+
+    def _by_head(self, vectors: Tensor) -> Tensor:
+        """(B, n, d) -> (B, K, n, d / K)."""
+        return vectors.reshape(*vectors.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def positions(height: int, width: int, *, dim: int, device: torch.device) -> Tensor:
+    """(height * width, dim), row after row: sines and cosines of the row, then of the column. Source: one
+    axis, Vaswani et al., "Attention is all you need", 2017, 3.5, with dim / 2 in the place of its d.
+    """
+    quarter = dim // 4
+    rates = SLOWEST ** (-torch.arange(quarter, device=device) / quarter)
+    rows, columns = (torch.arange(n, device=device)[:, None] * rates for n in (height, width))
+    row = torch.cat([rows.sin(), rows.cos()], 1)[:, None].expand(-1, width, -1)
+    column = torch.cat([columns.sin(), columns.cos()], 1)[None].expand(height, -1, -1)
+    return torch.cat([row, column], -1).flatten(0, 1)

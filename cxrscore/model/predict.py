@@ -1,0 +1,85 @@
+"""Pixels -> probabilities: views and folds of one batch. Validation and scoring both come through here.
+
+In    gray (B, 1, S, S) uint8 on the device, models in evaluation mode.
+Out   probabilities, fp32: sigmoid and means are taken in fp32 and in a fixed order.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cxrscore.core.device import Machine
+
+ZOOM = 0.9  # of a side; about the smallest crop that training sees (augment.scale, 0.84 of the area)
+
+
+def zoomed(gray: Tensor) -> Tensor:
+    """(B, 1, S, S) uint8 -> the same of the central part, ZOOM of each side, bilinear.
+
+    Each product and each sum is an operation of its own, rounded alike wherever a pixel stands: the rest
+    of the batch changes no bit. uint8 again, as all views: a compiled model is compiled for one type.
+    """
+    middle = (gray.shape[-1] - 1) / 2
+    at = (torch.arange(gray.shape[-1], device=gray.device) - middle) * ZOOM + middle  # in gray's pixels
+    low = at.long()
+    share = at - low
+    pixels = gray.float()
+    for axis, weight in ((-2, share[:, None]), (-1, share)):
+        near, far = pixels.index_select(axis, low), pixels.index_select(axis, low + 1)
+        pixels = near * (1 - weight) + far * weight
+    return pixels.round().to(torch.uint8)
+
+
+VIEWS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda gray: gray,
+    "flip": lambda gray: gray.flip(-1),
+    "zoom": zoomed,
+    "zoom_flip": lambda gray: zoomed(gray).flip(-1),
+}
+
+
+class Parts(Protocol):
+    """The two halves of a model: gray (B, 1, S, S) -> features (B, C, h, w) -> HeadOutput."""
+
+    def features(self, gray: Tensor) -> Tensor: ...
+
+    def head(self, features: Tensor) -> Any: ...
+
+
+@torch.inference_mode()
+def predict_views(model: Parts, gray: Tensor, *, views: Sequence[str], machine: Machine) -> Tensor:
+    """-> (V, B, L) probabilities of `views`, names in VIEWS, in that order.
+
+    On a CPU the head and the sigmoid see one row at a time: in a batch, vector kernels treat the last
+    elements differently, and a row's last bit depends on its place (31 of 480 rows at L = 15, B = 16).
+    """
+    rows = 1 if machine.device.type == "cpu" else len(gray)
+    with machine.autocast():
+        features = [model.features(VIEWS[name](gray)) for name in views]
+        logits = [[model.head(part).logits for part in torch.split(view, rows)] for view in features]
+    return torch.stack([torch.cat([part.float().sigmoid() for part in view]) for view in logits])
+
+
+def predict_folds(models: Sequence[Parts], gray: Tensor, *, views: Sequence[str], machine: Machine) -> Tensor:
+    """-> (F, B, L): each fold's mean over views."""
+    return torch.stack([mean(predict_views(model, gray, views=views, machine=machine)) for model in models])
+
+
+def mean(stack: Tensor) -> Tensor:
+    """(K, B, L) -> (B, L), added one after another: the order, and so the bytes, never depends on the
+    device.
+    """
+    total = stack[0]
+    for one in stack[1:]:
+        total = total + one
+    return total / len(stack)
+
+
+def pad(gray: Tensor, batch_size: int) -> Tensor:
+    """(b, 1, S, S) -> (batch_size, 1, S, S), zeros behind: with one shape for every forward, company never
+    changes a row's bytes.
+    """
+    return F.pad(gray, (0, 0, 0, 0, 0, 0, 0, batch_size - len(gray)))

@@ -1,0 +1,1 @@
+"""How a synthetic radiograph is drawn: cohort, anatomy, findings, devices, film."""

@@ -1,0 +1,90 @@
+"""params.yaml -> Params, or what is wrong, in which line, and what would be right.
+
+In    a plain YAML file.
+Out   Params; otherwise a UserError with one line per fault.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml.nodes import MappingNode, Node
+
+from cxrscore.core.errors import UserError
+from cxrscore.core.plain_yaml import PlainYaml, parse_yaml, read_yaml, shown
+from cxrscore.project.params import KINDS, Params
+
+
+def read_params(path: Path) -> Params:
+    """Raises UserError with file, line and remedy."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run in a project folder, or make one with `cxrscore init`.")
+    return _checked(read_yaml(path), path)
+
+
+def parse_params(text: str, path: Path) -> Params:
+    """`path` is what errors name. Raises UserError."""
+    return _checked(parse_yaml(text, path), path)
+
+
+def _checked(settings: PlainYaml, path: Path) -> Params:
+    if not isinstance(settings.values, Mapping):
+        raise UserError(f"{path}: sections with settings were expected, such as `prepare:`.")
+    try:
+        return Params.model_validate(settings.values)
+    except ValidationError as error:
+        raise UserError(*_explain(path, settings.root, error)) from error
+
+
+def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]:
+    """One line an error: file:line, key, what was found, what would be right."""
+    lines = []
+    for problem in error.errors():
+        keys = [part for part in problem["loc"] if part not in KINDS]
+        key = ".".join(str(part) for part in keys)
+        message = problem["msg"].removeprefix("Value error, ")  # our own rules say what they found
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key{_nearest(problem['loc'])}"
+        elif problem["type"] == "missing":
+            message = "missing; add it: every setting is stated, see the presets and the README"
+        elif problem["type"] == "union_tag_invalid":
+            context = problem["ctx"]
+            message = f"kind is one of {context['expected_tags']}, not {shown(context['tag'])}"
+        elif problem["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]} (found {shown(problem['input'])})"
+        lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
+    return lines
+
+
+def _line(node: Node | None, keys: list[int | str]) -> int:
+    line = 1
+    for key in keys:
+        if not isinstance(node, MappingNode):
+            break
+        found = [(name, value) for name, value in node.value if name.value == str(key)]
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line
+
+
+def _nearest(loc: Sequence[int | str]) -> str:
+    names = _names(Params, [str(key) for key in loc[:-1]])
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(names))}"
+
+
+def _names(model: type[BaseModel], keys: list[str]) -> set[str]:
+    """The keys that the section at `keys` knows; a kind among these chooses one section of several."""
+    models: list[Any] = [model]
+    for key in keys:
+        fields = [one.model_fields[key].annotation for one in models if key in one.model_fields]
+        models = [KINDS[key]] if key in KINDS else [m for field in fields for m in _models(field)]
+    return {name for one in models for name in one.model_fields}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    choices = getattr(annotation, "__args__", (annotation,))
+    return [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]

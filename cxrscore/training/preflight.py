@@ -1,0 +1,67 @@
+"""What can be refused at once: without torch and timm, which take ten seconds to import.
+
+In    the fold to train, out/folds.csv, the settings.
+Out   nothing, or UserError; nothing is written.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxrscore.core.errors import UserError
+from cxrscore.core.paths import Layout
+from cxrscore.tables.cooccurrence import COMPUTED
+from cxrscore.tables.fold_table import read_folds
+
+if TYPE_CHECKING:
+    from cxrscore.project.params import TrainParams
+
+
+def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes: int = 1) -> None:
+    """Raises UserError: no folds, no such fold, a batch larger than the data, no start; nowhere to write."""
+    pieces = params.accumulate * processes
+    if params.batch_size % pieces:
+        raise UserError(
+            f"train.batch_size: {params.batch_size} does not fall into {params.accumulate} passes of "
+            f"{processes} processes; take a multiple of {pieces}."
+        )
+    if params.augment.mixup and params.batch_size // pieces % 2:
+        raise UserError(
+            f"train.augment.mixup: it pairs images, and {params.accumulate} passes of {processes} processes "
+            f"cut a batch of {params.batch_size} in odd pieces; take a multiple of {2 * pieces}."
+        )
+    _refuse_unwritable(layout.trained)
+    if not layout.folds.is_file():
+        raise UserError(f"{layout.folds}: no such file; `cxrscore folds` makes it, or `dvc repro folds`.")
+    folds = read_folds(layout.folds).fold
+    validated = int(np.count_nonzero(folds == fold))
+    if not validated:
+        raise UserError(f"--fold {fold}: no image is validated in it; folds are from 0 to {folds.max()}.")
+    if params.batch_size > len(folds) - validated:
+        left = len(folds) - validated
+        raise UserError(
+            f"train.batch_size: {params.batch_size} is more than the {left} images to train on; lower it."
+        )
+    if params.init not in ("none", "imagenet") and not Path(params.init).is_file():
+        raise UserError(
+            f"train.init: {params.init}: no such file; set it to none, imagenet or a .safetensors file."
+        )
+    path = embeddings_file(params)
+    if path and not (path.suffix == ".npy" and path.is_file()):
+        raise UserError(
+            f"train.head.embeddings: {path}: no such file; set it to {', '.join(COMPUTED)} or a .npy file."
+        )
+
+
+def embeddings_file(params: "TrainParams") -> Path | None:
+    """The user's own label embeddings, where the head takes them from a file."""
+    name = params.head.model_dump().get("embeddings")
+    return Path(name) if name not in (None, *COMPUTED) else None
+
+
+def _refuse_unwritable(out: Path) -> None:
+    there = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"{there}: outputs cannot be written there; name another --out.")
