@@ -47,6 +47,7 @@ COUPLING = {
     "conditional": False,
     "rank": 4,
 }
+PROGRAMS = Path(__file__).parent / "programs"
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a slow one is no fault

@@ -4,7 +4,7 @@ In    z (15,) standard normal: one per finding, the last for whether the study h
 Out   present (15,) bool, as often and as often together as in the table named below.
 A Gaussian copula, cut at the prevalences. ROOT is a square root of its correlation: the tetrachoric
 correlations of the table's phi coefficients, No Finding set apart (it follows from the others), each row of
-length 1. tests/test_copula.py derives it from that table. It is written down because a root that
+length 1. tests/phantoms/test_copula.py derives it from that table. It is written down because a root that
 `numpy.linalg.eigh` gives depends on the processor: the signs of eigenvectors are the BLAS kernel's choice.
 Source of the constants: the training table of CheXpert-v1.0 (Irvin et al., AAAI 2019, arXiv:1901.07031),
 187,641 studies of 64,540 patients, one row per study, blank and -1 read as 0.

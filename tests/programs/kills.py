@@ -3,7 +3,7 @@
 In    nothing, or a folder of images and one of checkpoints; how many kills.
 Out   lines such as `fresh, at every call: identical: 412 of 412`; exit code 1 where one was not.
 
-    python tests/kills.py --random 100 --every
+    python tests/programs/kills.py --random 100 --every
 
 A child is forked for each run, from a process that has imported torch and computed nothing yet. SIGKILL comes
 from the parent at random, or from the child itself just before, just after and, of a write, within the n-th

@@ -1,7 +1,7 @@
 """Damages image files of every format; what the reader accepts, other people's decoders have to see as well.
 
-    python tests/fuzz.py                                  # 20,000 files, a few minutes on two cores
-    python tests/fuzz.py --files 3000 --format TIFF --keep found/
+    python tests/programs/fuzz.py                                  # 20,000 files, a few minutes on two cores
+    python tests/programs/fuzz.py --files 3000 --format TIFF --keep found/
 
 A file is made by hand (image_files.py, tiff_files.py, jpeg_files.py), damaged (image_damage.py) and read by
 cxrscore.images.reading. What that refuses is counted by kind. What it accepts, the judges read as well
@@ -33,10 +33,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
+sys.path += [str(Path(__file__).parents[1] / "fixtures")]  # pytest has it there already
 from image_damage import damaged
 from image_files import Whole, gifs, pngs
 from jpeg_files import jpegs
-from numpy.typing import NDArray
 from tiff_files import tiffs
 
 S = 32

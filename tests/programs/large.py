@@ -1,7 +1,7 @@
 """Training on more images than memory holds: how soon the first step comes, and what memory the epochs take.
 
-    python tests/large.py                          150,000 rows of 380 px, 5 epochs
-    python tests/large.py --rows 3000 --size 64 --epochs 8
+    python tests/programs/large.py                          150,000 rows of 380 px, 5 epochs
+    python tests/programs/large.py --rows 3000 --size 64 --epochs 8
 
 The shards are sparse files, which take no disk. The run is a process of its own: the train stage with a tiny
 model, whose epochs are cut short after 20 steps and whose validation scores 96 images and says the same of

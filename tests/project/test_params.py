@@ -241,7 +241,7 @@ def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:
 
 
 def test_every_head_of_the_readme_is_read_and_is_the_ablations(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     (block,) = re.findall(r"```yaml\n(head: .*?)```", readme, re.DOTALL)
     heads = re.split(r"^(?=head:)", block, flags=re.MULTILINE)[1:]
     demo = (PRESETS / "demo.yaml").read_text()

@@ -1,7 +1,7 @@
 """One process of several that train the same folds, and what it saw of them.
 
     RANK=0 WORLD_SIZE=2 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=29500 \\
-        python tests/training_ranks.py <folder with data, params.yaml and out> <folder for what was seen>
+        python tests/programs/training_ranks.py <folder with data and out> <folder for what is seen>
 
 Each case trains into outputs of its own, <case>/out in the second folder, which its first process makes. For
 each case the rows and the loss of every step go to <case>-<rank>.json, and what the run ended with.
@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import Project
-from some_heads import ONE_OF_EACH, SETTINGS, head_params
 from torch import Tensor
 
 import cxrscore.training.epochs
@@ -29,6 +27,10 @@ from cxrscore.project.params_file import read_params
 from cxrscore.train import train_fold
 from cxrscore.training.learner import Learner
 from cxrscore.training.process_group import World, joined
+
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("", "fixtures")]  # pytest has them
+from conftest import Project
+from some_heads import ONE_OF_EACH, SETTINGS, head_params
 
 
 def without_dropout(name: str) -> Any:

@@ -29,7 +29,7 @@ from cxrscore.core.text_table import plain_text
 from cxrscore.images.reading import read_image
 from cxrscore.scoring.compute_settings import choose_recipe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 Result = dict[str, Any]
 QUICK = ("decode", "forward", "score", "train")  # step-memory starts a process for each figure
 SMALL: Result = {  # phantoms so small that no decoder takes a smaller scale: all see the same pixels

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 from image_damage import BYTES
-from test_images import FILM, GOOD, S, a_film, a_multi_picture_jpeg, a_png, a_tiff, encode, sixteen, without
+from test_reading import FILM, GOOD, S, a_film, a_multi_picture_jpeg, a_png, a_tiff, encode, sixteen, without
 
 from cxrscore.core.errors import QUARANTINE_KINDS, Unreadable
 from cxrscore.images.reading import read_image

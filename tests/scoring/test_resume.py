@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Project, contents
+from conftest import PROGRAMS, Project, contents
 from trainings import snapshots_at_fsync
 
 from cxrscore.core.device import DTYPES, Machine
@@ -94,10 +94,9 @@ def tables(out_csv: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_whatever_kills_it_and_wherever_the_bytes_are_the_same(project: Project) -> None:
-    kills = Path(__file__).with_name("kills.py")
     arguments = ["--images", project.data / "images", "--models", project.layout.models]
     done = subprocess.run(
-        [sys.executable, kills, *arguments, "--random", "3", "--every", "24", "--at", "5"],
+        [sys.executable, PROGRAMS / "kills.py", *arguments, "--random", "3", "--every", "24", "--at", "5"],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

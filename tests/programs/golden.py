@@ -1,6 +1,6 @@
 """The demo's figures as `dvc repro` has just left them here, held against the committed ones.
 
-    python tests/golden.py        # after `dvc repro`; exit code 1 where something differs that must not
+    python tests/programs/golden.py    # after `dvc repro`; exit code 1 where something differs that must not
 
 What the stages before training make is bit-identical on every processor, by the hashes in the committed
 dvc.lock. What a training makes is not: sums are rounded in another order, and eight epochs from random
@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 IDENTICAL = ("prepare", "folds")  # stages
 SPREAD = 0.02  # of macro-AUC
 

@@ -1,8 +1,8 @@
 """Trainings killed in the middle: whatever the step, the next call ends with the same bytes.
 
-    python tests/training_kills.py             30 kills, one at each of 30 steps, for each of two recipes
-    python tests/training_kills.py --every 7
-    python tests/training_kills.py --epochs 6 --every 5     shorter runs: two steps an epoch
+    python tests/programs/training_kills.py         30 kills, one at each of 30 steps for each of two recipes
+    python tests/programs/training_kills.py --every 7
+    python tests/programs/training_kills.py --epochs 6 --every 5   shorter runs: two steps an epoch
 
 A run is a child process that ends by SIGKILL inside its n-th step: before it, between the optimizer and the
 average, or after it, in turn. The state is written after each step, or every few of them, in turn, and after
@@ -21,9 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import COUPLING, Project, contents, make_project
-from kills import ended, forked
-from some_heads import head_params
 from timm.utils.model_ema import ModelEmaV3
 
 import cxrscore.train
@@ -34,6 +31,11 @@ from cxrscore.phantom import make_phantoms
 from cxrscore.train import Keeping, train_fold
 from cxrscore.training.learner import Learner
 from cxrscore.training.resume_state import KEPT
+
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("", "fixtures")]  # pytest has them
+from conftest import COUPLING, Project, contents, make_project
+from kills import ended, forked
+from some_heads import head_params
 
 EPOCHS, STEPS = 15, 2  # of a run, of an epoch
 PLACES = ("before", "within", "after")

@@ -32,7 +32,7 @@ from cxrscore.scoring.options import Options
 from cxrscore.tables.cooccurrence import label_embeddings
 from cxrscore.tables.score_table import read_scores
 
-DEMO = Path(__file__).parents[1] / "cxrscore" / "demo"
+DEMO = Path(__file__).parents[2] / "cxrscore" / "demo"
 SCORES_WITHIN = 1e-5  # of fp32 scores; 1.2e-7 seen: a sum of a few thousand products in another order
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Project
-from test_images import FILM, GOOD, a_film, a_multi_picture_jpeg, a_png, encode, flip, sixteen, splice, zero
+from test_reading import FILM, GOOD, a_film, a_multi_picture_jpeg, a_png, encode, flip, sixteen, splice, zero
 
 from cxrscore.check import check
 from cxrscore.core.device import Machine

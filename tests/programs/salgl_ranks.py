@@ -1,6 +1,6 @@
 """One process of two that train a scene head together, each on its half of every batch.
 
-    RANK=0 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=29500 python tests/salgl_ranks.py <folder>
+    RANK=0 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=29500 python tests/programs/salgl_ranks.py <folder>
 
 What it saw goes to <rank>.pt in that folder. `train` is the same training, for one process too.
 """

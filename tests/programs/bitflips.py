@@ -5,7 +5,7 @@ In    how many flips, and a seed. A quarter falls on the card, a quarter on the 
       half on any byte of the file.
 Out   one line of counts, and a line for each flip that went wrong; exit code 1 where one did.
 
-    python tests/bitflips.py --flips 10000
+    python tests/programs/bitflips.py --flips 10000
 
 `same`: it loads with the card and the weights that were saved, for the bit means nothing.
 """

@@ -8,7 +8,7 @@ import pytest
 from cxrscore.core.errors import UserError
 from cxrscore.tables.labels import LabelTable, read_labels
 
-TABLES = Path(__file__).parents[2] / "shared" / "tables"
+TABLES = Path(__file__).parents[3] / "shared" / "tables"
 real_table = pytest.mark.skipif(not TABLES.is_dir(), reason="the real label tables are not on this machine")
 
 CHEXPERT: dict[str, Any] = {"format": "chexpert", "id": "Path", "patient": "Patient_ID", "study": "Study"}

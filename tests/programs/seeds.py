@@ -1,6 +1,6 @@
 """What a seed decides, and its hash, which every machine must give. No torch: a process is started for it.
 
-python tests/seeds.py        # the hashes of this machine
+python tests/programs/seeds.py        # the hashes of this machine
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """How much memory a run of the scorer takes as its folder grows: a process each for few files and for many.
 
-    python tests/memory.py --files 2000 50000
+    python tests/programs/memory.py --files 2000 50000
 
 Small phantoms, hard-linked, and a tiny model. Out: the highest resident memory of each run, in MB.
 """

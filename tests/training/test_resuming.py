@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Project, contents
+from conftest import PROGRAMS, Project, contents
 from torch import Tensor
 from trainings import Told, snapshots_at_fsync, states, stops_at, train
 
@@ -73,9 +73,8 @@ def stop(project: Project, *, step: int, number: int = signal.SIGTERM, **setting
 
 @pytest.mark.slow
 def test_kills_at_any_moment_of_a_step_cost_no_byte() -> None:
-    program = Path(__file__).with_name("training_kills.py")
     run = subprocess.run(
-        [sys.executable, str(program), "--epochs", "6", "--every", "5"],
+        [sys.executable, str(PROGRAMS / "training_kills.py"), "--epochs", "6", "--every", "5"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -1,7 +1,7 @@
 """Runs a Python module as if on another machine; several names are joined by a plus sign.
 
-    python tests/personalities.py no-avx pytest tests/test_portable.py
-    python tests/personalities.py plain-torch+one-thread cxrscore score images/ -o sub.csv
+    python tests/programs/personalities.py no-avx pytest tests/stories/test_portable.py
+    python tests/programs/personalities.py plain-torch+one-thread cxrscore score images/ -o sub.csv
 
 as-found      this machine, unchanged
 plain-torch   torch's own kernels without vector instructions (convolutions are oneDNN's and keep theirs)
