@@ -29,6 +29,7 @@ from cxrscore.core.signals import Asked
 from cxrscore.evaluation.head_pictures import write_learned
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.checkpoint import Card, Fold, load_fold, save_checkpoint
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.loss import build_loss
 from cxrscore.model.network import build_model, parameter_count
 from cxrscore.model.predict import mean
@@ -164,7 +165,7 @@ def build_learner(
             init_except=params.init_except,
             drop_path=params.drop_path,
             findings=len(data.findings),
-            head=params.head.model_dump(),
+            head=head_settings(params.head.model_dump()),
             size=data.store.size,
         )
         model.head.begin(*truth, findings=data.findings)

@@ -9,7 +9,7 @@ CPU row by row (predict.py says why), on a GPU all rows at once.
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,8 @@ from cxrscore.core.device import Machine, seeded
 from cxrscore.core.malloc import reused_memory
 from cxrscore.core.progress import Progress
 from cxrscore.model.head_variants import DEFAULT, REFERENCE, settings_of
-from cxrscore.model.heads.registry import Head, build_head
+from cxrscore.model.heads.base import Head
+from cxrscore.model.heads.registry import build_head, head_settings
 from cxrscore.model.network import parameter_count
 from cxrscore.scoring.compute import FastModel, folded_backbone
 from cxrscore.scoring.compute_settings import choose_recipe, dtype_word
@@ -58,7 +59,7 @@ def bench_heads(
     turns: dict[str, Any] = {"device": machine.device, "progress": progress}
     progress.start("bench heads, backbone", rounds + 1)
     own = in_turn({BACKBONE: forward}, rounds=rounds, **turns)
-    variants = settings_of(DEFAULT, HEAD)
+    variants = settings_of(DEFAULT, asdict(HEAD))
     heads = build_heads(variants, FINDINGS, channels=features.shape[1], device=machine.device)
     seconds = _head_seconds(heads, features, rounds=rounds, progress=progress)
     format, maps = dtype_word(machine.dtype), " x ".join(map(str, features.shape[1:]))
@@ -114,7 +115,7 @@ def build_heads(
     heads = {}
     for name, settings in variants.items():
         with seeded(Machine(torch.device("cpu"), torch.float32), 0):
-            head = build_head(findings=len(findings), channels=channels, **settings)
+            head = build_head(head_settings(settings), findings=len(findings), channels=channels)
         head.begin(y, np.ones(y.shape, dtype=bool), findings=findings)
         heads[name] = head.to(device).eval().requires_grad_(False)
     return heads

@@ -9,6 +9,7 @@ radiographs, and those factors are BRANCH.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from cxrscore import __version__
 from cxrscore.core.device import Machine, seeded
 from cxrscore.images.reading import PREPROCESSING
 from cxrscore.model.checkpoint import Card, save_checkpoint
+from cxrscore.model.heads.independent import IndependentSettings
 from cxrscore.model.network import CXRModel, build_model
 from cxrscore.tables.datasets.chexpert import FINDINGS
 
 BRANCH = 0.2
 CALIBRATION = 8  # images are enough for the statistics of a batch norm
-HEAD = {"kind": "independent", "dropout": 0.0, "pool": "gap"}  # pooling, a linear layer: as in a notebook
+HEAD = IndependentSettings(dropout=0.0, pool="gap")  # pooling, a linear layer: as in a notebook
 
 
 def random_model(backbone: str, gray: Tensor, *, seed: int) -> CXRModel:
@@ -46,7 +48,7 @@ def card_of(backbone: str, *, size: int, fold: int, folds: int) -> Card:
         findings=list(FINDINGS),
         id_column="Image_name",
         backbone=backbone,
-        head=HEAD,
+        head=asdict(HEAD),
         size=size,
         preprocessing=PREPROCESSING,
         fold=fold,

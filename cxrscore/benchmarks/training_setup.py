@@ -5,7 +5,7 @@ Out   Lesson; FoldData in which every image is trained on; a Learner; the recipe
 The numbers are the paper's (presets/paper.yaml), but for weights that are random and a plain head.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,7 +71,7 @@ def recipe(lesson: Lesson, *, epochs: int) -> Any:
         init_except=[],
         drop_path=0.0,
         freeze_epochs=0,
-        head=Section(**HEAD),
+        head=Section(**asdict(HEAD)),
         loss=Section(kind="asl", gamma_neg=GAMMA_NEG, gamma_pos=GAMMA_POS, clip=CLIP, label_smoothing=0.0),
         augment=Section(scale=list(SCALE), flip=FLIP, degrees=DEGREES, jitter=0.0, mixup=0.0),
         views=["plain"],

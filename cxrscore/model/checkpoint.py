@@ -16,6 +16,7 @@ from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
 from cxrscore.core.safetensors_digest import read_facts, read_sealed, write_sealed
 from cxrscore.model.backbone import REFUSALS
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.network import CXRModel, build_model
 
 SCHEMA = 2
@@ -95,9 +96,14 @@ def model_of(path: Path, card: Card, tensors: Mapping[str, Tensor]) -> CXRModel:
     """The model that the card describes, with these weights. Raises UserError where there is none, or where
     they are not its own.
     """
-    head, findings = dict(card.head), len(card.findings)
     try:
-        model = build_model(card.backbone, init="none", findings=findings, head=head, size=card.size)
+        model = build_model(
+            card.backbone,
+            init="none",
+            findings=len(card.findings),
+            head=head_settings(card.head),
+            size=card.size,
+        )
     except (AttributeError, UserError, *REFUSALS) as error:
         why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(

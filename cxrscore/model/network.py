@@ -6,14 +6,14 @@ Out   HeadOutput with logits (B, L).
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cxrscore.core.errors import UserError
 from cxrscore.model.backbone import create_backbone, map_shape
-from cxrscore.model.heads.registry import Head, HeadOutput, build_head
+from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.registry import HeadSettings, build_head
 from cxrscore.model.initial_weights import fitting_weights, load_weights, weights_path
 
 
@@ -60,7 +60,7 @@ def build_model(
     *,
     init: str,
     findings: int,
-    head: dict[str, Any],
+    head: HeadSettings,
     size: int,
     init_except: Sequence[str] = (),
     drop_path: float = 0.0,
@@ -68,7 +68,7 @@ def build_model(
     """`init`: none, imagenet (timm's weights for that name) or a .safetensors file of backbone weights, of
     which `init_except` names keys that may not fit; `size`: the prepared side S.
 
-    `head`: its kind and settings, as in params.yaml. Weights are random from torch's current generator.
+    Weights are random from torch's current generator.
     """
     channels, _, _ = map_shape(name, size=size, drop_path=drop_path)
     _refuse_patterns_without_file(init, init_except)
@@ -77,7 +77,7 @@ def build_model(
     if path is not None:
         load_weights(backbone, name, path, init_except)
     mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
-    model = CXRModel(backbone, build_head(findings=findings, channels=channels, **head), mean=mean, std=std)
+    model = CXRModel(backbone, build_head(head, findings=findings, channels=channels), mean=mean, std=std)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -22,7 +22,7 @@ from cxrscore.core.device import DTYPES, Machine
 from cxrscore.core.errors import Stopped, UserError
 from cxrscore.core.user_cache import secure_code_cache
 from cxrscore.model.checkpoint import Fold
-from cxrscore.model.heads.registry import HeadOutput
+from cxrscore.model.heads.base import HeadOutput
 from cxrscore.model.inference_fusion import fold_batchnorms, merge_all, pool_quickly
 from cxrscore.model.network import CXRModel
 from cxrscore.model.predict import pad, predict_folds

@@ -57,7 +57,7 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
 
 def embeddings_file(params: "TrainParams") -> Path | None:
     """The user's own label embeddings, where the head takes them from a file."""
-    name = params.head.model_dump().get("embeddings")
+    name = getattr(params.head, "embeddings", None)
     return Path(name) if name not in (None, *COMPUTED) else None
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from some_heads import a_head
 from torch import Tensor
 
 from cxrscore.model.heads.agcn import GRAPHS, SMALLEST_DEGREE, Agcn, normalised
-from cxrscore.model.heads.registry import build_head
 from cxrscore.project.params import AgcnHead
 
 L, C, D, HIDDEN = 4, 6, 3, 5
@@ -31,7 +31,7 @@ def agcn(graph: str, seed: int = 0, **changes: object) -> Agcn:
     ).model_copy(update=changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = build_head(findings=L, channels=C, **settings.model_dump())
+        head = a_head(findings=L, channels=C, **settings.model_dump())
     assert isinstance(head, Agcn)
     return head.eval()
 
@@ -89,16 +89,16 @@ def static_by_hand(y: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def adjacency_by_hand(head: Agcn) -> np.ndarray:
     """Equations 5 and 7 to 9, ML-GCN's graph, or none."""
     E, A = array(head.embeddings()), np.zeros((L, L))
-    if head.graph == "static":
+    if head.settings.graph == "static":
         return static_by_hand(*labels())
-    if head.graph == "fc":
+    if head.settings.graph == "fc":
         return product(array(head.W_l).T, E.T)
     for i in range(L):
         for j in range(L):
-            if head.graph == "cos":
+            if head.settings.graph == "cos":
                 A[i, j] = (E[i] @ E[j]) / np.sqrt((E[i] @ E[i]) * (E[j] @ E[j]))
-            if head.graph in ("learned", "dot"):
-                other = head.W_theta if head.graph == "learned" else head.W_phi
+            if head.settings.graph in ("learned", "dot"):
+                other = head.W_theta if head.settings.graph == "learned" else head.W_phi
                 A[i, j] = (E[i] @ array(head.W_phi)) @ (E[j] @ array(other)) / L
     return A
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import COUPLING
+from some_heads import a_head
 
 from cxrscore.model.heads.base import Head
-from cxrscore.model.heads.registry import build_head
 
 SETTINGS = {
     "coupling": COUPLING | {"dropout": 0.0, "lr_scale": 2.0},
@@ -21,7 +21,7 @@ def features() -> torch.Tensor:
 
 def coupled(**changes: object) -> Head:
     torch.manual_seed(0)
-    head = build_head(findings=L, channels=C, **SETTINGS["coupling"] | changes)
+    head = a_head(findings=L, channels=C, **SETTINGS["coupling"] | changes)
     with torch.no_grad():
         head.A.copy_(torch.tensor([[9.0, 0.5, -0.2], [0.0, 9.0, 1.0], [0.3, 0.0, 9.0]]))
     return head
@@ -43,14 +43,14 @@ def test_coupling_is_the_papers_equation_and_its_diagonal_does_nothing() -> None
 
 
 def test_at_its_start_coupling_is_the_independent_head() -> None:
-    plain = build_head(findings=L, channels=C, **SETTINGS["independent"])
-    head = build_head(findings=L, channels=C, **SETTINGS["coupling"])
+    plain = a_head(findings=L, channels=C, **SETTINGS["independent"])
+    head = a_head(findings=L, channels=C, **SETTINGS["coupling"])
     head.classifier.load_state_dict(plain.classifier.state_dict())
     assert torch.equal(head(features()).logits, plain(features()).logits)
 
 
 def test_gradients_reach_the_couplings_but_not_their_diagonal() -> None:
-    head = build_head(findings=L, channels=C, **SETTINGS["coupling"])
+    head = a_head(findings=L, channels=C, **SETTINGS["coupling"])
     head(features()).logits.sum().backward()
     assert head.A.grad is not None
     assert (head.A.grad.diagonal() == 0).all()
@@ -84,7 +84,7 @@ def test_prox_gives_exact_zeros_where_a_penalty_does_not() -> None:
     torch_rng = torch.Generator().manual_seed(0)
     found = {}
     for prox in (False, True):
-        head = build_head(findings=L, channels=C, **settings | {"prox": prox})
+        head = a_head(findings=L, channels=C, **settings | {"prox": prox})
         with torch.no_grad():
             head.classifier.weight.copy_(torch.randn(L, C, generator=torch_rng.manual_seed(0)))
             head.classifier.bias.zero_()
@@ -183,8 +183,8 @@ def test_couplings_that_depend_on_the_image_add_gated_terms_off_the_diagonal() -
 
 @pytest.mark.parametrize("more", [{"conditional": True, "rank": 2}, {"centred": True}, {"steps": 4}])
 def test_every_extension_starts_as_the_independent_head(more: dict[str, object]) -> None:
-    head = build_head(findings=L, channels=C, **SETTINGS["coupling"] | more)
-    plain = build_head(findings=L, channels=C, **SETTINGS["independent"])
+    head = a_head(findings=L, channels=C, **SETTINGS["coupling"] | more)
+    plain = a_head(findings=L, channels=C, **SETTINGS["independent"])
     plain.classifier.load_state_dict(head.classifier.state_dict())
     assert torch.equal(head(features()).logits, plain(features()).logits)
 
@@ -215,7 +215,7 @@ def test_an_edge_that_depends_on_the_image_is_found_from_the_heads_own_start(pro
     """Finding 0 pushes finding 2 in images whose first channel is large, and in no other."""
     torch.manual_seed(0)
     settings = SETTINGS["coupling"] | {"conditional": True, "rank": 2, "prox": prox, "lr_scale": 1.0}
-    head = build_head(findings=L, channels=C, **settings)
+    head = a_head(findings=L, channels=C, **settings)
     maps = torch.rand(64, C, 2, 2)
     maps[:32, 0] += 2
     with torch.no_grad():
@@ -239,7 +239,7 @@ def test_an_edge_that_depends_on_the_image_is_found_from_the_heads_own_start(pro
 
 
 def test_a_rate_of_zero_keeps_the_couplings_at_zero_and_out_of_the_gradients_norm() -> None:
-    head = build_head(findings=L, channels=C, **SETTINGS["coupling"] | {"lr_scale": 0.0, "prox": True})
+    head = a_head(findings=L, channels=C, **SETTINGS["coupling"] | {"lr_scale": 0.0, "prox": True})
     optimizer = torch.optim.AdamW([*head.own_groups(1e-2), {"params": head.classifier.parameters()}])
     head(features()).logits.square().mean().backward()
     optimizer.step()
@@ -251,12 +251,12 @@ def test_a_rate_of_zero_keeps_the_couplings_at_zero_and_out_of_the_gradients_nor
 def test_the_history_tells_how_large_and_how_sparse_the_couplings_are() -> None:
     told = coupled().tracked()
     assert told == {"coupling_largest": 1.0, "coupling_sparse_share": pytest.approx(2 / 6)}
-    alone = build_head(findings=1, channels=C, **SETTINGS["coupling"])
+    alone = a_head(findings=1, channels=C, **SETTINGS["coupling"])
     assert alone.tracked() == {}
 
 
 def test_global_maximum_pooling_takes_each_channels_largest_position() -> None:
-    head = build_head(findings=L, channels=C, **SETTINGS["independent"] | {"pool": "gmp"})
+    head = a_head(findings=L, channels=C, **SETTINGS["independent"] | {"pool": "gmp"})
     maps = features().numpy()
     largest = np.array([[max(maps[b, c].ravel()) for c in range(C)] for b in range(4)])
     expected = largest @ head.classifier.weight.detach().numpy().T + head.classifier.bias.detach().numpy()
@@ -265,9 +265,9 @@ def test_global_maximum_pooling_takes_each_channels_largest_position() -> None:
 
 def test_a_checkpoint_from_before_the_extensions_still_builds_the_same_head() -> None:
     older = {"dropout": 0.0, "alpha": 0.3, "l1": 1e-3, "prox": False, "lr_scale": 2.0}
-    head = build_head("coupling", findings=L, channels=C, **older)
+    head = a_head("coupling", findings=L, channels=C, **older)
     assert set(head.state_dict()) == {"A", "classifier.weight", "classifier.bias"}
-    plain = build_head("independent", findings=L, channels=C, dropout=0.0)
+    plain = a_head("independent", findings=L, channels=C, dropout=0.0)
     plain.classifier.load_state_dict(head.classifier.state_dict())
     assert torch.equal(head(features()).logits, plain(features()).logits)
 
@@ -277,5 +277,5 @@ def test_every_gate_is_open_for_some_image_at_the_start() -> None:
     pooled_alike = torch.rand(64, 512, 2, 2, generator=torch.Generator().manual_seed(0))
     for seed in range(20):
         torch.manual_seed(seed)
-        head = build_head(findings=L, channels=512, **COUPLING | {"conditional": True, "rank": 4})
+        head = a_head(findings=L, channels=512, **COUPLING | {"conditional": True, "rank": 4})
         assert (head.look(pooled_alike)["gates"].values > 0).any(0).all()

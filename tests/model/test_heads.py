@@ -6,14 +6,15 @@ import csv
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from conftest import COUPLING, Project, contents
-from some_heads import AGCN, ONE_OF_EACH, SALGL, SETTINGS, head_params
+from some_heads import AGCN, ONE_OF_EACH, SALGL, SETTINGS, a_head, head_params
 from torch import Tensor
 from trainings import Told, stops_at, train
 
@@ -25,8 +26,9 @@ from cxrscore.evaluate import evaluate
 from cxrscore.evaluation.head_pictures import read_learned, write_learned
 from cxrscore.model.checkpoint import load_fold
 from cxrscore.model.ensemble import load_ensemble
-from cxrscore.model.heads.registry import HEADS, build_head
+from cxrscore.model.heads.registry import KINDS
 from cxrscore.model.loss import build_loss
+from cxrscore.project.params import HeadParams
 from cxrscore.report import write_report
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
@@ -52,7 +54,7 @@ def labels(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def begun(name: str) -> Any:
     torch.manual_seed(0)
-    head = build_head(findings=L, channels=C, **WITH_NO_DROPOUT[name])
+    head = a_head(findings=L, channels=C, **WITH_NO_DROPOUT[name])
     head.begin(*labels(50), findings=NAMES)
     return head
 
@@ -80,7 +82,10 @@ def total(head: Any, y: Tensor, mask: Tensor) -> Tensor:
 def test_the_settings_here_are_those_that_params_know_and_cover_every_kind() -> None:
     for settings in SETTINGS.values():
         assert head_params(settings).model_dump() == settings
-    assert {settings["kind"] for settings in SETTINGS.values()} == set(HEADS)
+    assert {settings["kind"] for settings in SETTINGS.values()} == set(KINDS)
+    for section in get_args(HeadParams):
+        kind = KINDS[get_args(section.model_fields["kind"].annotation)[0]]
+        assert {field.name for field in fields(kind)} == section.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -120,7 +125,7 @@ def test_what_is_masked_changes_no_loss_and_no_state(name: str) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_head_with_the_state_of_another_needs_neither_labels_nor_files(name: str) -> None:
     head = begun(name).eval()
-    other = build_head(findings=L, channels=C, **WITH_NO_DROPOUT[name]).eval()
+    other = a_head(findings=L, channels=C, **WITH_NO_DROPOUT[name]).eval()
     other.load_state_dict(head.state_dict())
     assert torch.equal(head(features()).logits, other(features()).logits)
 
@@ -145,7 +150,7 @@ def test_in_bf16_the_logits_are_those_of_fp32_but_for_rounding(name: str) -> Non
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_single_finding_that_is_never_known_or_never_shown_has_a_score(name: str, tmp_path: Path) -> None:
     for y, known in ((np.zeros((20, 1)), True), (np.ones((20, 1)), True), (np.ones((20, 1)), False)):
-        head = build_head(findings=1, channels=C, **WITH_NO_DROPOUT[name]).train()
+        head = a_head(findings=1, channels=C, **WITH_NO_DROPOUT[name]).train()
         head.begin(y, np.full((20, 1), known), findings=["only"])
         output = head(features(), torch.from_numpy(y[:4]).float(), torch.full((4, 1), known))
         assert output.logits.isfinite().all()
@@ -320,7 +325,7 @@ def test_a_wrong_embedding_is_refused_without_importing_torch(mine: Project) -> 
     code = (
         "import sys; from pathlib import Path; from types import SimpleNamespace as S; "
         "from cxrscore.core.paths import Layout; from cxrscore.training.preflight import refuse_early; "
-        "head = S(model_dump=lambda: {'embeddings': 'cooccurence'}); "
+        "head = S(embeddings='cooccurence'); "
         "train = S(batch_size=8, accumulate=1, init='none', augment=S(mixup=0), head=head); "
         f"\ntry: refuse_early(0, layout=Layout(Path({str(mine.layout.root)!r})), params=train)"
         "\nexcept Exception as e: print(e, 'torch' in sys.modules)"

@@ -23,6 +23,7 @@ from test_checkpoint import CARD
 from cxrscore.core.errors import UserError
 from cxrscore.model.backbone import create_backbone
 from cxrscore.model.checkpoint import save_checkpoint
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.initial_weights import fitting_weights, load_weights
 from cxrscore.model.network import CXRModel, build_model, check_backbone
 from cxrscore.reseal import reseal
@@ -47,7 +48,7 @@ def check(init: Path | str, name: str = TINY, size: int = 96, init_except: tuple
 def test_local_weights_are_loaded_but_for_the_classifier(tmp_path: Path) -> None:
     path = weights_file(tmp_path / "w.safetensors")
     check(path)
-    model = build_model(TINY, init=str(path), findings=3, head=COUPLING, size=32)
+    model = build_model(TINY, init=str(path), findings=3, head=head_settings(COUPLING), size=32)
     loaded = load_file(path)
     assert all(torch.equal(value, loaded[key]) for key, value in model.backbone.state_dict().items())
 
@@ -217,13 +218,13 @@ def test_a_checkpoint_of_ours_gives_its_backbone(tmp_path: Path, tiny_model: CXR
     path = tmp_path / "fold0.safetensors"
     save_checkpoint(path, tiny_model.state_dict(), CARD)
     check(path)
-    again = build_model(TINY, init=str(path), findings=5, head=COUPLING, size=96)
+    again = build_model(TINY, init=str(path), findings=5, head=head_settings(COUPLING), size=96)
     expected = tiny_model.backbone.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in again.backbone.state_dict().items())
 
 
 def test_a_checkpoint_of_ours_at_another_size_gives_its_backbone(tmp_path: Path) -> None:
-    model = build_model("test_vit", init="none", findings=3, head=COUPLING, size=96)
+    model = build_model("test_vit", init="none", findings=3, head=head_settings(COUPLING), size=96)
     path = tmp_path / "fold0.safetensors"
     save_checkpoint(path, model.state_dict(), dataclasses.replace(CARD, backbone="test_vit", size=96))
     check(path, "test_vit", size=128)
@@ -310,7 +311,7 @@ def test_without_a_connection_the_answer_comes_at_once_and_says_how_to_go_on(hub
     with pytest.raises(UserError, match=REMEDY):
         check("imagenet")
     with pytest.raises(UserError, match=REMEDY):
-        build_model(TINY, init="imagenet", findings=3, head=COUPLING, size=32)
+        build_model(TINY, init="imagenet", findings=3, head=head_settings(COUPLING), size=32)
     assert time.perf_counter() - start < 5
 
 
@@ -337,7 +338,7 @@ def test_weights_in_the_local_cache_need_no_connection(hub: Path) -> None:
     (snapshot / "refs" / "main").write_text("abc")
     path = weights_file(snapshot / "snapshots" / "abc" / "model.safetensors")
     check("imagenet")
-    model = build_model(TINY, init="imagenet", findings=3, head=COUPLING, size=32)
+    model = build_model(TINY, init="imagenet", findings=3, head=head_settings(COUPLING), size=32)
     assert torch.equal(model.backbone.state_dict()["bn1.weight"], load_file(path)["bn1.weight"])
 
 
@@ -349,7 +350,7 @@ def test_weights_that_the_hub_hands_out_are_fetched_only_to_build(
         set_hub(monkeypatch, address)
         check("imagenet")
         assert asked == ["HEAD"]
-        model = build_model(TINY, init="imagenet", findings=3, head=COUPLING, size=32)
+        model = build_model(TINY, init="imagenet", findings=3, head=head_settings(COUPLING), size=32)
     assert "GET" in asked
     assert torch.equal(model.backbone.state_dict()["bn1.weight"], load_file(path)["bn1.weight"])
 

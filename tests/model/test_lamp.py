@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from some_heads import a_head
 
+from cxrscore.model.heads.base import HeadOutput
 from cxrscore.model.heads.lamp import Lamp, MessagePassing
-from cxrscore.model.heads.registry import HeadOutput, build_head
 from cxrscore.model.loss import build_loss
 
 L, C, D, K, T = 4, 5, 8, 2, 2
@@ -36,7 +37,7 @@ def drawn(graph: str, **changes: Any) -> Lamp:
     """A head that has seen the labels above and whose every weight, of norms, too, is then drawn anew, large
     enough that attention is far from even.
     """
-    head = build_head("lamp", findings=L, channels=C, **SETTINGS | {"graph": graph} | changes)
+    head = a_head("lamp", findings=L, channels=C, **SETTINGS | {"graph": graph} | changes)
     assert isinstance(head, Lamp)
     head.begin(Y, KNOWN, findings=[])
     generator = torch.Generator().manual_seed(1)
@@ -209,7 +210,7 @@ def test_logits_start_at_the_prevalences_and_nowhere_near_saturation() -> None:
     for seed in range(3):
         torch.manual_seed(seed)
         settings = SETTINGS | {"dim": 64, "heads": 4}
-        head = build_head("lamp", findings=L, channels=C, **settings)
+        head = a_head("lamp", findings=L, channels=C, **settings)
         head.begin(y, np.ones_like(y, dtype=bool), findings=[])
         for logits in all_logits(head(features())):
             assert np.abs(logits.detach().sigmoid().numpy() - share).max() < 0.25
@@ -218,7 +219,7 @@ def test_logits_start_at_the_prevalences_and_nowhere_near_saturation() -> None:
 def test_biases_start_at_the_logit_of_known_labels_half_an_image_from_the_ends() -> None:
     y = np.array([[1, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [1, 0, 1, 1]], dtype=np.int8)
     mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 1, 1, 0]], dtype=bool)
-    head = build_head("lamp", findings=L, channels=C, **SETTINGS)
+    head = a_head("lamp", findings=L, channels=C, **SETTINGS)
     head.begin(y, mask, findings=[])
     assert head.b.detach().sigmoid().numpy() == pytest.approx([1 / 3, 1 / 8, 7 / 8, 1 / 2], abs=1e-6)
 
@@ -267,7 +268,7 @@ def test_without_a_graph_the_sub_step_does_not_exist() -> None:
 
 def test_the_prior_graph_is_what_training_labels_show_together() -> None:
     """Findings 0 and 3 are both 1 in an image that does not know of finding 3."""
-    head = build_head("lamp", findings=L, channels=C, **SETTINGS | {"graph": "prior"})
+    head = a_head("lamp", findings=L, channels=C, **SETTINGS | {"graph": "prior"})
     assert np.array_equal(head.learned()["prior_graph"].values, np.eye(L))
     head.begin(Y, KNOWN, findings=[])
     picture = head.learned()["prior_graph"]
@@ -314,7 +315,7 @@ def test_masked_findings_count_in_no_readout() -> None:
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_head_built_anew_needs_its_weights_alone(graph: str) -> None:
     head = drawn(graph)
-    other = build_head("lamp", findings=L, channels=C, **SETTINGS | {"graph": graph}).eval()
+    other = a_head("lamp", findings=L, channels=C, **SETTINGS | {"graph": graph}).eval()
     other.load_state_dict(head.state_dict())
     assert torch.equal(other(features()).logits, head(features()).logits)
     assert ("links" in head.state_dict()) == (graph == "prior")

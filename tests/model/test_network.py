@@ -14,6 +14,7 @@ from cxrscore.core.device import Machine, seeded
 from cxrscore.core.errors import UserError
 from cxrscore.model.backbone import map_shape
 from cxrscore.model.checkpoint import load_fold, save_checkpoint
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.loss import build_loss
 from cxrscore.model.network import CXRModel, build_model, check_backbone, parameter_count
 from cxrscore.project.params_file import read_params
@@ -33,7 +34,7 @@ def test_gray_is_repeated_and_normalised_as_imagenet_expects(tiny_model: CXRMode
 
 def test_a_seed_gives_one_model(cpu: Machine, tiny_model: CXRModel) -> None:
     with seeded(cpu, 0):
-        again = build_model(TINY, init="none", findings=3, head=COUPLING, size=32)
+        again = build_model(TINY, init="none", findings=3, head=head_settings(COUPLING), size=32)
     assert all(
         torch.equal(a, b)
         for a, b in zip(tiny_model.state_dict().values(), again.state_dict().values(), strict=True)
@@ -41,14 +42,16 @@ def test_a_seed_gives_one_model(cpu: Machine, tiny_model: CXRModel) -> None:
 
 
 def test_the_default_backbone_has_the_papers_parameters() -> None:
-    model = build_model("seresnext101_32x4d", init="none", findings=14, head=COUPLING, size=32)
+    model = build_model("seresnext101_32x4d", init="none", findings=14, head=head_settings(COUPLING), size=32)
     imagenet, classifier = 48_955_416, 2048 * 1000 + 1000  # timm's published count, and its head's
     assert parameter_count(model) == imagenet - classifier + 2048 * 14 + 14 + 14 * 14
 
 
 def test_a_seed_gives_the_weights_that_timm_gives_it(cpu: Machine) -> None:
     with seeded(cpu, 0):
-        ours = build_model(TINY, init="none", findings=3, head=COUPLING, size=32).backbone.state_dict()
+        ours = build_model(
+            TINY, init="none", findings=3, head=head_settings(COUPLING), size=32
+        ).backbone.state_dict()
     with seeded(cpu, 0):
         theirs = timm.create_model(TINY, pretrained=False, num_classes=0, global_pool="").state_dict()
     assert ours.keys() == theirs.keys()
@@ -87,7 +90,9 @@ BACKBONES = ["test_convnext", "test_vit", "test_mambaout", "test_maxvit", "vit_t
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_step_of_any_backbone_reaches_its_first_layer(name: str, cpu: Machine) -> None:
     with seeded(cpu, 0):
-        model = build_model(name, init="none", findings=3, head=COUPLING, size=64, drop_path=0.1)
+        model = build_model(
+            name, init="none", findings=3, head=head_settings(COUPLING), size=64, drop_path=0.1
+        )
     y, mask = (torch.arange(12) % 3 == 0).float().view(4, 3), torch.ones(4, 3, dtype=torch.bool)
     loss = build_loss(y.numpy(), mask.numpy(), kind="zlpr", label_smoothing=0.1, device=cpu.device)
     first = next(parameter for parameter in model.backbone.parameters() if parameter.ndim == 4)
@@ -101,7 +106,9 @@ def test_a_step_of_any_backbone_reaches_its_first_layer(name: str, cpu: Machine)
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_checkpoint_of_any_backbone_predicts_as_before(name: str, tmp_path: Path, cpu: Machine) -> None:
-    model = build_model(name, init="none", findings=3, head=COUPLING, size=96, drop_path=0.1).eval()
+    model = build_model(
+        name, init="none", findings=3, head=head_settings(COUPLING), size=96, drop_path=0.1
+    ).eval()
     path = tmp_path / "fold0.safetensors"
     save_checkpoint(path, model.state_dict(), dataclasses.replace(CARD, backbone=name, size=96))
     gray = torch.randint(0, 256, (2, 1, 96, 96), dtype=torch.uint8)

@@ -8,6 +8,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from cxrscore.core.errors import UserError
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.network import CXRModel, build_model
 from cxrscore.model.param_groups import Group, parameter_groups
 
@@ -15,7 +16,7 @@ LR = 0.01
 
 
 def model_of(name: str) -> CXRModel:
-    return build_model(name, init="none", findings=3, head=COUPLING, size=32)
+    return build_model(name, init="none", findings=3, head=head_settings(COUPLING), size=32)
 
 
 def scales(model: CXRModel, groups: list[Group]) -> dict[str, float]:

@@ -15,10 +15,11 @@ import pytest
 import salgl_ranks
 import torch
 from conftest import TINY
+from some_heads import a_head
 
 from cxrscore.core.all_reduce import summed
 from cxrscore.core.device import Machine, seeded
-from cxrscore.model.heads.registry import build_head
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.heads.salgl import Salgl, entropy, scene_loss
 from cxrscore.model.loss import asymmetric_loss
 from cxrscore.model.network import build_model
@@ -50,7 +51,7 @@ def batch(seed: int = 0, known: float = 0.7) -> Batch:
 def made(**changes: Any) -> Salgl:
     """In training mode, with scenes far enough apart for every one of them to have images."""
     with seeded(Machine(torch.device("cpu"), torch.float32), 0):
-        head = build_head("salgl", findings=L, channels=C, **SETTINGS | changes)
+        head = a_head("salgl", findings=L, channels=C, **SETTINGS | changes)
     assert isinstance(head, Salgl)
     with torch.no_grad():
         head.W.weight.mul_(4)
@@ -82,7 +83,11 @@ class Reference:
 
     def __init__(self, head: Salgl) -> None:
         self.of = {name: value.detach().double().numpy() for name, value in head.state_dict().items()}
-        self.K, self.steps, self.hard = len(self.of["W.weight"]), head.steps, head.mixture == "hard"
+        self.K, self.steps, self.hard = (
+            len(self.of["W.weight"]),
+            head.settings.steps,
+            head.settings.mixture == "hard",
+        )
         self.together = np.zeros((self.K, L, L))
         self.given = np.zeros((self.K, L, L))
         self.images = np.zeros(self.K)
@@ -408,7 +413,7 @@ LOSS = partial(asymmetric_loss, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)
 def learner(cpu: Machine) -> Learner:
     with seeded(cpu, 0):
         head = SETTINGS | {"kind": "salgl"}
-        model = build_model(TINY, init="none", findings=L, head=head, size=32)
+        model = build_model(TINY, init="none", findings=L, head=head_settings(head), size=32)
     return Learner(model, LOSS, cpu, weight_decay=1e-4, clip_norm=1.0, ema_decay=0.9)
 
 

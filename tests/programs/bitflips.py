@@ -32,6 +32,7 @@ from cxrscore.core.safetensors_digest import digest_of
 from cxrscore.images.reading import PREPROCESSING
 from cxrscore.model.checkpoint import Card, load_fold, save_checkpoint
 from cxrscore.model.ensemble import load_ensemble
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.network import build_model
 
 CPU = Machine(torch.device("cpu"), torch.float32)
@@ -54,7 +55,9 @@ class Tally:
 def make_checkpoint(folder: Path) -> Path:
     """The one fold of an ensemble, so that the folder loads by itself."""
     with seeded(CPU, 0):
-        model = build_model("test_resnet", init="none", findings=len(FINDINGS), head=HEAD, size=32)
+        model = build_model(
+            "test_resnet", init="none", findings=len(FINDINGS), head=head_settings(HEAD), size=32
+        )
     facts: dict[str, Any] = {"backbone": "test_resnet", "head": HEAD, "size": 32, "fold": 0, "k": 1}
     card = Card(
         FINDINGS,

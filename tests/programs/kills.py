@@ -39,6 +39,7 @@ from cxrscore.core.errors import Stopped, UserError
 from cxrscore.core.progress import Silent
 from cxrscore.images.reading import PREPROCESSING
 from cxrscore.model.checkpoint import Card, load_fold, save_checkpoint
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.network import build_model
 from cxrscore.phantom import make_phantoms
 from cxrscore.score import score
@@ -345,7 +346,9 @@ def tear(journal: Path, chance: random.Random) -> None:
 def make_models(folder: Path, cpu: Machine) -> None:
     for k in range(2):
         with seeded(cpu, k):
-            model = build_model("test_resnet", init="none", findings=len(FINDINGS), head=HEAD, size=32)
+            model = build_model(
+                "test_resnet", init="none", findings=len(FINDINGS), head=head_settings(HEAD), size=32
+            )
         prevalence = [0.1] * len(FINDINGS)
         facts: dict[str, Any] = {"backbone": "test_resnet", "head": HEAD, "size": 32, "k": 2, "epoch": 1}
         card = Card(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cxrscore.core.all_reduce import summed
-from cxrscore.model.heads.salgl import Salgl
+from cxrscore.model.heads.salgl import Salgl, SalglSettings
 
 L, C, B, STEPS = 4, 6, 8, 3
 LARGE = 2**60 + 1  # odd: not a float
@@ -34,9 +34,7 @@ def train(rows: slice, *, processes: int) -> dict[str, Tensor]:
     processes' gradients: what DistributedDataParallel makes, whose import alone takes 12 s.
     """
     torch.manual_seed(0)
-    head = Salgl(
-        findings=L,
-        channels=C,
+    settings = SalglSettings(
         dropout=0.0,
         scenes=2,
         steps=2,
@@ -46,6 +44,7 @@ def train(rows: slice, *, processes: int) -> dict[str, Tensor]:
         joint_dim=5,
         entropy_weight=1.0,
     )
+    head = Salgl(settings, findings=L, channels=C)
     losses = []
     for step in range(STEPS):
         features, y, mask = (tensor[rows] for tensor in batch(step))

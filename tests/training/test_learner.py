@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 from cxrscore.core.device import Machine, seeded
 from cxrscore.core.errors import UserError
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.loss import asymmetric_loss
 from cxrscore.model.network import CXRModel, build_model
 from cxrscore.training.learner import Learner, lr_at
@@ -101,7 +103,7 @@ def test_a_step_that_fp16_refuses_is_skipped_until_the_scale_fits(tiny_model: CX
 
 
 def test_the_couplings_move_at_their_own_rate_without_decay(tiny_model: CXRModel, cpu: Machine) -> None:
-    tiny_model.head.lr_scale = 0.0
+    tiny_model.head.settings = replace(tiny_model.head.settings, lr_scale=0.0)
     with torch.no_grad():
         tiny_model.head.A.fill_(0.5)
     learner = Learner(tiny_model, LOSS, cpu, **SETTINGS)
@@ -129,7 +131,9 @@ def weights_after(learner: Learner, steps: int = 3) -> dict[str, torch.Tensor]:
 
 def of(cpu: Machine, name: str = TINY, *, dropout: float = 0.0) -> CXRModel:
     with seeded(cpu, 0):
-        return build_model(name, init="none", findings=3, head=COUPLING | {"dropout": dropout}, size=32)
+        return build_model(
+            name, init="none", findings=3, head=head_settings(COUPLING | {"dropout": dropout}), size=32
+        )
 
 
 def test_passes_over_parts_of_a_batch_add_up_to_the_batch(cpu: Machine) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import cxrscore
 from cxrscore.core.device import Machine, seeded
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.loss import build_loss
 from cxrscore.model.network import build_model, parameter_count
 from cxrscore.model.predict import mean, predict_views
@@ -38,7 +39,9 @@ def our_learner(
     train: TrainParams, y: Tensor, mask: Tensor, machine: Machine, *, backbone: str, size: int
 ) -> Learner:
     with seeded(machine, train.seed):
-        model = build_model(backbone, init="none", findings=L, head=train.head.model_dump(), size=size)
+        model = build_model(
+            backbone, init="none", findings=L, head=head_settings(train.head.model_dump()), size=size
+        )
     return Learner(
         model,
         build_loss(y.numpy(), mask.numpy(), device=machine.device, **train.loss.model_dump()),

@@ -11,6 +11,8 @@ a supervised loss that is summed over findings (loss.py) it is L times lighter t
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -46,6 +48,21 @@ GRAPHS: dict[str, Callable[["Agcn", Tensor], Tensor]] = {  # the head and E (L, 
 }
 
 
+@dataclass(frozen=True)
+class AgcnSettings:
+    """As in params.yaml."""
+
+    dropout: float
+    graph: Literal["learned", "cos", "fc", "dot", "static", "identity"]
+    threshold: float
+    reweight: float
+    embeddings: str
+    embedding_dim: int
+    hidden: int
+    identity_weight: float
+    kind: Literal["agcn"] = "agcn"
+
+
 class Agcn(Head):
     """`graph` is one of GRAPHS; a static one has `threshold` and `reweight` of cooccurrence.static_graph.
     `embeddings` and `embedding_dim` are those of LabelEmbeddings; `hidden`, the width between convolutions.
@@ -56,28 +73,15 @@ class Agcn(Head):
     W_l: nn.Parameter
     static: Tensor
 
-    def __init__(  # noqa: PLR0913 - its settings
-        self,
-        *,
-        findings: int,
-        channels: int,
-        dropout: float,
-        graph: str,
-        threshold: float,
-        reweight: float,
-        embeddings: str,
-        embedding_dim: int,
-        hidden: int,
-        identity_weight: float,
-    ) -> None:
+    def __init__(self, settings: AgcnSettings, *, findings: int, channels: int) -> None:
         super().__init__()
-        self.graph, self.threshold, self.reweight = graph, threshold, reweight
-        self.learns = graph in ("learned", "fc", "dot") or (graph == "cos" and embeddings == "learned")
-        self.identity_weight = identity_weight
-        self.embeddings = LabelEmbeddings(embeddings, findings=findings, dim=embedding_dim)
+        self.settings, graph = settings, settings.graph
+        named = settings.embeddings
+        self.learns = graph in ("learned", "fc", "dot") or (graph == "cos" and named == "learned")
+        self.embeddings = LabelEmbeddings(named, findings=findings, dim=settings.embedding_dim)
         dim = self.embeddings.dim
-        self.dropout = nn.Dropout(dropout)
-        self.W_1, self.W_2 = _weight(dim, hidden), _weight(hidden, channels)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.W_1, self.W_2 = _weight(dim, settings.hidden), _weight(settings.hidden, channels)
         if graph in ("learned", "dot"):
             self.W_phi = _weight(dim, dim)
         if graph == "learned":
@@ -89,13 +93,13 @@ class Agcn(Head):
 
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
         self.embeddings.begin(y, mask, findings=findings)
-        if self.graph == "static":
-            fixed = static_graph(y, mask, threshold=self.threshold, reweight=self.reweight)
+        if self.settings.graph == "static":
+            fixed = static_graph(y, mask, threshold=self.settings.threshold, reweight=self.settings.reweight)
             self.static.copy_(torch.from_numpy(fixed))
 
     def adjacency(self) -> Tensor:
         """A (L, L)."""
-        return GRAPHS[self.graph](self, self.embeddings())
+        return GRAPHS[self.settings.graph](self, self.embeddings())
 
     def forward(self, features: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
         """(B, C, h, w) -> logits (B, L) and, where the graph can change, its weighted distance to I."""
@@ -106,7 +110,9 @@ class Agcn(Head):
             # that is pooled @ (A_hat @ H @ W_2).T, 0.5 ms instead of 1.6 for a row alone at L 14, C 2048
             logits = (pooled.float() @ self.W_2.T) @ (A_hat @ H).T
             distance = (A_hat - torch.eye(len(A_hat), device=A_hat.device)).abs().mean()
-        return HeadOutput(logits, losses={"identity": self.identity_weight * distance} if self.learns else {})
+        return HeadOutput(
+            logits, losses={"identity": self.settings.identity_weight * distance} if self.learns else {}
+        )
 
     def learned(self) -> dict[str, Picture]:
         """A_hat: row = the finding whose classifier is made, column = the one it takes from."""

@@ -9,7 +9,8 @@ III-B; what they name as future work (V) is off by default: several steps, coupl
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,22 @@ from cxrscore.model.heads.base import Head, HeadOutput
 from cxrscore.tables.cooccurrence import prevalence
 
 SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
+
+
+@dataclass(frozen=True)
+class CouplingSettings:
+    """As in params.yaml. What has a default may be missing in older checkpoints."""
+
+    dropout: float
+    alpha: float
+    l1: float
+    prox: bool
+    lr_scale: float
+    steps: int = 1
+    centred: bool = False
+    conditional: bool = False
+    rank: int = 1
+    kind: Literal["coupling"] = "coupling"
 
 
 class Coupling(Head):
@@ -41,42 +58,27 @@ class Coupling(Head):
     zero u has no gradient, and a penalty on u, divided by its second moment, would end the term at once.)
     """
 
-    def __init__(  # noqa: PLR0913 - its settings
-        self,
-        *,
-        findings: int,
-        channels: int,
-        dropout: float,
-        alpha: float,
-        l1: float,
-        prox: bool,
-        lr_scale: float,
-        steps: int = 1,
-        centred: bool = False,
-        conditional: bool = False,
-        rank: int = 1,
-    ) -> None:
+    def __init__(self, settings: CouplingSettings, *, findings: int, channels: int) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.classifier = nn.Linear(channels, findings)
         self.A = nn.Parameter(torch.zeros(findings, findings))
         self.off_diagonal: Tensor
         self.register_buffer("off_diagonal", 1 - torch.eye(findings), persistent=False)
-        self.alpha, self.l1, self.prox, self.lr_scale = alpha, l1, prox, lr_scale
-        self.steps, self.centred, self.conditional = steps, centred, conditional
-        if centred:
+        self.settings = settings
+        if settings.centred:
             self.prevalence: Tensor
             self.register_buffer("prevalence", torch.zeros(findings))
-        if conditional:
-            self.gate = nn.Linear(channels, rank)
+        if settings.conditional:
+            self.gate = nn.Linear(channels, settings.rank)
             nn.init.ones_(self.gate.bias)  # open at first: one that is shut for all images learns nothing
-            self.u = nn.Parameter(torch.randn(rank, findings))
-            self.v = nn.Parameter(torch.zeros(rank, findings))
+            self.u = nn.Parameter(torch.randn(settings.rank, findings))
+            self.v = nn.Parameter(torch.zeros(settings.rank, findings))
         for matrix in self._messages():
-            matrix.requires_grad_(lr_scale > 0)
+            matrix.requires_grad_(settings.lr_scale > 0)
 
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
-        if self.centred:
+        if self.settings.centred:
             self.prevalence.copy_(torch.from_numpy(prevalence(y, mask)))
 
     def coupling(self) -> Tensor:
@@ -87,16 +89,18 @@ class Coupling(Head):
         """(B, C, h, w) -> logits (B, L) and, unless `prox` does its work, the L1 penalty."""
         pooled = self.dropout(features.mean((2, 3)))
         z = self.classifier(pooled)
-        gates = self.gate(pooled).relu().float() if self.conditional else None
+        gates = self.gate(pooled).relu().float() if self.settings.conditional else None
         with torch.autocast(z.device.type, enabled=False):  # couplings are small numbers: fp32
             z = z.float()
-            for _ in range(self.steps):
+            for _ in range(self.settings.steps):
                 z = z + self._message(z.sigmoid(), gates)
-            return HeadOutput(z, losses={} if self.prox else {"coupling": self.l1 * self._size()})
+            return HeadOutput(
+                z, losses={} if self.settings.prox else {"coupling": self.settings.l1 * self._size()}
+            )
 
     def _message(self, p: Tensor, gates: Tensor | None) -> Tensor:
         """(B, L) probabilities and (B, rank) gates -> alpha * p @ A(x), (B, L)."""
-        p = self.alpha * (p - self.prevalence if self.centred else p)
+        p = self.settings.alpha * (p - self.prevalence if self.settings.centred else p)
         message = p @ self.coupling().float()
         if gates is None:
             return message
@@ -106,21 +110,21 @@ class Coupling(Head):
     def _size(self) -> Tensor:
         """The sum of absolute values that l1 weighs."""
         size = self.coupling().float().abs().sum()
-        return size + self.v.float().abs().sum() if self.conditional else size
+        return size + self.v.float().abs().sum() if self.settings.conditional else size
 
     def _sparse(self) -> list[nn.Parameter]:
-        return [self.A, self.v] if self.conditional else [self.A]
+        return [self.A, self.v] if self.settings.conditional else [self.A]
 
     def _messages(self) -> list[nn.Parameter]:
-        return [*self._sparse(), self.u] if self.conditional else self._sparse()
+        return [*self._sparse(), self.u] if self.settings.conditional else self._sparse()
 
     def own_groups(self, lr: float) -> list[dict[str, Any]]:
-        own = {"lr": lr * self.lr_scale, "weight_decay": 0.0, "lr_scale": self.lr_scale}
+        own = {"lr": lr * self.settings.lr_scale, "weight_decay": 0.0, "lr_scale": self.settings.lr_scale}
         return [{"params": self._messages(), **own}]
 
     @torch.no_grad()
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if not self.prox:
+        if not self.settings.prox:
             return
         group = next(group for group in optimizer.param_groups if any(p is self.A for p in group["params"]))
         for matrix in self._sparse():
@@ -128,7 +132,7 @@ class Coupling(Head):
             if not state:
                 continue
             second_moment = state["exp_avg_sq"] / (1 - group["betas"][1] ** float(state["step"]))
-            threshold = group["lr"] * self.l1 / (second_moment.sqrt() + group["eps"])
+            threshold = group["lr"] * self.settings.l1 / (second_moment.sqrt() + group["eps"])
             matrix.copy_(matrix.sign() * (matrix.abs() - threshold).clamp(min=0))
 
     def tracked(self) -> dict[str, float]:
@@ -143,14 +147,14 @@ class Coupling(Head):
 
     def learned(self) -> dict[str, Picture]:
         found = {"coupling": Picture(("source", "target"), self.coupling().detach().cpu().numpy())}
-        if self.conditional:
+        if self.settings.conditional:
             terms = torch.einsum("ri,rj->rij", F.normalize(self.u), self.v) * self.off_diagonal
             found["coupling_of_gate"] = Picture(("gate", "source", "target"), terms.detach().cpu().numpy())
         return found
 
     def look(self, features: Tensor) -> dict[str, Picture]:
         """How far each gate is open, an image."""
-        if not self.conditional:
+        if not self.settings.conditional:
             return {}
         gates = self.gate(features.mean((2, 3))).relu()
         return {"gates": Picture(("image", "gate"), gates.detach().float().cpu().numpy())}

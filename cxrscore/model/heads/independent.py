@@ -5,6 +5,8 @@ that method's gain (https://github.com/megvii-research/ML-GCN).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -16,12 +18,21 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@dataclass(frozen=True)
+class IndependentSettings:
+    """As in params.yaml. What has a default may be missing in older checkpoints."""
+
+    dropout: float
+    pool: Literal["gap", "gmp"] = "gap"
+    kind: Literal["independent"] = "independent"
+
+
 class Independent(Head):
-    def __init__(self, *, findings: int, channels: int, dropout: float, pool: str = "gap") -> None:
+    def __init__(self, settings: IndependentSettings, *, findings: int, channels: int) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.classifier = nn.Linear(channels, findings)
-        self.pool = POOLS[pool]
+        self.pool = POOLS[settings.pool]
 
     def forward(self, features: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
         """(B, C, h, w) -> logits (B, L)."""

@@ -10,7 +10,8 @@ arXiv:1904.08049, 2.1 to 2.5 without the bias b; layer norms and positions are i
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,36 +35,38 @@ class State(NamedTuple):
     attention: Tensor
 
 
+@dataclass(frozen=True)
+class LampSettings:
+    """As in params.yaml."""
+
+    dropout: float
+    graph: Literal["fc", "el", "prior"]
+    steps: int
+    dim: int
+    heads: int
+    auxiliary_weight: float
+    kind: Literal["lamp"] = "lamp"
+
+
 class Lamp(Head):
     """`graph`: fc links each finding to all, itself included; prior, to itself and those that training images
     show it with; el, to none, and the sub-step does not exist. `dim` (d) is a multiple of 4 and of `heads`.
     """
 
-    def __init__(
-        self,
-        *,
-        findings: int,
-        channels: int,
-        dropout: float,
-        graph: str,
-        steps: int,
-        dim: int,
-        heads: int,
-        auxiliary_weight: float,
-    ) -> None:
+    def __init__(self, settings: LampSettings, *, findings: int, channels: int) -> None:
         super().__init__()
-        self.graph, self.auxiliary_weight = graph, auxiliary_weight
+        self.settings, self.auxiliary_weight, dim = settings, settings.auxiliary_weight, settings.dim
         self.project = nn.Linear(channels, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.W_y = nn.Parameter(EMBEDDING_STD * torch.randn(findings, dim))
         self.b = nn.Parameter(torch.zeros(findings))
-        parts = ("tokens",) if graph == "el" else ("tokens", "labels")
-        self.names = [f"step{number}.{part}" for number in range(1, steps + 1) for part in parts]
-        self.sub_steps = nn.ModuleList(MessagePassing(dim, heads) for _ in self.names)
+        parts = ("tokens",) if settings.graph == "el" else ("tokens", "labels")
+        self.names = [f"step{number}.{part}" for number in range(1, settings.steps + 1) for part in parts]
+        self.sub_steps = nn.ModuleList(MessagePassing(dim, settings.heads) for _ in self.names)
         self.links: Tensor  # row = who listens, column = to whom
         self.every: Tensor
-        links = torch.eye(findings) if graph == "prior" else torch.ones(findings, findings)
-        self.register_buffer("links", links.bool(), persistent=graph == "prior")
+        links = torch.eye(findings) if settings.graph == "prior" else torch.ones(findings, findings)
+        self.register_buffer("links", links.bool(), persistent=settings.graph == "prior")
         self.register_buffer("every", torch.ones(1, 1, dtype=torch.bool), persistent=False)
 
     @torch.no_grad()
@@ -74,7 +77,7 @@ class Lamp(Head):
         half_an_image = 0.5 / np.maximum(mask.sum(0), 1)
         share = prevalence(y, mask).astype(float).clip(half_an_image, 1 - half_an_image)
         self.b.copy_(torch.from_numpy(np.log(share / (1 - share))))
-        if self.graph == "prior":
+        if self.settings.graph == "prior":
             self.links.copy_(torch.from_numpy(cooccurring(y, mask)))
 
     def forward(self, features: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
@@ -107,7 +110,7 @@ class Lamp(Head):
         return (nodes.float() * self.W_y.float()).sum(-1) + self.b.float()
 
     def learned(self) -> dict[str, Picture]:
-        if self.graph != "prior":
+        if self.settings.graph != "prior":
             return {}
         return {"prior_graph": Picture(("finding", "source"), self.links.float().cpu().numpy())}
 

@@ -18,6 +18,8 @@ lighter than beside the paper's mean (17).
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +35,21 @@ from cxrscore.model.heads.embeddings import LabelEmbeddings
 COUNT_AXES = ("scene", "given", "finding")
 
 
+@dataclass(frozen=True)
+class SalglSettings:
+    """As in params.yaml."""
+
+    dropout: float
+    scenes: int
+    steps: int
+    mixture: Literal["soft", "hard"]
+    embeddings: str
+    embedding_dim: int
+    joint_dim: int
+    entropy_weight: float
+    kind: Literal["salgl"] = "salgl"
+
+
 class Salgl(Head):
     """`scenes` K, `steps` T, `joint_dim` the length of w. `mixture`: soft, or hard, the P of the image's
     scene alone. `embeddings`, `embedding_dim`: see LabelEmbeddings.
@@ -42,38 +59,25 @@ class Salgl(Head):
     the labels of the image that is shown most.
     """
 
-    def __init__(  # noqa: PLR0913 - its settings
-        self,
-        *,
-        findings: int,
-        channels: int,
-        dropout: float,
-        scenes: int,
-        steps: int,
-        mixture: str,
-        embeddings: str,
-        embedding_dim: int,
-        joint_dim: int,
-        entropy_weight: float,
-    ) -> None:
+    def __init__(self, settings: SalglSettings, *, findings: int, channels: int) -> None:
         super().__init__()
-        self.embeddings = LabelEmbeddings(embeddings, findings=findings, dim=embedding_dim)
-        self.U = nn.Linear(channels, joint_dim, bias=False)
-        self.V = nn.Linear(self.embeddings.dim, joint_dim, bias=False)
-        self.w = nn.Linear(joint_dim, 1, bias=False)
-        self.W = nn.Linear(channels, scenes, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.embeddings = LabelEmbeddings(settings.embeddings, findings=findings, dim=settings.embedding_dim)
+        self.U = nn.Linear(channels, settings.joint_dim, bias=False)
+        self.V = nn.Linear(self.embeddings.dim, settings.joint_dim, bias=False)
+        self.w = nn.Linear(settings.joint_dim, 1, bias=False)
+        self.W = nn.Linear(channels, settings.scenes, bias=False)
+        self.dropout = nn.Dropout(settings.dropout)
         self.gru = nn.GRUCell(channels, channels)
         self.readout = nn.Linear(2 * channels, channels)
         self.classifier = nn.Linear(channels, findings)
-        self.steps, self.mixture, self.entropy_weight = steps, mixture, entropy_weight
+        self.settings = settings
         self.together: Tensor
         self.given: Tensor
         self.images: Tensor
-        pairs = (scenes, findings, findings)
+        pairs = (settings.scenes, findings, findings)
         self.register_buffer("together", torch.zeros(pairs, dtype=torch.int64))
         self.register_buffer("given", torch.zeros(pairs, dtype=torch.int64))
-        self.register_buffer("images", torch.zeros(scenes, dtype=torch.int64))
+        self.register_buffer("images", torch.zeros(settings.scenes, dtype=torch.int64))
 
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
         self.embeddings.begin(y, mask, findings=findings)
@@ -93,7 +97,7 @@ class Salgl(Head):
             if mask is None:
                 raise BrokenPromise("labels without a mask")
             self._count(pi.argmax(1), shown=(y > 0.5) & mask, known=mask)
-        return HeadOutput(logits, losses={"scenes": self.entropy_weight * scene_loss(pi)})
+        return HeadOutput(logits, losses={"scenes": self.settings.entropy_weight * scene_loss(pi)})
 
     def attention(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, L, h * w), fp32: how much of each position goes into a finding's vector."""
@@ -115,7 +119,7 @@ class Salgl(Head):
 
     def graph(self, pi: Tensor) -> Tensor:
         """(B, K) -> each image's P (B, L, L), zero on the diagonal."""
-        if self.mixture == "hard":
+        if self.settings.mixture == "hard":
             pi = F.one_hot(pi.argmax(1), pi.shape[1])
         P = self.cooccurrence() * (1 - torch.eye(self.given.shape[1], device=pi.device))
         if torch.compiler.is_compiling():
@@ -127,7 +131,7 @@ class Salgl(Head):
     def propagated(self, f: Tensor, graph: Tensor) -> Tensor:
         """(B, L, C) and (B, L, L) -> (B, L, C) after T messages along graph[given, finding]."""
         h = f
-        for _ in range(self.steps):
+        for _ in range(self.settings.steps):
             message = graph.mT @ h
             h = self.gru(message.flatten(0, 1), h.flatten(0, 1)).view_as(h)
         return h
