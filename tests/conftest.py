@@ -26,6 +26,7 @@ from cxrscore.core.safetensors_digest import KEY, digest_of
 from cxrscore.evaluate import evaluate
 from cxrscore.folds import make_folds
 from cxrscore.model.checkpoint import load_fold
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.network import CXRModel, build_model
 from cxrscore.phantom import make_phantoms
 from cxrscore.prepare import prepare
@@ -110,7 +111,7 @@ def cpu() -> Machine:
 @pytest.fixture
 def tiny_model(cpu: Machine) -> CXRModel:
     with seeded(cpu, 0):
-        return build_model(TINY, init="none", findings=3, head=COUPLING, size=32)
+        return build_model(TINY, init="none", findings=3, head=head_settings(COUPLING), size=32)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """A journal with all rows -> the table and what goes with it, each whole, the table last.
 
-In    a run that is done, what was chosen, what the run was (its fingerprint).
+In    a run that is done, and what it is (Setup).
 Out   the files beside one another, and the Outcome; UserError where there should be no table.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import UserError, promise
 from cxrscore.core.files import move_into_place, sha256_file
-from cxrscore.model.checkpoint import Fold
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import (
-    Outputs,
     fold_mean,
     fold_spread,
     scored_rows,
@@ -28,6 +26,7 @@ from cxrscore.scoring.output import (
 from cxrscore.scoring.provenance import first_difference, read_provenance, write_provenance
 from cxrscore.scoring.row_plan import Fault, Plan
 from cxrscore.scoring.run import Run
+from cxrscore.scoring.setup import Setup
 
 CHOICES = ("id_kind", "level", "on_error", "format", "std", "csv_safe")
 
@@ -43,17 +42,9 @@ class Outcome:
     errors_csv: Path | None
 
 
-def finish(
-    run: Run,
-    files: Outputs,
-    ensemble: Sequence[Fold],
-    identity: Mapping[str, Any],
-    options: Options,
-    *,
-    notes: Sequence[str],
-) -> Outcome:
+def finish(run: Run, setup: Setup) -> Outcome:
     """Every output is written in the journal's folder, where a kill leaves no litter, and then moved."""
-    plan = run.plan
+    files, plan, options = setup.files, setup.plan, setup.options
     faults = [*plan.faults, *_faults(run)]
     listed, scored = len(plan.paths) + len(plan.faults), len(plan.paths) - run.faults
     promise(listed == scored + len(faults), "a file is neither scored nor quarantined")
@@ -62,11 +53,11 @@ def finish(
     write_manifest(staged.place(files.manifest), plan, run.journal)
     if faults:
         write_errors(staged.place(files.errors), faults)
-    rows = _write_tables(run, files, staged, ensemble, options)
+    rows = _write_tables(run, setup, staged)
     made = dict(staged.at)
     write_provenance(
         staged.place(files.provenance),
-        identity,
+        setup.identity,
         source=plan.listing.source,
         choices=_choices(plan, options),
         counts={"listed": listed, "scored": scored, "quarantined": len(faults), "rows": rows},
@@ -79,7 +70,7 @@ def finish(
             move_into_place(staged.at[path], path)
         else:
             path.unlink(missing_ok=True)  # an older run's would speak of this one
-    notes = [*notes, *_notes(run)]
+    notes = [*setup.notes, *_notes(run)]
     return Outcome(listed, scored, len(faults), notes, files.errors if faults else None)
 
 
@@ -106,9 +97,7 @@ class _Staged:
         self.folder, self.at = folder, dict[Path, Path]()
 
     def place(self, path: Path) -> Path:
-        self.at[path] = (
-            self.folder / f"{len(self.at)}.made"
-        )  # names of their own: a table's may be long, or lock
+        self.at[path] = self.folder / f"{len(self.at)}.made"  # a table's own name may be long, or `lock`
         return self.at[path]
 
 
@@ -129,12 +118,10 @@ def _refuse_nothing(source: str, faults: Sequence[Fault], scored: int, *, fail: 
         raise UserError(f"{source}: {len(faults):,} files could not be scored; {remedy} First: {first}.")
 
 
-def _write_tables(
-    run: Run, files: Outputs, staged: _Staged, ensemble: Sequence[Fold], options: Options
-) -> int:
+def _write_tables(run: Run, setup: Setup, staged: _Staged) -> int:
     """The table and, where it was asked for, the spread over folds; -> rows."""
-    findings, filling = ensemble[0].card.findings, options.on_error == "fill"
-    prevalence = np.mean([fold.card.prevalence for fold in ensemble], axis=0).astype(np.float32)
+    files, options, filling = setup.files, setup.options, setup.options.on_error == "fill"
+    prevalence = np.mean([fold.card.prevalence for fold in setup.ensemble], axis=0).astype(np.float32)
     unknown = np.full_like(prevalence, np.nan)
 
     def write(path: Path, reduce: _Reduce, blank: NDArray[np.float32]) -> int:
@@ -143,7 +130,7 @@ def _write_tables(
             staged.place(path),
             run.plan,
             rows,
-            findings=findings,
+            findings=setup.findings,
             csv_safe=options.csv_safe,
             format=options.format,
         )
@@ -167,13 +154,12 @@ def _reduced(
             yield name, blank
 
 
-def finished_before(
-    files: Outputs, identity: Mapping[str, Any], plan: Plan, options: Options, *, notes: Sequence[str]
-) -> Outcome:
+def finished_before(setup: Setup) -> Outcome:
     """What an earlier call of the same run has done. Raises UserError where that was another run."""
+    files = setup.files
     about = read_provenance(files.provenance)
-    mine = {**about["run"], **about["choices"]}
-    difference = first_difference(mine, {**identity, **_choices(plan, options)})
+    earlier = {**about["run"], **about["choices"]}
+    difference = first_difference(earlier, {**setup.identity, **_choices(setup.plan, setup.options)})
     if difference is not None:
         name, before, now = difference
         raise UserError(
@@ -183,4 +169,6 @@ def finished_before(
         raise UserError(f"{files.table}: changed since it was written; --overwrite replaces it.")
     counts = about["counts"]
     errors = files.errors if counts["quarantined"] else None
-    return Outcome(counts["listed"], counts["scored"], counts["quarantined"], [*notes, "done before"], errors)
+    return Outcome(
+        counts["listed"], counts["scored"], counts["quarantined"], [*setup.notes, "done before"], errors
+    )

@@ -23,6 +23,7 @@ from cxrscore.core.files import sha256_file
 from cxrscore.core.safetensors_digest import KEY, is_ours, read_facts, read_sealed, write_sealed
 from cxrscore.model.checkpoint import load_fold, read_card, save_checkpoint
 from cxrscore.model.ensemble import load_ensemble
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.network import CXRModel, build_model
 
 FACTS = {"names": ["a", "b"], "share": 0.1, "nested": {"é": [1, None, True]}}
@@ -260,7 +261,7 @@ def copy_over(folder: Path) -> None:
 
 def train_again(folder: Path) -> None:
     with seeded(Machine(torch.device("cpu"), torch.float32), 7):
-        model = build_model(TINY, init="none", findings=3, head=COUPLING, size=32)
+        model = build_model(TINY, init="none", findings=3, head=head_settings(COUPLING), size=32)
     save_checkpoint(
         folder / "fold1.safetensors", model.state_dict(), dataclasses.replace(CARD, fold=1, epoch=0)
     )

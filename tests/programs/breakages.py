@@ -64,21 +64,21 @@ BREAKAGES = [
     ),
     Breakage(
         "rows: each one place up",
-        "scoring/run.py",
+        "scoring/score_rows.py",
         "row = probs[:, i]",
         "row = probs[:, i - 1]",
         "stories/test_score.py",
     ),
     Breakage(
         "rows: of a second try, in another's place",
-        "scoring/run.py",
+        "scoring/score_rows.py",
         "start=positions[rows.start]",
         "start=positions[-1 - rows.start]",
         "scoring/test_second_try.py",
     ),
     Breakage(
         "rows: of a second try, not kept",
-        "scoring/run.py",
+        "scoring/score_rows.py",
         "run.journal.replace(tried)",
         "pass",
         "scoring/test_second_try.py",
@@ -191,9 +191,9 @@ BREAKAGES = [
     ),
     Breakage(
         "depth: the model's is not used",
-        "score.py",
-        "return options.bit_depth or card.bit_depth",
-        "return options.bit_depth",
+        "scoring/setup.py",
+        "bit_depth=options.bit_depth or card.bit_depth",
+        "bit_depth=options.bit_depth",
         "stories/test_score.py",
     ),
     Breakage(

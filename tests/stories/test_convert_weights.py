@@ -26,6 +26,7 @@ from cxrscore.core.errors import UserError
 from cxrscore.core.text_table import plain_text
 from cxrscore.model.backbone import create_backbone
 from cxrscore.model.checkpoint import save_checkpoint
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.initial_weights import load_weights
 from cxrscore.model.network import CXRModel, build_model, check_backbone
 
@@ -352,5 +353,5 @@ def test_the_command_converts_what_training_then_loads(door: Door, tmp_path: Pat
     call = door(*words, "--by-order", "--json")
     assert (call.code, call.err) == (0, "")
     assert json.loads(call.out)["matched_by"] == "order"
-    model = build_model(TINY, init="out.safetensors", findings=3, head=COUPLING, size=32)
+    model = build_model(TINY, init="out.safetensors", findings=3, head=head_settings(COUPLING), size=32)
     assert torch.equal(model.backbone.state_dict()["bn1.bias"], weights["bn1.bias"])
