@@ -30,8 +30,9 @@ from cxrscore.evaluation.head_pictures import (
 )
 from cxrscore.evaluation.metrics import auc_by_finding, group_means, macro
 from cxrscore.evaluation.scene_matching import PROFILE, aligned, share_rows, view_rows
-from cxrscore.tables.csv_table import read_table, write_table
+from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.datasets.column_names import IDS, named
+from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import match_names
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.labels import read_labels
@@ -127,7 +128,7 @@ def _label_settings(
 ) -> tuple[dict[str, Any], list[str]]:
     """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""
     settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
-    columns, notes = read_table(labels_csv).columns, []
+    columns, notes = read_foreign_table(labels_csv).columns, []
     if settings["id"] not in columns:
         settings["id"] = id_column if id_column in columns else named(columns, IDS) or settings["id"]
     derived = settings["format"] == "chexpert"  # from the path

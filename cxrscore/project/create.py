@@ -37,9 +37,10 @@ from cxrscore.project.data_files import (
 from cxrscore.project.dvc_commands import has_changed, run_dvc, stage_all, start_dvc, unstage_all
 from cxrscore.project.params_file import parse_params
 from cxrscore.project.preview import cpu_note, preview
-from cxrscore.tables.csv_table import Table, read_table
+from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets.describe import Said, describe
 from cxrscore.tables.datasets.registry import BLANK, label_code
+from cxrscore.tables.foreign_table import read_foreign_table
 
 PRESETS = Path(__file__).parents[1] / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
@@ -106,7 +107,7 @@ def plan(source: Source, listing: Listing, *, settings_of: Path, workers: int = 
     at once.
     """
     _refuse_odd_bytes(listing)
-    table = read_table(source.labels_csv)
+    table = read_foreign_table(source.labels_csv)
     columns, notes = describe(table, source.said, files=listing.paths)
     _refuse_unclear_blanks(source, table, columns["findings"])
     settings = _with_columns(settings_of, columns, source.declared)

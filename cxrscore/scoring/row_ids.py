@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cxrscore.core.errors import UserError
-from cxrscore.tables.csv_table import nearest, read_table, without_usage
+from cxrscore.tables.csv_table import nearest
+from cxrscore.tables.foreign_table import read_foreign_table, without_usage
 from cxrscore.tables.image_names import match_names, stem
 from cxrscore.tables.score_table import unique_ids
 
@@ -38,7 +39,7 @@ class Template:
 
 def read_template(path: Path) -> Template:
     """Its values are not looked at. Raises UserError where an id comes twice."""
-    table = without_usage(read_table(path))
+    table = without_usage(read_foreign_table(path))
     id_column, *columns = table.columns
     return Template(path, id_column, unique_ids(table, id_column), columns, table.notes)
 

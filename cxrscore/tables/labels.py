@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.core.errors import UserError
-from cxrscore.tables.csv_table import Table, read_table
+from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets.patient_ids import near_spellings, one_id_per_number, some, spellings, told
 from cxrscore.tables.datasets.registry import BLANK, FORMATS, LEGAL, UNCERTAIN, Columns, label_code
+from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import without_blanks
 from cxrscore.tables.label_table import LabelTable, one_row_per_image
 
@@ -56,7 +57,7 @@ def read_labels(  # noqa: PLR0913 - the section `labels` of params.yaml
     twice = [name for name, times in Counter(findings).items() if times > 1]
     if twice:
         raise UserError(f"labels.findings: {', '.join(twice)} is listed twice; list each finding once.")
-    table = read_table(path)
+    table = read_foreign_table(path)
     table, notes = _without_repeats(table, id, several=readers != "error", findings=findings)
     _check_ids(table, id)
     column = patient if patient_pattern is None else None

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.core.errors import UserError, promise
-from cxrscore.tables.csv_table import Table, read_table, without_usage, write_table
+from cxrscore.tables.csv_table import Table, write_table
+from cxrscore.tables.foreign_table import read_foreign_table, without_usage
 
 
 def write_scores(
@@ -46,7 +47,7 @@ class ScoreTable(NamedTuple):
 
 def read_scores(path: Path) -> ScoreTable:
     """Raises UserError for anything not from 0 to 1, and for two rows of one id that differ."""
-    table = _without_repeats(without_usage(read_table(path)))
+    table = _without_repeats(without_usage(read_foreign_table(path)))
     id_column, *findings = table.columns
     if not findings:
         raise UserError(f"{path}:1: no finding beside {id_column!r}; a score table was expected.")

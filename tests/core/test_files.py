@@ -12,7 +12,8 @@ import pytest
 from cxrscore.core.errors import UserError
 from cxrscore.core.files import replacing, sha256_file, write_text
 from cxrscore.tables import csv_table
-from cxrscore.tables.csv_table import MAX_CELL, read_table, write_table
+from cxrscore.tables.csv_table import MAX_CELL, write_table
+from cxrscore.tables.foreign_table import read_foreign_table
 
 
 def table(tmp_path: Path, data: bytes | str, name: str = "t.csv") -> Path:
@@ -22,39 +23,42 @@ def table(tmp_path: Path, data: bytes | str, name: str = "t.csv") -> Path:
 
 
 def test_cells_stay_the_text_they_are(tmp_path: Path) -> None:
-    read = read_table(table(tmp_path, "id,Edema\n001,1.0\n1,NA\n1.0, null \n"))
+    read = read_foreign_table(table(tmp_path, "id,Edema\n001,1.0\n1,NA\n1.0, null \n"))
     assert read.columns == {"id": ["001", "1", "1.0"], "Edema": ["1.0", "NA", " null "]}
     assert len(read) == 3
 
 
 def test_a_byte_order_mark_crlf_and_blank_lines_are_fine(tmp_path: Path) -> None:
-    read = read_table(table(tmp_path, b"\xef\xbb\xbfid,Edema\r\na,1\r\n\r\nb,0\r\n\r\n"))
+    read = read_foreign_table(table(tmp_path, b"\xef\xbb\xbfid,Edema\r\na,1\r\n\r\nb,0\r\n\r\n"))
     assert read.columns == {"id": ["a", "b"], "Edema": ["1", "0"]}
     assert read.lines == [2, 4]
 
 
 def test_a_gz_table_reads_as_the_plain_one(tmp_path: Path) -> None:
     data = "id,Edema\na,1\n"
-    assert read_table(table(tmp_path, gzip.compress(data.encode()), "t.csv.gz")).columns == {
+    assert read_foreign_table(table(tmp_path, gzip.compress(data.encode()), "t.csv.gz")).columns == {
         "id": ["a"],
         "Edema": ["1"],
     }
 
 
 def test_a_quoted_newline_is_part_of_the_cell_and_lines_still_count_right(tmp_path: Path) -> None:
-    read = read_table(table(tmp_path, 'id,Edema\n"a\nb",1\nc,0\n'))
+    read = read_foreign_table(table(tmp_path, 'id,Edema\n"a\nb",1\nc,0\n'))
     assert read.columns["id"] == ["a\nb", "c"]
     assert read.lines == [3, 4]
     with pytest.raises(
         UserError, match=r"t\.csv:5: 1 cells under a header of 2; put quotes around a cell that holds a comma"
     ):
-        read_table(table(tmp_path, 'id,Edema\n"a\nb",1\nc,0\nd\n'))
+        read_foreign_table(table(tmp_path, 'id,Edema\n"a\nb",1\nc,0\nd\n'))
 
 
 def test_text_that_csv_would_mangle_comes_back_as_it_went_in(tmp_path: Path) -> None:
     names = ["a,b", 'say "x"', "two\nlines", "bare\rreturn", "crlf\r\n", " space ", "ü", "=1+1", ""]
     write_table(tmp_path / "t.csv", ["id", "n"], [(name, i) for i, name in enumerate(names)])
-    assert read_table(tmp_path / "t.csv").columns == {"id": names, "n": [str(i) for i in range(len(names))]}
+    assert read_foreign_table(tmp_path / "t.csv").columns == {
+        "id": names,
+        "n": [str(i) for i in range(len(names))],
+    }
     assert (tmp_path / "t.csv").read_bytes().startswith(b'id,n\n"a,b",0\n')
 
 
@@ -101,25 +105,25 @@ def test_a_table_that_is_not_whole_is_refused_where_it_breaks(
     tmp_path: Path, data: bytes | str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        read_table(table(tmp_path, data))
+        read_foreign_table(table(tmp_path, data))
 
 
 def test_the_limit_on_cells_is_for_our_tables_only(tmp_path: Path) -> None:
     before = csv.field_size_limit()
     with pytest.raises(UserError, match="field larger than"):
-        read_table(table(tmp_path, "id\n" + "b" * (MAX_CELL + 1)))
+        read_foreign_table(table(tmp_path, "id\n" + "b" * (MAX_CELL + 1)))
     assert csv.field_size_limit() == before
 
 
 def test_a_missing_file_a_folder_and_a_damaged_gz_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no\.csv: No such file or directory; a CSV file was expected"):
-        read_table(tmp_path / "no.csv")
+        read_foreign_table(tmp_path / "no.csv")
     with pytest.raises(UserError, match=r"Is a directory; a CSV file was expected"):
-        read_table(tmp_path)
+        read_foreign_table(tmp_path)
     whole = gzip.compress(b"id,Edema\n" + b"a,1\n" * 999)
     for damaged in (whole[:-9], whole[:20] + b"\xff" * 9 + whole[29:], b"id,Edema\na,1\n"):
         with pytest.raises(UserError, match=r"t\.csv\.gz: damaged gzip .* fetch the file again"):
-            read_table(table(tmp_path, damaged, "t.csv.gz"))
+            read_foreign_table(table(tmp_path, damaged, "t.csv.gz"))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_a_missing_file_a_folder_and_a_damaged_gz_are_named(tmp_path: Path) -> N
 def test_a_column_is_found_by_its_exact_name_and_the_nearest_is_named(
     tmp_path: Path, asked: str, there: str
 ) -> None:
-    read = read_table(table(tmp_path, "id,Edema,Lung Opacity\na,1,0\n"))
+    read = read_foreign_table(table(tmp_path, "id,Edema,Lung Opacity\na,1,0\n"))
     assert read.column(there)
     with pytest.raises(UserError, match=rf"t\.csv:1: no column '{asked}'; the nearest is '{there}'"):
         read.column(asked)
@@ -136,7 +140,7 @@ def test_a_column_is_found_by_its_exact_name_and_the_nearest_is_named(
 
 def test_where_no_column_is_near_all_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column 'Fracture'; there are 'id', 'Edema'"):
-        read_table(table(tmp_path, "id,Edema\na,1\n")).column("Fracture")
+        read_foreign_table(table(tmp_path, "id,Edema\na,1\n")).column("Fracture")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -172,7 +176,7 @@ def refused(path: Path) -> int:
     try:
         message = r"t\.csv.*: more than 4,000,000 bytes.*; split the table, or see whether this is the right"
         with pytest.raises(UserError, match=message):
-            read_table(path)
+            read_foreign_table(path)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -221,14 +225,17 @@ def test_a_table_without_a_size_is_read_no_further_than_the_bound(tmp_path: Path
 def test_a_table_as_large_as_the_bound_is_read(tmp_path: Path, name: str) -> None:
     data = of_bytes(BOUND)
     assert len(data) == BOUND
-    read = read_table(table(tmp_path, gzip.compress(data) if name.endswith(".gz") else data, name))
+    read = read_foreign_table(table(tmp_path, gzip.compress(data) if name.endswith(".gz") else data, name))
     assert read.columns["Edema"][-2:] == ["1", "0"]
 
 
 @pytest.mark.parametrize("name", ["t.csv.gz", "T.CSV.GZ"])
 def test_a_gz_of_several_members_and_padding_is_one_table(tmp_path: Path, name: str) -> None:
     packed = gzip.compress(b"id,Ed") + gzip.compress(b"ema\na,1\n") + gzip.compress(b"b,0\n") + b"\0" * 512
-    assert read_table(table(tmp_path, packed, name)).columns == {"id": ["a", "b"], "Edema": ["1", "0"]}
+    assert read_foreign_table(table(tmp_path, packed, name)).columns == {
+        "id": ["a", "b"],
+        "Edema": ["1", "0"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -244,10 +251,10 @@ def test_a_gz_of_several_members_and_padding_is_one_table(tmp_path: Path, name: 
 )
 def test_a_gz_with_anything_amiss_is_damaged(tmp_path: Path, packed: bytes) -> None:
     with pytest.raises(UserError, match=r"t\.csv\.gz: damaged gzip .* fetch the file again"):
-        read_table(table(tmp_path, packed, "t.csv.gz"))
+        read_foreign_table(table(tmp_path, packed, "t.csv.gz"))
 
 
 def test_a_gz_of_nothing_is_empty(tmp_path: Path) -> None:
     for packed in (b"", gzip.compress(b"")):
         with pytest.raises(UserError, match=r"t\.csv\.gz: empty; a header"):
-            read_table(table(tmp_path, packed, "t.csv.gz"))
+            read_foreign_table(table(tmp_path, packed, "t.csv.gz"))

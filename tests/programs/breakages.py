@@ -487,17 +487,17 @@ BREAKAGES = [
     ),
     Breakage(
         "tables: an index is never seen",
-        "tables/csv_table.py",
+        "tables/foreign_table.py",
         "index = [0] if 0 in nameless and _only_numbers_rows(names, reading.columns) else []",
         "index: list[int] = []",
-        "tables/test_csv_table.py",
+        "tables/test_foreign_table.py",
     ),
     Breakage(
         "tables: ids are taken for an index",
-        "tables/csv_table.py",
+        "tables/foreign_table.py",
         "    words = [other for other in columns[1:] if not any(map(_is_value, other))]\n",
         "    words = columns[1:]\n",
-        "tables/test_csv_table.py",
+        "tables/test_foreign_table.py",
     ),
     Breakage(
         "readers: a tie is a no",

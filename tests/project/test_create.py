@@ -16,10 +16,10 @@ from cxrscore.images.inputs.folder import list_images
 from cxrscore.project.create import Source, init_project, plan, use_data
 from cxrscore.project.params_file import parse_params, read_params
 from cxrscore.project.preview import cpu_note
-from cxrscore.tables.csv_table import read_table
 from cxrscore.tables.datasets import nih
 from cxrscore.tables.datasets.chexpert import FINDINGS as CHEXPERT
 from cxrscore.tables.datasets.describe import Said, describe, listed
+from cxrscore.tables.foreign_table import read_foreign_table
 
 NIH_TABLE = """Image Index,Finding Labels,Follow-up #,Patient ID
 {names[0]},Mass|Nodule,0,1
@@ -295,7 +295,7 @@ def test_a_table_describes_itself(
     (tmp_path / "labels.csv").write_text(
         f"{header}\n{row}\n{other.removesuffix(',1')}{',0' * other.endswith(',1')}\n"
     )
-    settings, _ = describe(read_table(tmp_path / "labels.csv"))
+    settings, _ = describe(read_foreign_table(tmp_path / "labels.csv"))
     assert tuple(settings[key] for key in ("format", "id", "patient", "study", "findings")) == expected
 
 
@@ -318,7 +318,7 @@ def test_a_failed_init_leaves_no_parent_folder_behind(phantoms: Path, tmp_path: 
 
 def test_a_column_that_cannot_be_a_finding_is_named_with_its_odd_cell(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("Image_name,Edema,Fracture,comment,adult\na.jpg,0,1?,,1\nb.jpg,1,0,,1\n")
-    settings, notes = describe(read_table(tmp_path / "l.csv"))
+    settings, notes = describe(read_foreign_table(tmp_path / "l.csv"))
     assert settings["findings"] == ["Edema"]
     assert "no finding, left out: 'Fracture' holds '1?' on line 2" in notes
     assert "no finding, left out: 'adult' is '1' throughout; --findings takes it in all the same" in notes

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cxrscore.core.errors import UserError
 from cxrscore.tables import csv_table
-from cxrscore.tables.csv_table import read_table
+from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.polars_frames import numbers, places, plain_columns
 from cxrscore.tables.score_table import read_scores
 
@@ -41,7 +41,7 @@ def test_a_large_table_is_read_or_refused_as_a_small_one(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(csv_table, "LARGE", large)
             try:
-                table = read_table(path)
+                table = read_foreign_table(path)
                 outcomes.append((list(table.columns.items()), table.lines))
             except UserError as error:
                 outcomes.append(str(error))
@@ -150,8 +150,8 @@ def test_a_small_table_is_read_without_importing_polars(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     code = (
-        "import sys; from pathlib import Path; from cxrscore.tables.csv_table import read_table; "
-        f"read_table(Path({str(path)!r})); print('polars' in sys.modules)"
+        "import sys; from pathlib import Path; from cxrscore.tables.foreign_table import read_foreign_table; "
+        f"read_foreign_table(Path({str(path)!r})); print('polars' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -21,7 +21,7 @@ from cxrscore.scoring.row_ids import (
     shown_names,
     writable,
 )
-from cxrscore.tables.csv_table import read_table
+from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.score_table import read_scores, write_scores
 
 FINDINGS = ["Edema", "No Finding", "Pleural Effusion"]
@@ -266,7 +266,7 @@ def test_ids_like_formulas_are_kept_and_told() -> None:
 def test_a_quote_for_spreadsheets_makes_no_two_names_alike(tmp_path: Path) -> None:
     names = ["=a", "'=a", "''=a", "'a", "a", "@a", "'@a"]
     write_errors(tmp_path / "e.csv", [(name, "list", "IO_ERROR", "") for name in names])
-    shown = read_table(tmp_path / "e.csv").columns["path"]
+    shown = read_foreign_table(tmp_path / "e.csv").columns["path"]
     assert shown == ["'=a", "''=a", "'''=a", "'a", "a", "'@a", "''@a"]
 
 

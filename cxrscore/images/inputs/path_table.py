@@ -19,9 +19,10 @@ from pathlib import Path
 from cxrscore.core.errors import UserError, with_remedy
 from cxrscore.images.inputs.byte_source import NUMBERS, UNKNOWN, Files, Identity, identity_of
 from cxrscore.images.inputs.folder import Fault, Listing, folds_case, in_order
-from cxrscore.tables.csv_table import Table, read_table
+from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets.column_names import PATIENTS, named
 from cxrscore.tables.datasets.patient_ids import spellings, told
+from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import match_names, spelled, without_blanks
 
 PATH_COLUMNS = ("path", "Path", "file", "Image_name", "Image Index", "filename")
@@ -41,7 +42,7 @@ def list_table(
     follow_symlinks: bool = False,
 ) -> Listing:
     """Raises UserError with file and line for a row that leads out of the folder, or names a file again."""
-    table = read_table(table_csv)
+    table = read_foreign_table(table_csv)
     root = root or table_csv.parent
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name the one that the paths in {table_csv} are under.")
