@@ -78,7 +78,7 @@ def raised_in(path: str, message: str) -> list[str]:
 
 def test_a_refusal_of_the_package_without_a_remedy_fails_the_test_that_meets_it() -> None:
     inside = str(PACKAGE / "images" / "inputs" / "odd.py")
-    assert raised_in(inside, "a.csv: odd.") == ["inputs/odd.py:1: no remedy: a.csv: odd."]
+    assert raised_in(inside, "a.csv: odd.") == ["images/inputs/odd.py:1: no remedy: a.csv: odd."]
     assert raised_in(inside, "a.csv: odd; correct it.") == []
 
 
