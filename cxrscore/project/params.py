@@ -46,16 +46,34 @@ class Section(BaseModel):
 class LabelParams(Section):
     """How the label table is read. `findings: []` takes the format's own list."""
 
-    format: Literal["table", "chexpert", "nih"]
-    id: Text
-    patient: str | None
-    patient_pattern: Annotated[str, AfterValidator(_one_group)] | None  # the patient within an id
-    study: str | None
-    patient_ids: Literal["text", "number", "distinct"]  # of ids such as 2 and 0002
-    findings: list[Text]
-    blank: Literal["zero", "ignore", "error"]
-    uncertain: Literal["zero", "one", "ignore", "error"]
-    readers: Literal["error", "majority", "any", "mean"]  # of several rows of an image
+    format: Literal["table", "chexpert", "nih"] = Field(
+        description="One column per finding (table), or CheXpert's or NIH ChestX-ray14's own table."
+    )
+    id: Text = Field(description="Column that names the images.")
+    patient: str | None = Field(
+        description="Column of patients; null where none is known, with folds.method image."
+    )
+    patient_pattern: Annotated[str, AfterValidator(_one_group)] | None = Field(
+        description="Regular expression whose one group is the patient within an id; null: the column above."
+    )
+    study: str | None = Field(
+        description="Column of studies, for means over a study; null where none is known."
+    )
+    patient_ids: Literal["text", "number", "distinct"] = Field(
+        description="Ids such as 2 and 0002: refused in folds by patient, one patient, or two."
+    )
+    findings: list[Text] = Field(
+        description="Columns that are findings, in the score table's order; []: the format's own list."
+    )
+    blank: Literal["zero", "ignore", "error"] = Field(
+        description="A blank label is negative (zero), left out of loss and metrics (ignore), or refused."
+    )
+    uncertain: Literal["zero", "one", "ignore", "error"] = Field(
+        description="A label of -1 is negative (zero), positive (one), left out (ignore), or refused."
+    )
+    readers: Literal["error", "majority", "any", "mean"] = Field(
+        description="Several rows per image are refused, or give their majority, any positive, or their mean."
+    )
 
     @model_validator(mode="after")
     def _a_pattern_has_a_column(self) -> Self:
@@ -78,16 +96,24 @@ class LabelParams(Section):
 
 
 class PrepareParams(Section):
-    size: Annotated[int, Field(ge=32, le=2048)]
-    bit_depth: Annotated[int, Field(ge=8, le=16)] | None  # of samples stored in 16 bits
-    max_unreadable: Share
+    size: Annotated[int, Field(ge=32, le=2048)] = Field(
+        description="Images are resized to size x size pixels."
+    )
+    bit_depth: Annotated[int, Field(ge=8, le=16)] | None = Field(
+        description="Bits in use of 16-bit files, such as 12; null: all 16, and dark files are quarantined."
+    )
+    max_unreadable: Share = Field(description="A larger share of unreadable images stops `prepare`.")
 
 
 class FoldParams(Section):
-    method: Literal["patient", "image"]
-    k: Annotated[int, Field(ge=2, le=100)]
-    seed: Seed
-    train: list[Annotated[int, Field(ge=0)]]
+    method: Literal["patient", "image"] = Field(
+        description="Keep patients whole (patient), or split by image as the paper, which leaks patients."
+    )
+    k: Annotated[int, Field(ge=2, le=100)] = Field(description="Number of folds.")
+    seed: Seed = Field(description="Seed of the assignment.")
+    train: list[Annotated[int, Field(ge=0)]] = Field(
+        description="Folds to train a model for: distinct numbers below k."
+    )
 
     @model_validator(mode="after")
     def _train_names_folds_that_exist(self) -> Self:
@@ -102,32 +128,42 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
 class IndependentHead(Section):
-    kind: Literal["independent"]
-    dropout: Dropout
-    pool: Literal["gap", "gmp"]
+    kind: Literal["independent"] = Field(description="Each finding for itself.")
+    dropout: Dropout = Field(description="Share of the pooled features that is dropped in training.")
+    pool: Literal["gap", "gmp"] = Field(
+        description="Global average pooling (gap) or global maximum pooling (gmp)."
+    )
 
 
 class CouplingHead(Section):
-    kind: Literal["coupling"]
-    dropout: Dropout
-    alpha: NotNegative
-    l1: NotNegative
-    prox: bool
-    lr_scale: NotNegative  # 0: A stays at zero
-    steps: Count
-    centred: bool
-    conditional: bool
-    rank: Count  # of what is conditional
+    kind: Literal["coupling"] = Field(description="The paper's sparse label couplings.")
+    dropout: Dropout = Field(description="Share of the pooled features that is dropped in training.")
+    alpha: NotNegative = Field(description="Weight of the couplings on the logits.")
+    l1: NotNegative = Field(description="Weight of the L1 penalty on the coupling matrix A.")
+    prox: bool = Field(description="Apply the penalty as a proximal step, which gives exact zeros.")
+    lr_scale: NotNegative = Field(
+        description="Learning rate of A as a multiple of train.lr; 0 keeps A at zero."
+    )
+    steps: Count = Field(description="Number of messages, one after another.")
+    centred: bool = Field(description="Couple by probability minus prevalence.")
+    conditional: bool = Field(description="A also depends on the image, by terms of the rank below.")
+    rank: Count = Field(
+        description="Rank of the terms that depend on the image; without effect unless conditional is true."
+    )
 
 
 class LampHead(Section):
-    kind: Literal["lamp"]
-    dropout: Dropout
-    graph: Literal["fc", "el", "prior"]
-    steps: Count
-    dim: Annotated[int, Field(ge=4, multiple_of=4)]  # positions are a sine and a cosine of row and column
-    heads: Count
-    auxiliary_weight: NotNegative
+    kind: Literal["lamp"] = Field(description="Label message passing by attention.")
+    dropout: Dropout = Field(description="Share of the image features that is dropped in training.")
+    graph: Literal["fc", "el", "prior"] = Field(
+        description="Edges between findings: all (fc), none (el), or pairs seen in the training fold (prior)."
+    )
+    steps: Count = Field(description="Number of rounds of messages.")
+    dim: Annotated[int, Field(ge=4, multiple_of=4)] = Field(
+        description="Width of the nodes, a multiple of heads."
+    )  # positions are a sine and a cosine of row and column
+    heads: Count = Field(description="Number of attention heads.")
+    auxiliary_weight: NotNegative = Field(description="Weight of the loss of the steps before the last.")
 
     @model_validator(mode="after")
     def _heads_share_the_dimensions(self) -> Self:
@@ -137,27 +173,41 @@ class LampHead(Section):
 
 
 class AgcnHead(Section):
-    kind: Literal["agcn"]
-    dropout: Dropout
-    graph: Literal["learned", "cos", "fc", "dot", "static", "identity"]
-    threshold: Share  # of the static graph
-    reweight: Share  # of the static graph
-    embeddings: Text  # cooccurrence, learned, or a .npy file
-    embedding_dim: Count
-    hidden: Count
-    identity_weight: NotNegative
+    kind: Literal["agcn"] = Field(
+        description="A graph convolution over label embeddings makes the classifiers."
+    )
+    dropout: Dropout = Field(description="Share of the pooled features that is dropped in training.")
+    graph: Literal["learned", "cos", "fc", "dot", "static", "identity"] = Field(
+        description="Adjacency of the findings; static is ML-GCN's, identity has no edges."
+    )
+    threshold: Share = Field(
+        description="Conditional probability from which on a pair is an edge of the static graph."
+    )
+    reweight: Share = Field(description="Sum of a row of the static graph.")
+    embeddings: Text = Field(description="Label embeddings: cooccurrence, learned, or a .npy file.")
+    embedding_dim: Count = Field(description="Columns of the embeddings.")
+    hidden: Count = Field(description="Width between the two convolutions.")
+    identity_weight: NotNegative = Field(
+        description="Weight of the penalty that keeps the graph near the identity."
+    )
 
 
 class SalglHead(Section):
-    kind: Literal["salgl"]
-    dropout: Dropout
-    scenes: Count
-    steps: Count
-    mixture: Literal["soft", "hard"]
-    embeddings: Text  # cooccurrence, learned, or a .npy file
-    embedding_dim: Count
-    joint_dim: Count
-    entropy_weight: NotNegative
+    kind: Literal["salgl"] = Field(
+        description="Attention per finding, and a gated graph with co-occurrences per scene."
+    )
+    dropout: Dropout = Field(description="Share of each finding's features that is dropped in training.")
+    scenes: Count = Field(description="Number of scenes.")
+    steps: Count = Field(description="Number of steps of the gated graph.")
+    mixture: Literal["soft", "hard"] = Field(
+        description="Mix the scenes' graphs by probability (soft), or take the likeliest scene (hard)."
+    )
+    embeddings: Text = Field(description="Label embeddings: cooccurrence, learned, or a .npy file.")
+    embedding_dim: Count = Field(description="Columns of the embeddings.")
+    joint_dim: Count = Field(description="Width of the space that image and label features share.")
+    entropy_weight: NotNegative = Field(
+        description="Weight of the loss that makes scenes certain per image and evenly used."
+    )
 
 
 def _gamma(value: float) -> float:
@@ -170,37 +220,59 @@ Gamma = Annotated[NotNegative, AfterValidator(_gamma)]
 
 
 class AsymmetricLossParams(Section):
-    kind: Literal["asl"]
-    gamma_neg: Gamma
-    gamma_pos: Gamma
-    clip: Annotated[float, Field(ge=0, lt=1)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    kind: Literal["asl"] = Field(description="Asymmetric Loss.")
+    gamma_neg: Gamma = Field(description="Focusing exponent of the negatives: 0, or 1 or more.")
+    gamma_pos: Gamma = Field(description="Focusing exponent of the positives: 0, or 1 or more.")
+    clip: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Negatives with a probability up to this cost nothing."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Targets move this share of the way towards one half."
+    )
 
 
 class WeightedBCEParams(Section):
-    kind: Literal["bce"]
-    max_pos_weight: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    kind: Literal["bce"] = Field(description="Binary cross-entropy, weighted.")
+    max_pos_weight: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        description="Positives weigh as many as there are negatives per positive, at most this."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Targets move this share of the way towards one half."
+    )
 
 
 class FocalLossParams(Section):
-    kind: Literal["focal"]
-    gamma: Gamma
-    alpha: Annotated[float, Field(gt=0, lt=1)]  # of the positives; 1 - alpha of the negatives
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    kind: Literal["focal"] = Field(description="Focal loss.")
+    gamma: Gamma = Field(description="Focusing exponent: 0, or 1 or more.")
+    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="Weight of the positives; negatives weigh 1 - alpha."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Targets move this share of the way towards one half."
+    )
 
 
 class ZLPRParams(Section):
-    kind: Literal["zlpr"]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    kind: Literal["zlpr"] = Field(description="ZLPR, a loss over pairs of findings of an image.")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Targets move this share of the way towards one half."
+    )
 
 
 class AugmentParams(Section):
-    scale: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)]
-    flip: Share
-    degrees: Annotated[float, Field(ge=0, le=180)]
-    jitter: Share  # of brightness and of contrast; 0: none
-    mixup: NotNegative  # both parameters of the beta distribution; 0: none
+    scale: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] = Field(
+        description="Smallest and largest share of the area that a random crop keeps."
+    )
+    flip: Share = Field(description="Probability of a mirror image.")
+    degrees: Annotated[float, Field(ge=0, le=180)] = Field(
+        description="Largest rotation to either side, in degrees."
+    )
+    jitter: Share = Field(
+        description="Brightness and contrast times a factor from 1 - jitter to 1 + jitter; 0: none."
+    )
+    mixup: NotNegative = Field(
+        description="Both parameters of the beta distribution that mixes pairs of images; 0: none."
+    )
 
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> Self:
@@ -220,27 +292,50 @@ View = Literal["plain", "flip", "zoom", "zoom_flip"]
 
 
 class TrainParams(Section):
-    backbone: Text
-    init: Text
-    init_except: list[Text]
-    drop_path: Annotated[float, Field(ge=0, lt=1)]
-    freeze_epochs: Annotated[int, Field(ge=0)]
-    head: Annotated[HeadParams, Field(discriminator="kind")]
-    loss: Annotated[LossParams, Field(discriminator="kind")]
-    augment: AugmentParams
-    views: Annotated[list[View], Field(min_length=1)]
-    epochs: Count
-    warmup_epochs: NotNegative
-    patience: Count
-    batch_size: Annotated[int, Field(ge=2)]  # batch norm has no variance of one image
-    accumulate: Count
-    lr: Positive
-    layer_decay: Annotated[float, Field(gt=0, le=1)]
-    weight_decay: NotNegative
-    clip_norm: Positive
-    ema_decay: Annotated[float, Field(ge=0, lt=1)]
-    max_bad_steps: Count
-    seed: Seed
+    backbone: Text = Field(description="Name of a timm model.")
+    init: Text = Field(
+        description="Start of the backbone: none (random), imagenet, or a .safetensors file of weights."
+    )
+    init_except: list[Text] = Field(
+        description="Patterns of keys in that file that may not fit, such as blocks.11.*"
+    )
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Stochastic depth, in backbones that have it."
+    )
+    freeze_epochs: Annotated[int, Field(ge=0)] = Field(
+        description="So many first epochs train the head alone."
+    )
+    head: HeadParams = Field(discriminator="kind", description="Label head, chosen by its kind.")
+    loss: LossParams = Field(discriminator="kind", description="Loss, chosen by its kind.")
+    augment: AugmentParams = Field(description="Random changes of training images.")
+    views: Annotated[list[View], Field(min_length=1)] = Field(
+        description="Views that scores are averaged over (test-time augmentation), plain first."
+    )
+    epochs: Count = Field(description="Number of epochs at most.")
+    warmup_epochs: NotNegative = Field(
+        description="Epochs in which the learning rate rises, at most epochs; fractions are allowed."
+    )
+    patience: Count = Field(
+        description="Training stops after so many epochs without a better validation macro-AUC."
+    )
+    # batch norm has no variance of one image
+    batch_size: Annotated[int, Field(ge=2)] = Field(
+        description="Images per step over all processes: a multiple of accumulate, two or more per pass."
+    )
+    accumulate: Count = Field(
+        description="Passes per step, for small cards; batch norm sees batch_size / accumulate images."
+    )
+    lr: Positive = Field(description="Peak learning rate.")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Each lower layer learns slower by this factor."
+    )
+    weight_decay: NotNegative = Field(description="Weight decay of AdamW.")
+    clip_norm: Positive = Field(description="Longer gradients are scaled down to this norm.")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Decay of the moving average of the weights."
+    )
+    max_bad_steps: Count = Field(description="More steps in a row than this that are not finite end the run.")
+    seed: Seed = Field(description="Seed of weights, order, augmentation and dropout.")
 
     @model_validator(mode="after")
     def _the_rate_reaches_its_peak(self) -> Self:
@@ -265,7 +360,7 @@ class TrainParams(Section):
 
 
 class Params(Section):
-    labels: LabelParams
-    prepare: PrepareParams
-    folds: FoldParams
-    train: TrainParams
+    labels: LabelParams = Field(description="How the label table is read.")
+    prepare: PrepareParams = Field(description="How images are decoded and resized, once.")
+    folds: FoldParams = Field(description="How images are assigned to folds.")
+    train: TrainParams = Field(description="How the model of each fold is trained.")

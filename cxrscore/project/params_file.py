@@ -48,7 +48,7 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]
         if problem["type"] == "extra_forbidden":
             message = f"unknown key{_nearest(problem['loc'])}"
         elif problem["type"] == "missing":
-            message = "missing; add it: every setting is stated, see the presets and the README"
+            message = "missing; add it: every setting is stated, see the presets and docs/params.md"
         elif problem["type"] == "union_tag_invalid":
             context = problem["ctx"]
             message = f"kind is one of {context['expected_tags']}, not {shown(context['tag'])}"

@@ -78,7 +78,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("scale: [0.84, 1.0]", "scale: [1.0, 0.84]", r"set scale to \[smallest, largest\]"),
         ("kind: coupling", "kind: cupling", r"train.head: kind is one of 'independent', 'coupling', 'lamp'"),
         ("kind: coupling", "kind: lamp", r"train.head.l1: unknown key; known here: auxiliary_weight, dim"),
-        ("kind: coupling", "kind: lamp", r"train.head.graph: missing; .* see the presets and the README"),
+        ("kind: coupling", "kind: lamp", r"train.head.graph: missing; .* see the presets and docs/params.md"),
         ("id: Image_name", "id: fold", r"labels: fold: named twice, or reserved"),
         ("patient: Patient_ID", "patient: Image_name", r"labels: Image_name: named twice, or reserved"),
         ("seed: 0", "seed: 4294967296", r"folds.seed: .*less than 4294967296"),
@@ -240,9 +240,9 @@ def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:
         read_params(tmp_path / "params.yaml")
 
 
-def test_every_head_of_the_readme_is_read_and_is_the_ablations(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = re.findall(r"```yaml\n(head: .*?)```", readme, re.DOTALL)
+def test_every_head_of_the_docs_is_read_and_is_the_ablations(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "heads.md").read_text()
+    (block,) = re.findall(r"```yaml\n(head: .*?)```", page, re.DOTALL)
     heads = re.split(r"^(?=head:)", block, flags=re.MULTILINE)[1:]
     demo = (PRESETS / "demo.yaml").read_text()
     section = re.search(r"  head:\n(?:    .*\n)+", demo)
