@@ -4,7 +4,7 @@ The map. A module imports only from rows below its own, never sideways, and neve
 tests/test_architecture.py holds it. Stages and stories are files: command = module = test. Wings are folders.
 
     __main__                                           the console script
-    cli/                                               the command line: one command, one call
+    cli/                                               the commands: each is one call
     project/ ablate bench                              params.yaml, init, data use; heads compared; timings
     ablation/ benchmarks/                              the trainings compared; what is timed against what
     prepare folds train evaluate report                the stages of dvc.yaml

@@ -1,4 +1,6 @@
-"""The console script: runs the door, and turns faults a person can mend into a few lines and an exit code."""
+"""The console script: runs a command, and turns faults that a person can correct into a few lines and an exit
+code.
+"""
 
 import errno
 import os
@@ -30,13 +32,13 @@ def main() -> None:
     except KeyboardInterrupt:  # while the commands are imported
         print_notes("interrupted")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of stdout, `head` say, has left: nobody is there to be told
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         if error.errno not in FULL:
             raise
-        _leave([f"no room left to write{f' {error.filename}' if error.filename else ''}"], 4)
+        _leave([f"no space left to write{f' {error.filename}' if error.filename else ''}"], 4)
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's, or of the click within typer
             raise
@@ -54,7 +56,7 @@ def _go_on_in_utf8() -> None:
 
 def _refuse_words(error: Any) -> NoReturn:
     """What click has to say of argv, which may hold the names of a folder's files: `cxrscore check *`."""
-    if not "".join(sys.argv).isprintable():  # else the message may be a whole help, of many lines
+    if not "".join(sys.argv).isprintable():  # a printable message may be a whole help, of many lines
         error.message = visible(error.message)
     error.show()
     sys.exit(error.exit_code)

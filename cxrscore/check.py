@@ -73,7 +73,7 @@ def check(
     _look(decode_batches(listing, paths, **how), range(len(paths)), listing, found, causes, progress)
     slow = [i for i, cause in causes.items() if cause[:2] == TOO_SLOW]
     if slow:
-        progress.say(f"{len(slow):,} files {once_more(timeout_s, workers)}")
+        progress.say(once_more(len(slow), timeout_s, workers))
         progress.start("second try", len(slow))
         again = second_try(listing, [paths[i] for i in slow], failures=may_stall(len(paths)), **how)
         _look(again, slow, listing, found, causes, progress)

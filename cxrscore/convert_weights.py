@@ -60,7 +60,7 @@ def match_by_order(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     agreeing = alike.index(False) if False in alike else len(alike)
     if agreeing < len(theirs) or (rest and not _is_classifier([weights[key] for key in rest])):
         raise UserError(
-            f"names differ, and so do shapes, walked in order: {len(mine)} tensors in the file, "
+            f"names differ, and so do the shapes in order: {len(mine)} tensors in the file, "
             f"{len(theirs)} in the backbone; the first {agreeing} agree, then come",
             *_side_by_side(weights, mine[agreeing:], expected, theirs[agreeing:]),
             OTHER_BACKBONE,
@@ -154,7 +154,7 @@ def convert_weights(
 
 def _refuse_to_replace(output: Path) -> None:
     if output.suffix != ".safetensors":
-        raise UserError(f"{output}: name it .safetensors, which is what it will be.")
+        raise UserError(f"{output}: the output is a .safetensors file; give it that extension.")
     check_output(output)
     if output.exists():
         raise UserError(f"{output}: exists; choose another name.")
@@ -236,7 +236,7 @@ def conversion_blocks(facts: Mapping[str, Any]) -> list[Block]:
     if others:
         lines.append(f"left out: {', '.join(others)}")
     if counters:
-        lines.append(f"left out: {len(counters)} counters of batches ({COUNTER}), which torch counts anew")
+        lines.append(f"left out: {len(counters)} counters of batches ({COUNTER}), which torch counts again")
     if facts["matched_by"] == "name":
         return [*lines, "matched by name"]
     rows = [["file", "backbone", "shape"], *facts["renamed"]]

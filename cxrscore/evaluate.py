@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxrscore.core.errors import UserError, promise
+from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import write_text
 from cxrscore.core.paths import Layout
 from cxrscore.evaluation.curves import pr_rows, roc_rows
@@ -119,7 +119,7 @@ def evaluate_table(
     notes += [*scored.notes, *table.notes, *joined.notes, *_undefined(joined)]
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
-        notes.append(f"{joined.unscored} of {total} labelled images have no score")
+        notes.append(f"{joined.unscored} of {counted(total, 'labelled image')} without a score")
     return summarise(joined) | _by_study([joined]), notes
 
 
@@ -187,8 +187,9 @@ def _matched(ids: Sequence[str], table: LabelTable, scores_csv: Path) -> tuple[n
     unknown = [match.told(name) for name, row in zip(ids, rows, strict=True) if row < 0]
     if unknown:
         raise UserError(
-            f"{scores_csv}: {len(unknown)} rows are not in {table.path}: {', '.join(unknown[:10])}; the "
-            f"labels name images like {table.ids[0]!r}: add the missing images, or remove their scores."
+            f"{scores_csv}: {counted(len(unknown), 'row is', 'rows are')} not in {table.path}: "
+            f"{', '.join(unknown[:10])}; the labels name images like {table.ids[0]!r}: add the missing "
+            "images, or remove their scores."
         )
     return rows, [f"{scores_csv}: {note}." for note in notes]
 
@@ -307,11 +308,11 @@ def _learned(path: Path, scored: Scored) -> Learned:
     learned = read_learned(path)
     images = {len(picture.values) for picture in learned.pictures.values() if picture.axes[0] == "image"}
     if learned.findings != list(scored.findings) or images - {len(scored.scores)}:
-        raise UserError(f"{path}: not of the same training as the scores beside it; run `dvc repro train`.")
+        raise UserError(f"{path}: from another training than the scores beside it; run `dvc repro train`.")
     for name, picture in learned.pictures.items():
         defined = name != PROFILE or np.isfinite(picture.values).all()
         if PICTURES.get(name) != picture.axes or not defined:
-            raise UserError(f"{path}: holds {name!r} as no head learns it; run `dvc repro train`.")
+            raise UserError(f"{path}: holds {name!r} in a form that no head writes; run `dvc repro train`.")
     return learned
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import UserError, promise
+from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import write_text
 from cxrscore.core.paths import Layout
 from cxrscore.tables.csv_table import read_names, read_table
@@ -103,13 +103,21 @@ def _notes(report: dict[str, Any]) -> list[str]:
     for name, lack in report["absent"].items():
         folds = ", ".join(map(str, lack["folds"]))
         notes.append(
-            f"{name}: no positive in fold {folds}, of {lack['patients']} patients; no AUC is defined there."
+            f"{name}: no positive in fold {folds}, and "
+            f"{counted(lack['patients'], 'patient has', 'patients have')} it in all; no AUC is defined "
+            "there."
         )
     copies, split = report["identical_files"]["across_folds"], report["patients"].get("split", 0)
     if copies:
-        notes.append(f"{copies} images have an identical file in another fold; the report names the first.")
+        notes.append(
+            f"{counted(copies, 'image has', 'images have')} an identical file in another fold; the report "
+            "lists the first."
+        )
     if split:
-        notes.append(f"{split} patients lie in more than one fold, so validation flatters the model.")
+        notes.append(
+            f"{counted(split, 'patient is', 'patients are')} in more than one fold, so validation scores "
+            "are too high."
+        )
     return notes
 
 
@@ -151,16 +159,18 @@ def remove_stale(layout: Layout, *, params: "FoldParams") -> list[str]:
     notes = []
     if untrained := sorted(set(range(params.k)) - set(params.train)):
         notes.append(
-            f"folds.train lists {params.train} of {params.k} folds: {untrained} get no model, and their "
-            "images no out-of-fold score"
+            f"folds.train lists {params.train} of {params.k} folds: {untrained} get no model, and "
+            "their images get no out-of-fold score"
         )
     for fold, paths in layout.of_other_folds(params.train).items():
         if fold < params.k:
-            notes.append(f"{paths[0]}: fold {fold} is not in folds.train; it stays, and no metric counts it")
+            notes.append(
+                f"{paths[0]}: fold {fold} is not in folds.train; the file is kept, but not used in any metric"
+            )
             continue
         for path in paths:
             path.unlink()
-        notes.append(f"fold {fold} of an earlier split is removed: {', '.join(map(str, paths))}")
+        notes.append(f"removed fold {fold} of an earlier split: {', '.join(map(str, paths))}")
     return notes
 
 
@@ -174,9 +184,9 @@ def refuse_unclear_patients(table: LabelTable, labels: "LabelParams") -> None:
     numbers = spellings(table.patient) if labels.patient_ids == "text" else []
     if numbers:
         raise UserError(
-            f"{table.path}: {told(numbers, labels.patient)}; folds.method: patient has to know whose images "
-            "they are. Write each id in one way, or set labels.patient_ids (`init --patient-ids`) to "
-            "number (they are one patient) or distinct (they are different patients)."
+            f"{table.path}: {told(numbers, labels.patient)}; folds.method: patient needs to know whose "
+            "images they are. Write each id in one way, or set labels.patient_ids (`init --patient-ids`) "
+            "to number (they are one patient) or distinct (they are different patients)."
         )
 
 
@@ -187,8 +197,8 @@ def _refuse_unprepared(labelled: list[str], prepared: list[str], index_csv: Path
     unknown = sorted(set(labelled).difference(prepared, quarantined))
     if unknown:
         raise UserError(
-            f"{index_csv}: {len(unknown)} labelled images were not prepared, the first is {unknown[0]!r}; "
-            "run `dvc repro prepare`."
+            f"{index_csv}: {counted(len(unknown), 'labelled image')} not prepared, the first is "
+            f"{unknown[0]!r}; run `dvc repro prepare`."
         )
 
 
@@ -197,7 +207,7 @@ def _in_order_of(ids: list[str], table: LabelTable, index_csv: Path) -> LabelTab
     unknown = [name for name in ids if name not in row]
     if unknown:
         raise UserError(
-            f"{index_csv}: {len(unknown)} images have no row in {table.path}, the first is {unknown[0]!r}; "
-            "run `dvc repro prepare`."
+            f"{index_csv}: {counted(len(unknown), 'image')} without a row in {table.path}, the first is "
+            f"{unknown[0]!r}; run `dvc repro prepare`."
         )
     return table.rows([row[name] for name in ids])

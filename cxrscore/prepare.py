@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrscore.core.errors import BrokenPromise, UserError
+from cxrscore.core.errors import BrokenPromise, UserError, counted
 from cxrscore.images.decoding.decode import Decoded
 from cxrscore.images.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
 from cxrscore.images.image_store import StoredImage, others_in, remove_store, write_quarantine, write_store
@@ -78,9 +78,8 @@ def prepare(
         )
         if len(tally.faults) == tally.total:
             raise UserError(
-                f"{images}: no image can be read: {_first_ten(map(_sentence, tally.faults))}. Name the "
-                "folder of the "
-                "radiographs."
+                f"{images}: none of the images can be read: {_first_ten(map(_sentence, tally.faults))}. Name "
+                "the folder of the radiographs."
             )
         write_quarantine(folder, tally.faults, id_column=labels.id)
     return (*table.notes, *files.notes, *_notes(tally, strangers, listing.faults))
@@ -117,13 +116,13 @@ def find_files(images: Path, listing: Listing, ids: Sequence[str], *, max_unread
     if unclear := [name for name in missing if name in match.unclear]:
         which = _first_ten(f"{name!r} ({match.unclear[name]})" for name in unclear)
         raise UserError(
-            f"{images}: {len(unclear):,} labelled images do not mean one file alone: {which}; write their "
-            "paths under this folder, with their suffixes."
+            f"{images}: {counted(len(unclear), 'labelled image')} could be several files: {which}; write "
+            "their paths under this folder, with their extensions."
         )
     if len(missing) / len(ids) > max_unreadable:
         strangers = sorted(set(listed).difference(ids, (listed[at] for at in match.files if at >= 0)))
         raise UserError(
-            f"{images}: {len(missing):,} of {len(ids):,} labelled images are not here: "
+            f"{images}: {len(missing):,} of {len(ids):,} labelled images were not found: "
             f"{_first_ten(match.missing(ids))}; files here without a label: "
             f"{_first_ten(strangers) or 'none'}. Name the folder that the table's names are in, or raise "
             "prepare.max_unreadable."
@@ -156,7 +155,7 @@ def _decoded(
             if not timed_out(one) or not left:
                 yield replace(one, path=name)
                 continue
-            progress.say(f"1 files {once_more(TIMEOUT_S, workers)}")
+            progress.say(once_more(1, TIMEOUT_S, workers))
             again = second_try(files, [one.path], batch_size=1, workers=1, failures=0, **how)
             with closing(again):
                 second = next(again).items[0]
@@ -179,7 +178,7 @@ def _readable(decoded: Iterable[Decoded], tally: Tally, progress: "Progress") ->
             raise UserError(
                 f"prepare.max_unreadable: more than {tally.max_unreadable:.2%} of {tally.total:,} images "
                 "cannot be read, after "
-                f"{one.index + 1:,}: {_first_ten(map(_sentence, tally.faults))}; mend or remove them, or "
+                f"{one.index + 1:,}: {_first_ten(map(_sentence, tally.faults))}; repair or remove them, or "
                 "raise prepare.max_unreadable."
             )
 
@@ -188,15 +187,21 @@ def _notes(tally: Tally, strangers: Sequence[str], unlisted: Sequence[tuple[str,
     missing = [name for name, kind, _ in tally.faults if kind == "VANISHED"]
     broken = [_sentence(fault) for fault in tally.faults if fault[1] != "VANISHED"]
     if missing:
-        yield f"{len(missing):,} labelled images have no file: {_first_ten(missing)}."
+        yield (
+            f"{counted(len(missing), 'labelled image has', 'labelled images have')} no file: "
+            f"{_first_ten(missing)}."
+        )
     if broken:
-        yield f"{len(broken):,} images cannot be read, see quarantine.csv: {_first_ten(broken)}."
+        yield f"{counted(len(broken), 'image')} cannot be read, see quarantine.csv: {_first_ten(broken)}."
     if strangers:
-        yield f"{len(strangers):,} files have no label and are left out: {_first_ten(strangers)}."
+        yield (
+            f"{counted(len(strangers), 'file without a label', 'files without a label')} left out: "
+            f"{_first_ten(strangers)}."
+        )
     if unlisted:
         yield f"{len(unlisted):,} places could not be searched: {_first_ten(map(_sentence, unlisted))}."
     if tally.turned:
-        yield f"{tally.turned:,} images were turned upright as their EXIF orientation says."
+        yield f"{counted(tally.turned, 'image')} rotated or flipped according to the EXIF orientation."
 
 
 def _sentence(fault: tuple[str, str, str]) -> str:

@@ -29,10 +29,10 @@ def reseal(source: Path, output: Path, *, overwrite: bool) -> dict[str, Any]:
     entry = entry_of(source, data)
     if not is_unsealed(entry):
         read_sealed(source)  # one that is damaged is no checkpoint to use
-        raise UserError(f"{source}: sealed already; use it as it is.")
+        raise UserError(f"{source}: it has a SHA-256 of its metadata already; use it as it is.")
     if not isinstance(entry["card"], dict):
         raise UserError(
-            f"{source}: no checkpoint of a fold: it has no card; name one that `cxrscore train` wrote."
+            f"{source}: not a fold checkpoint: it has no metadata card; name one that `cxrscore train` wrote."
         )
     card = checked_card(source, entry["card"], schema=UNSEALED)
     tensors = tensors_of(source, data, entry["sha256"])
@@ -65,6 +65,6 @@ def _refuse_to_replace(source: Path, output: Path, *, overwrite: bool) -> None:
     if not output.exists():
         return
     if source.exists() and output.samefile(source):
-        raise UserError(f"{output}: the very file to seal, which stays as it is; name another one.")
+        raise UserError(f"{output}: this is the input file, which is not changed; name another file.")
     if not overwrite:
         raise UserError(f"{output}: exists; --overwrite replaces it, or choose another name.")

@@ -29,7 +29,7 @@ def score(
 ) -> Outcome:
     """Raises UserError, and then nothing was written; Busy; Stopped, and then `resume` goes on."""
     if options.overwrite and options.resume:
-        raise UserError("--overwrite starts anew and --resume goes on: name one of them.")
+        raise UserError("--overwrite starts over and --resume resumes: give one of the two.")
     files = Outputs(out)
     check_outputs(files)
     with opened_journal(files.journal, shard_rows=options.shard_rows) as journal, asked_to_stop() as asked:
@@ -51,7 +51,9 @@ def score(
             outcome = finish(run, setup)
             if left := journal.remove():
                 others = ", ".join(left[:3])
-                progress.say(f"{files.journal}: stays, as it holds what is not the run's: {others}")
+                progress.say(
+                    f"{files.journal}: not removed, as it holds files that are not of this run: {others}"
+                )
     return outcome
 
 

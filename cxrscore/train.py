@@ -108,7 +108,7 @@ def _held(state: StateFolder, layout: Layout, fold: int) -> Iterator[None]:
             if error.errno not in FULL:
                 raise
             raise Stopped(
-                f"train: no room left to write {error.filename or layout.trained}; make room"
+                f"train: no space left to write {error.filename or layout.trained}; free some space"
             ) from error
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import sha256_file
 from cxrscore.core.progress import Progress
 from cxrscore.core.safetensors_digest import read_sealed
@@ -44,7 +44,7 @@ def verify(
     provenance to compare with.
     """
     if not table.name:
-        raise UserError(f"{table}: no name of a file; name the table.")
+        raise UserError(f"{table}: not a file name; name the table.")
     files = Outputs(table)
     about = read_provenance(files.provenance)
     yield _outputs(files, about["sha256"])
@@ -64,8 +64,8 @@ def _outputs(files: Outputs, sha256: Mapping[str, str]) -> Verdict:
         if not path.is_file():
             faults.append(f"{_shown(path)} is missing")
         elif sha256_file(path) != stated:
-            faults.append(f"{_shown(path)} is not what was written: its sha256 is another")
-    return Verdict(f"{len(sha256)} files are as they were written", faults)
+            faults.append(f"{_shown(path)} has changed: its SHA-256 does not match")
+    return Verdict(f"{counted(len(sha256), 'output file')} compared by SHA-256", faults)
 
 
 def _counts(files: Outputs, about: Mapping[str, Any]) -> Verdict:
@@ -76,11 +76,11 @@ def _counts(files: Outputs, about: Mapping[str, Any]) -> Verdict:
     if files.manifest.is_file() and (marks := _column(files.manifest, "fault")) is not None:
         found = marks.count("")
         if found != counts["scored"]:
-            faults.append(f"{_shown(files.manifest)} holds {found} files without a fault")
+            faults.append(f"{_shown(files.manifest)} lists {counted(found, 'file')} without a fault")
     if files.table.is_file() and about["choices"]["format"] == "csv" and counts["rows"]:
         ids = _column(files.table, None)
         if ids is None or len(ids) != counts["rows"]:
-            rows = "cannot be read" if ids is None else f"has {len(ids)} rows"
+            rows = "cannot be read" if ids is None else f"has {counted(len(ids), 'row')}"
             faults.append(f"{_shown(files.table)} {rows}, not {counts['rows']}")
     return Verdict(question, faults)
 
@@ -97,13 +97,17 @@ def _column(path: Path, name: str | None) -> list[str] | None:
 def _models(folder: Path, stated: Sequence[Mapping[str, Any]]) -> Verdict:
     """By their bytes; a table of an older version may rest on a checkpoint whose facts no seal covered."""
     here = {sha256_file(path): path for path in checkpoint_paths(folder)}
-    faults = [f"fold {model['fold']} is not there" for model in stated if model["sha256"] not in here]
+    faults = [
+        f"the checkpoint of fold {model['fold']} is missing"
+        for model in stated
+        if model["sha256"] not in here
+    ]
     for path in (here[model["sha256"]] for model in stated if model["sha256"] in here):
         try:
             read_sealed(path)
         except UserError as error:
             faults.append(str(error))
-    return Verdict(f"{len(stated)} models are in {folder}", faults)
+    return Verdict(f"{counted(len(stated), 'checkpoint')} looked up by SHA-256 in {folder}", faults)
 
 
 def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
@@ -122,11 +126,12 @@ def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
             others.append(path)
         progress.advance()
     faults = [
-        f"{len(paths)} files {what}: {', '.join(paths[:TOLD])}{', ...' if len(paths) > TOLD else ''}"
-        for what, paths in (("are not there", missing), ("have other bytes", others))
+        f"{counted(len(paths), 'file')} {what}: "
+        f"{', '.join(paths[:TOLD])}{', ...' if len(paths) > TOLD else ''}"
+        for what, paths in (("missing", missing), ("changed: SHA-256 does not match", others))
         if paths
     ]
-    return Verdict(f"{len(stated)} images are those that were scored", faults)
+    return Verdict(f"{counted(len(stated), 'image')} compared by SHA-256", faults)
 
 
 def _shown(path: Path) -> str:

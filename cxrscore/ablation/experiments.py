@@ -57,7 +57,7 @@ def run_experiments(
     there = _experiments(project)
     for (name, seed), experiment in called.items():
         if experiment in there:
-            progress.say(f"ablate: {experiment} is there")
+            progress.say(f"ablate: {experiment} already exists")
             continue
         progress.say(f"ablate: {experiment}")
         words = ["exp", "run", "--temp", "--name", experiment, *overrides(heads[name], seed)]
@@ -156,6 +156,6 @@ def _dvc(project: Path, words: Sequence[str], asked: Asked) -> None:
         raise Stopped("ablate: stopped within an experiment; its training is kept", code=128 + asked.number)
     if process.returncode:
         raise UserError(
-            f"{project.resolve()}: `dvc {' '.join(words)}` failed, DVC says above why; mend that, and give "
-            "the command again."
+            f"{project.resolve()}: `dvc {' '.join(words)}` failed; the message of DVC is above. Correct "
+            "that, and repeat the command."
         )

@@ -79,14 +79,14 @@ def train_all(
             job = read_job(run.fold, **data, machine=machine, world=ALONE)
             fingerprint = identity(job, machine, ALONE)
             if is_done(run, fingerprint):
-                progress.say(f"ablate: {run} is done ({i} of {len(runs)})")
+                progress.say(f"ablate: {run} is already trained ({i} of {len(runs)})")
                 continue
             progress.say(f"ablate: {run} ({i} of {len(runs)})")
             done_mark(run).unlink(missing_ok=True)
             train_fold(run.fold, **data, machine=machine, progress=progress, keeping=keeping, asked=asked)
             mark_done(run, fingerprint)
         except UserError as fault:
-            raise UserError(f"ablate: {run}: {fault} Or name the other heads alone by --heads.") from fault
+            raise UserError(f"ablate: {run}: {fault} Or list only the other heads with --heads.") from fault
 
 
 def done_mark(run: Run) -> Path:

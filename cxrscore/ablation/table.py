@@ -101,8 +101,8 @@ def _read(path: Path, ids: Sequence[str], labels: LabelTable) -> np.ndarray:
     _, found, findings, scores, _ = read_scores(path)
     if found != ids or not set(found) <= set(labels.ids) or tuple(findings) != labels.findings:
         raise UserError(
-            f"{path}: of other images or findings than the reference's table or {labels.path}; remove it, "
-            "and give the command again."
+            f"{path}: holds other images or findings than the reference table or {labels.path}; remove it, "
+            "and repeat the command."
         )
     return scores
 

@@ -55,7 +55,7 @@ def bench_forward(
     compile_s: dict[str, float] = {}
     with _empty_compiler_cache():
         if compile:
-            progress.say("bench forward: compiling, half a minute to some minutes")
+            progress.say("bench forward: compiling, which takes up to a few minutes")
             lines[OURS_COMPILED], compile_s = _ours_compiled(model, gray, machine, recipe)
         progress.start("bench forward", len(lines) * (rounds + 1))
         seconds = in_turn(lines, device=machine.device, rounds=rounds, progress=progress)

@@ -30,7 +30,7 @@ def bench_train(
     """Raises UserError where the images do not fill a batch."""
     files = len(list(images.iterdir()))
     if files < lesson.batch_size:
-        raise UserError(f"--files {files}: fewer than a batch of {lesson.batch_size}; give --files more.")
+        raise UserError(f"--files {files}: fewer than a batch of {lesson.batch_size}; raise --files.")
     progress.say(f"bench train: preparing {files} images, making {lesson.backbone}")
     data, prepare_s = prepare_all(images, labels_csv, work / "prepared", lesson, workers=workers)
     rows = data.train[: lesson.batch_size]

@@ -9,8 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrscore.cli.messages import TRAIN_PATIENCE_S, last_words, on_terminal, show, telling_what_goes_on
-from cxrscore.cli.options import LABELS, OUT, PARAMS, AsJson, Device, Dtype, LabelsCsv, Out, ParamsFile
+from cxrscore.cli.messages import TRAIN_PATIENCE_S, last_words, on_terminal, resumable, show
+from cxrscore.cli.options import (
+    LABELS,
+    OUT,
+    PARAMS,
+    AsJson,
+    Device,
+    Dtype,
+    LabelsCsv,
+    Out,
+    ParamsFile,
+    StateEvery,
+)
+
+COMPARISON = "Comparison"
 
 
 def ablate(
@@ -18,32 +31,41 @@ def ablate(
         str | None,
         typer.Option(
             "--heads",
-            help="Names with commas between, such as lamp-prior,agcn-static; lamp, agcn, salgl: all of that "
-            "kind; project: the head of params.yaml. The independent one is always there.",
+            help="Heads to compare, separated by commas, such as coupling,lamp. lamp, agcn and "
+            "salgl stand for all heads of that kind, project for the head in params.yaml. independent is "
+            "always included (default: all except coupling-prox, -steps, -centred and -conditional).",
+            rich_help_panel=COMPARISON,
         ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", help="One training per seed, such as 0,1. Default: train.seed.")
+        str | None,
+        typer.Option(
+            "--seeds",
+            help="Seeds, one training each, such as 0,1 (default: train.seed).",
+            rich_help_panel=COMPARISON,
+        ),
     ] = None,
-    labels: LabelsCsv = LABELS,
-    out: Out = OUT,
-    params: ParamsFile = PARAMS,
     experiments: Annotated[
         bool,
-        typer.Option("--experiments", help="Each head and seed as a DVC experiment of the last commit."),
+        typer.Option(
+            "--experiments",
+            help="Run each head and seed as a DVC experiment on top of the last commit.",
+            rich_help_panel=COMPARISON,
+        ),
     ] = False,
-    state_every_s: Annotated[
-        float, typer.Option("--state-every-s", min=0, help="Seconds of work that a kill may cost.")
-    ] = 300.0,
+    labels: LabelsCsv = LABELS,
+    params: ParamsFile = PARAMS,
+    out: Out = OUT,
+    state_every_s: StateEvery = 300.0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Train all label heads alike, and tell by how much each differs from the independent one.
+    """Compare label heads by training each on the same folds.
 
-    Folds, epochs, backbone and loss are the project's; each difference in macro-AUC has an interval over
-    patients. What is trained already is not trained again, and a run that was stopped goes on when the same
-    command is given again.
+    Folds, epochs, backbone and loss are those of the project. The difference of each head from the
+    independent one, in macro-AUC, has a bootstrap interval over patients. Finished trainings are kept; a run
+    that was stopped is resumed by giving the same command again.
 
     Example: cxrscore ablate
     """
@@ -56,8 +78,8 @@ def ablate(
     names = choose(heads, settings.train.head.model_dump())
     if experiments and (labels, out, params) != (LABELS, OUT, PARAMS):
         raise typer.BadParameter(
-            "experiments have the project's own labels, outputs and settings; leave --labels, --out and "
-            "--params out",
+            "experiments use the labels, outputs and settings of the project; remove --labels, --out and "
+            "--params",
             param_hint="--experiments",
         )
     numbers, layout = seed_list(seeds) or [settings.train.seed], Layout(out)
@@ -73,7 +95,7 @@ def ablate(
     shared: dict[str, Any] = {"labels_csv": labels, "layout": layout, "params": settings}
     shared["machine"] = choose_machine(device, dtype)
     with (
-        telling_what_goes_on(),
+        resumable(),
         asked_to_stop(TRAIN_PATIENCE_S, last_words) as asked,
         on_terminal() as progress,
     ):
@@ -93,5 +115,5 @@ def seed_list(text: str | None) -> list[int]:
     words = text.split(",") if text is not None else []
     numbers = {int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 10}
     if len(numbers) != len(words):
-        raise UserError(f"--seeds: {text!r}; give distinct numbers with commas between, such as 0,1.")
+        raise UserError(f"--seeds: {text!r}; give distinct numbers, separated by commas, such as 0,1.")
     return sorted(numbers)

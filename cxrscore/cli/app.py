@@ -1,60 +1,113 @@
-"""The door: one command, one call. The only place that says what is printed, reads argv and exits; heavy
-imports wait inside the commands.
+"""The entry point: one command, one call. The only place that decides what is printed, reads argv and exits;
+heavy imports wait inside the commands.
 
 In    argv, CXRSCORE_* environment variables, params.yaml.
-Out   results on stdout or in files, progress on stderr; exit codes 0 done, 1 does not match (verify), 2 mend
-      the call, 3 done with quarantined files, 4 stopped and resumable, 5 another run holds the output,
-      130 and 143 interrupted and resumable.
+Out   results on stdout or in files, progress on stderr; the exit codes in EPILOG.
 """
 
 from typing import Annotated
 
 import typer
 
-from cxrscore import __version__
 from cxrscore.cli.ablating import ablate
 from cxrscore.cli.checkpoints import reseal
+from cxrscore.cli.help_page import HelpIndex, HelpPage
 from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
 from cxrscore.cli.stages import code, evaluate, folds, prepare, report, train
 from cxrscore.cli.terminal import print_lines
+from cxrscore.cli.version import version_lines
 from cxrscore.cli.weights import weights_convert
 from cxrscore.core.user_cache import name_code_cache
 
+HELP = """Score folders of chest radiographs with an ensemble of models, all versioned with DVC.
+
+Start with `cxrscore init` for your own radiographs, or with `cxrscore phantom` for synthetic ones.
+"""
+EPILOG = """\b
+Exit codes:
+  0    done
+  1    verify: something does not match; any command: an unexpected error
+  2    invalid call, settings, labels or checkpoint; nothing was written
+  3    done, but some files were quarantined (listed in OUTPUT.errors.csv)
+  4    stopped (disk full, device lost, too many bad files); can be resumed
+  5    another run is writing to the same output
+  130  interrupted by Ctrl-C; can be resumed
+  143  terminated (SIGTERM); can be resumed
+
+\b
+`cxrscore COMMAND --help` explains a command.
+`cxrscore --install-completion` lets Tab complete commands and options.
+"""
+
+
+COMMANDS = {  # heading in --help -> names, in that order
+    "Start": ("init", "data", "phantom"),
+    "Pipeline": ("prepare", "folds", "train", "evaluate", "report"),
+    "Score": ("score", "check", "verify", "reseal", "weights"),
+    "Measure": ("ablate", "bench"),
+}
+
+
+class Index(HelpIndex):
+    def list_commands(self, ctx: object) -> list[str]:
+        listed = [name for names in COMMANDS.values() for name in names]
+        return [*listed, *(name for name in self.commands if name not in listed)]
+
+
 app = typer.Typer(
     name="cxrscore",
-    help="Score folders of chest radiographs with fold models trained here; every step versioned with DVC.",
+    cls=Index,
+    help=HELP,
+    epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="The project's data.", no_args_is_help=True, rich_markup_mode=None)
-weights_app = typer.Typer(help="Files of backbone weights.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(
+    cls=HelpIndex,
+    help="Replace the data of a project (data use).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+weights_app = typer.Typer(
+    cls=HelpIndex,
+    help="Convert backbone weights (weights convert).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        print_lines(__version__)
+        print_lines(*version_lines())
         raise typer.Exit
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            callback=_version,
+            is_eager=True,
+            help="Print the versions of cxrscore, Python, torch and timm, and the device, and exit.",
+        ),
     ] = False,
 ) -> None:
     name_code_cache()  # before a command imports torch
 
 
-# in the order that --help lists them
-stages = (prepare, folds, train, evaluate, report)
-for command in (*stages, score, check, verify, reseal, ablate, phantom, bench, init):
-    app.command()(command)
-app.command(hidden=True)(code)
-data_app.command("use")(data_use)
-app.add_typer(data_app, name="data")
-weights_app.command("convert")(weights_convert)
-app.add_typer(weights_app, name="weights")
+HEADING = {name: heading for heading, names in COMMANDS.items() for name in names}
+start, pipeline = (init, phantom), (prepare, folds, train, evaluate, report)
+for command in (*start, *pipeline, score, check, verify, reseal, ablate, bench):
+    app.command(cls=HelpPage, rich_help_panel=HEADING[command.__name__])(command)
+app.command(cls=HelpPage, hidden=True)(code)
+data_app.command("use", cls=HelpPage)(data_use)
+app.add_typer(data_app, name="data", rich_help_panel=HEADING["data"])
+weights_app.command("convert", cls=HelpPage)(weights_convert)
+app.add_typer(weights_app, name="weights", rich_help_panel=HEADING["weights"])

@@ -1,7 +1,7 @@
-"""The command that seals a checkpoint of an older version.
+"""The command that adds a digest of the metadata to a checkpoint of an older version.
 
 In    one file, and the name of the new one.
-Out   the new file; what it seals on stdout.
+Out   the new file; the metadata on stdout.
 """
 
 from pathlib import Path
@@ -14,15 +14,17 @@ from cxrscore.cli.options import AsJson, Overwrite
 
 
 def reseal(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of an older version.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The new file to write.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of an older version.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New file to write.")],
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Seal the facts of a checkpoint from before seals, in a new file.
+    """Add a SHA-256 of the metadata to an older checkpoint.
 
-    Its finding names, sizes and settings are printed: compare them with what you know of the training, for
-    nothing has protected them until now. Weights that do not match their sha256 are refused.
+    Checkpoints of older versions have a digest of their weights only. The copy that is written has one of
+    its metadata too: finding names, sizes and settings. They are printed; compare them with what you know of
+    the training, because nothing has protected them so far. Weights that do not match their SHA-256 are
+    refused.
 
     Example: cxrscore reseal old/fold0.safetensors -o out/models/fold0.safetensors
     """

@@ -1,6 +1,6 @@
 """The command that measures this machine.
 
-In    what to measure, and on what: files, sizes, a backbone; what is not said is the benchmark's to choose.
+In    what to measure, and on what: files, sizes, a backbone; each benchmark has defaults of its own.
 Out   a text or JSON on stdout.
 """
 
@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 import typer
 
 from cxrscore.cli.messages import on_terminal, show
-from cxrscore.cli.options import CORES, AsJson, Device, Dtype, Workers
+from cxrscore.cli.options import CORES, MACHINE, AsJson, Device, Dtype, Workers
+
+WORKLOAD = "Workload"
 
 
 def bench(
@@ -19,18 +21,39 @@ def bench(
         typer.Argument(help="What to measure."),
     ] = "all",
     images: Annotated[
-        Path | None, typer.Option("--images", help="Radiographs to decode. Default: phantoms, 2,500 px.")
+        Path | None,
+        typer.Option(
+            "--images",
+            help="Folder of radiographs to decode (default: synthetic ones of 2,500 px).",
+            rich_help_panel=WORKLOAD,
+        ),
     ] = None,
     files: Annotated[
-        int | None, typer.Option("--files", min=1, help="How many. Default: 32; training: 64, GPU: 768.")
+        int | None,
+        typer.Option(
+            "--files",
+            min=1,
+            help="Number of files (default: 32; for training 64 on a CPU, 768 on a GPU).",
+            rich_help_panel=WORKLOAD,
+        ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option("--size", min=32, max=4096, help="Pixels a side. Default: 380; CPU training: 96."),
+        typer.Option(
+            "--size",
+            min=32,
+            max=4096,
+            help="Pixels per side (default: 380; 96 for training on a CPU).",
+            rich_help_panel=WORKLOAD,
+        ),
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="timm name. Default: seresnext101_32x4d; CPU training: resnet10t."),
+        typer.Option(
+            "--backbone",
+            help="timm model (default: seresnext101_32x4d; resnet10t for training on a CPU).",
+            rich_help_panel=WORKLOAD,
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -38,24 +61,34 @@ def bench(
             "--batch-size",
             min=1,
             max=4096,
-            help="Images per batch. Default: forwards 16, GPU 256; training 32, GPU 24.",
+            help="Images per batch (default: 16 on a CPU, 256 on a GPU; for training 32 and 24).",
+            rich_help_panel=WORKLOAD,
         ),
     ] = None,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            "--rounds", min=1, help="Times that each variant is measured.", rich_help_panel=WORKLOAD
+        ),
+    ] = 5,
     compile_models: Annotated[
         Literal["auto", "on", "off"],
-        typer.Option("--compile", help="off: no compiled forwards; on: compiled training too."),
+        typer.Option(
+            "--compile",
+            help="auto measures compiled forward passes, on compiled training as well, off neither.",
+            rich_help_panel=MACHINE,
+        ),
     ] = "auto",
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that each way is timed.")] = 5,
     workers: Workers = CORES,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: decoding, forwards, scoring and training against what people write by hand; and
-    what each label head adds to the backbone.
+    """Measure this machine: decoding, inference, training.
 
-    All ways take turns in one process; a ratio is the median over rounds. `score --compile auto` recalls what
-    `bench forward` has measured. It takes some minutes.
+    Each is compared with code that people write by hand, and each label head with the bare backbone. All
+    variants take turns in one process; a ratio is the median over rounds. `score --compile auto` uses what
+    `bench forward` has measured. Takes some minutes.
 
     Example: cxrscore bench forward --json
     """

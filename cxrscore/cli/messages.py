@@ -1,7 +1,7 @@
-"""What the commands say: notes and what goes on with a stopped run on stderr, results on stdout.
+"""What the commands print: notes, warnings and how to resume on stderr, results on stdout.
 
 In    notes, counts and metrics; argv, for the call that resumes this one.
-Out   lines, and the exit code of what was stopped; a stderr that is closed is no fault.
+Out   lines, and the exit code of a stopped run; a closed stderr is not an error.
 """
 
 import json
@@ -14,10 +14,12 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from cxrscore.cli.terminal import Terminal, draw, notes_encoding, on_screen, print_lines, print_notes
+from cxrscore.core.errors import counted
 from cxrscore.core.text_table import Block, TextTable, is_hidden, plain_text
 
-TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; who presses Ctrl-C waits no ten seconds
-OF_A_TRAINING = ("CXRSCORE_DEVICE", "CXRSCORE_DTYPE", "CXRSCORE_STATE")  # without them it would be another
+TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; nobody waits that long after Ctrl-C
+OF_A_TRAINING = ("CXRSCORE_DEVICE", "CXRSCORE_DTYPE", "CXRSCORE_STATE")  # another value: another training
+RARE = {"turned_upright": "rotated or flipped by EXIF"}
 
 
 def on_terminal() -> "closing[Terminal]":
@@ -28,9 +30,13 @@ def tell(notes: Iterable[str]) -> None:
     print_notes(*(f"note: {note}" for note in notes))
 
 
-def say_what_goes_on(why: Sequence[str], command: str) -> None:
+def warn(warnings: Iterable[str]) -> None:
+    print_notes(*(f"warning: {warning}" for warning in warnings))
+
+
+def say_how_to_resume(why: Sequence[str], command: str) -> None:
     *before, last = why
-    print_notes(*before, f"{last}. This goes on with it:", command)
+    print_notes(*before, f"{last}. Resume with:", command)
 
 
 def show(facts: dict[str, Any], blocks_of: Callable[[dict[str, Any]], list[Block]], *, as_json: bool) -> None:
@@ -77,7 +83,7 @@ def resuming_command(more: Iterable[str]) -> str:
 
 
 def training_command() -> str:
-    """What goes on with this training: the stage, where DVC called it, else this very call."""
+    """What resumes this training: the stage if DVC called it, or this very call."""
     stage = os.environ.get("DVC_STAGE")
     words = [word for word in sys.argv[1:] if word != "--fresh"]
     machine = [
@@ -89,8 +95,8 @@ def training_command() -> str:
 
 
 @contextmanager
-def telling_what_goes_on() -> Iterator[None]:
-    """Around trainings: one that is stopped says how to go on, and exits with its code."""
+def resumable() -> Iterator[None]:
+    """Around trainings: one that is stopped says how to resume it, and exits with its code."""
     from cxrscore.core.errors import Stopped
 
     try:
@@ -104,25 +110,25 @@ def telling_what_goes_on() -> Iterator[None]:
 
 
 def last_words(number: int) -> None:
-    """Of a training that is not waited for any longer."""
-    _say_stopped(["stopped within a step; the state kept last stands"])
+    """Of a training that did not finish its step in time."""
+    _say_stopped(["stopped within a training step; the last saved state is kept"])
 
 
 def _say_stopped(why: Sequence[str]) -> None:
     from cxrscore.training.launch import launched
 
     if not launched() or os.environ["RANK"] == "0":  # the first process says it, or its launcher
-        say_what_goes_on(why, training_command())
+        say_how_to_resume(why, training_command())
 
 
 def facts_blocks(facts: dict[str, Any]) -> list[Block]:
-    """One row per fact; of a dictionary, one row per entry."""
+    """One row per fact; of a dictionary, one row per entry. A fact of RARE is shown if there is any."""
     rows = []
     for name, fact in facts.items():
         if isinstance(fact, dict):
             rows += [[f"  {kind}", f"{count:,}"] for kind, count in fact.items()]
-        elif fact is not None:
-            rows.append([name.replace("_", " "), f"{fact:,}"])
+        elif fact is not None and (fact or name not in RARE):
+            rows.append([RARE.get(name, name.replace("_", " ")), f"{fact:,}"])
     return [TextTable(rows, gap=" ")]
 
 
@@ -130,8 +136,8 @@ def metrics_blocks(metrics: dict[str, Any]) -> list[Block]:
     """One row per finding, then the mean and what it rests on."""
     width = max((len(name) for name in metrics["auc"]), default=10)
     rows = [[name, f"{area:.4f}"] for name, area in metrics["auc"].items()]
-    counts = [f"{metrics[name]:,} {name}" for name in ("images", "patients") if name in metrics]
-    rests_on = f"({metrics['findings_defined']} findings, {', '.join(counts)})"
+    counts = [counted(metrics[f"{one}s"], one) for one in ("image", "patient") if f"{one}s" in metrics]
+    rests_on = f"({counted(metrics['findings_defined'], 'finding')}, {', '.join(counts)})"
     rows.append(["macro-AUC", _number(metrics), rests_on])
     means = {"with all views": "views", "study means": "study"}
     parts = {words: metrics[name] for words, name in means.items() if name in metrics}

@@ -1,8 +1,7 @@
-"""The options: types that several commands share, a project's usual paths, and what an option's words stand
-for.
+"""The options that several commands share: their types, a project's usual paths, and how lists are read.
 
 In    argv and CXRSCORE_* environment variables, read by Typer.
-Out   annotated types and defaults for a command's arguments; values, or what the words should have been.
+Out   annotated types and defaults for the arguments of commands; values, or an error that says what is valid.
 """
 
 from pathlib import Path
@@ -12,46 +11,103 @@ import typer
 
 from cxrscore.core.resources import most_decoders, usable_cores
 
-LabelsCsv = Annotated[Path, typer.Option("--labels", help="Label table.")]
-Images = Annotated[Path, typer.Option("--images", help="Folder that the label table's names are in.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the pipeline's outputs.")]
-ParamsFile = Annotated[Path, typer.Option("--params", help="Settings of the pipeline.")]
-Device = Annotated[str, typer.Option("--device", envvar="CXRSCORE_DEVICE", help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[str, typer.Option("--dtype", envvar="CXRSCORE_DTYPE", help="auto, fp32, bf16 or fp16.")]
-Workers = Annotated[
-    int, typer.Option("--workers", envvar="CXRSCORE_WORKERS", min=0, max=256, help="Decoders at work.")
+INPUT, OUTPUT, RESUMING, MACHINE = "Input", "Output", "Resuming", "Machine"  # headings in a command's help
+
+LabelsCsv = Annotated[Path, typer.Option("--labels", help="Label table, a CSV file.", rich_help_panel=INPUT)]
+Images = Annotated[
+    Path,
+    typer.Option("--images", help="Folder of the images named in the label table.", rich_help_panel=INPUT),
 ]
-Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder that a CSV's paths are in. Default: its own.")
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder for the outputs of the pipeline.", rich_help_panel=OUTPUT)
 ]
-PathColumn = Annotated[str | None, typer.Option("--path-column", help="A CSV's column of paths.")]
-Source = Annotated[
-    str, typer.Argument(help="Folder, quoted pattern, CSV of paths, .tar or .zip of radiographs.")
+ParamsFile = Annotated[
+    Path, typer.Option("--params", help="Settings of the pipeline.", rich_help_panel=INPUT)
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-FollowSymlinks = Annotated[
-    bool, typer.Option("--follow-symlinks", help="Follow links that lead out of the folder.")
-]
-BitDepth = Annotated[
-    int | None,
+Device = Annotated[
+    str,
     typer.Option(
-        "--bit-depth",
-        min=8,
-        max=16,
-        help="Bits that samples stored in 16 bits have, such as 12; 16: all. Default: as trained.",
+        "--device",
+        envvar="CXRSCORE_DEVICE",
+        help="auto, cpu, cuda or cuda:N. auto takes the first GPU, or the CPU if there is none.",
+        rich_help_panel=MACHINE,
     ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="Seconds that one file may take.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        envvar="CXRSCORE_DTYPE",
+        help="auto, fp32, bf16 or fp16. auto is bf16 on a GPU (fp16 if it has no bf16) and fp32 on a CPU.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        envvar="CXRSCORE_WORKERS",
+        min=0,
+        max=256,
+        help="Decoding processes; 0 decodes in the main process (default: one per core, at most 16).",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        help="Folder that the paths in a CSV are relative to (default: the folder of the CSV).",
+        rich_help_panel=INPUT,
+    ),
+]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--path-column",
+        help="Column of a CSV that holds the paths (default: the one called path, or similar).",
+        rich_help_panel=INPUT,
+    ),
+]
+Source = Annotated[
+    str, typer.Argument(help="A folder, quoted glob pattern, CSV of paths, .tar or .zip of radiographs.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)
+]
+FollowSymlinks = Annotated[
+    bool,
+    typer.Option(
+        "--follow-symlinks",
+        help="Follow symbolic links that lead out of the folder.",
+        rich_help_panel=INPUT,
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON for a program to read.", rich_help_panel=OUTPUT)
+]
+StateEvery = Annotated[
+    float,
+    typer.Option(
+        "--state-every-s",
+        min=0,
+        help="Seconds between saved training states: at most this much work is lost if the process is "
+        "killed.",
+        rich_help_panel=RESUMING,
+    ),
+]
 CORES = min(16, usable_cores(), most_decoders())
 LABELS, IMAGES, OUT, PARAMS = Path("data/labels.csv"), Path("data/images"), Path("out"), Path("params.yaml")
 
 
 def format_of(output: Path, asked: str | None) -> str:
-    """What was asked for, else what the name says; they may not contradict one another."""
+    """The format asked for, or that of the file extension; the two may not contradict each other."""
     named = {".parquet": "parquet", ".csv": "csv"}.get(output.suffix)
     if asked and named and asked != named:
-        raise typer.BadParameter(f"{asked}, but the output is called {output.name}", param_hint="--format")
+        raise typer.BadParameter(
+            f"{asked} does not fit the extension of {output.name}", param_hint="--format"
+        )
     return asked or named or "csv"
 
 
@@ -62,7 +118,8 @@ def fold_list(text: str | None) -> tuple[int, ...] | None:
     numbers = {int(word) for word in words if word.strip().isdecimal() and len(word) < 10}
     if len(numbers) != len(words):
         raise typer.BadParameter(
-            f"{text!r}: distinct fold numbers with commas between, such as 0,2", param_hint="--folds"
+            f"{text!r} is not a list of distinct fold numbers, separated by commas, such as 0,2",
+            param_hint="--folds",
         )
     return tuple(sorted(numbers))
 
@@ -76,7 +133,8 @@ def view_list(text: str | None) -> tuple[str, ...] | None:
     names = tuple({"flip": "plain,flip", "none": "plain"}.get(text, text).split(","))
     if names[0] != "plain" or len(set(names)) != len(names) or not set(names) <= set(get_args(View)):
         raise typer.BadParameter(
-            f"{text!r}: distinct names of {', '.join(get_args(View))}, plain first, with commas between",
+            f"{text!r} is not a list of distinct names, separated by commas, plain first. "
+            f"There are {', '.join(get_args(View))}",
             param_hint="--views",
         )
     return names

@@ -11,50 +11,97 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cxrscore.cli.messages import shell_words, tell
-from cxrscore.cli.options import CORES, LabelsCsv, Workers
+from cxrscore.cli.messages import shell_words, tell, warn
+from cxrscore.cli.options import CORES, INPUT, LabelsCsv, Workers
 from cxrscore.cli.terminal import print_lines
 
 if TYPE_CHECKING:
     from cxrscore.project.create import Source
 
-OwnImages = Annotated[Path, typer.Option("--images", help="Folder that its names are in.")]
-Id = Annotated[str | None, typer.Option("--id", help="Column that names the images.")]
-Patient = Annotated[str | None, typer.Option("--patient", help="Column of patients.")]
-PatientPattern = Annotated[
-    str | None, typer.Option("--patient-pattern", help="Patient in a file's name, such as '^([0-9]+)_'.")
+COLUMNS, POLICIES = "Columns of the label table", "Labels and patients"
+
+OwnImages = Annotated[
+    Path,
+    typer.Option("--images", help="Folder of the images named in the label table.", rich_help_panel=INPUT),
 ]
-Study = Annotated[str | None, typer.Option("--study", help="Column of studies.")]
+Id = Annotated[
+    str | None,
+    typer.Option("--id", help="Column that names the images (default: detected).", rich_help_panel=COLUMNS),
+]
+Patient = Annotated[
+    str | None,
+    typer.Option("--patient", help="Column of patients (default: detected).", rich_help_panel=COLUMNS),
+]
+PatientPattern = Annotated[
+    str | None,
+    typer.Option(
+        "--patient-pattern",
+        help="Regular expression that finds the patient in a file name, such as '^([0-9]+)_'.",
+        rich_help_panel=COLUMNS,
+    ),
+]
+Study = Annotated[
+    str | None,
+    typer.Option("--study", help="Column of studies (default: detected).", rich_help_panel=COLUMNS),
+]
 Findings = Annotated[
-    str | None, typer.Option("--findings", help="Columns that are findings, such as 'Edema,Lung Lesion'.")
+    str | None,
+    typer.Option(
+        "--findings",
+        help="Columns that are findings, such as 'Edema,Lung Lesion' (default: detected).",
+        rich_help_panel=COLUMNS,
+    ),
 ]
 Blank = Annotated[
-    Literal["zero", "ignore", "error"] | None, typer.Option("--blank", help="What a blank label means.")
+    Literal["zero", "ignore", "error"] | None,
+    typer.Option(
+        "--blank",
+        help="Meaning of a blank label: 0, not used, or an error (default: as in the settings).",
+        rich_help_panel=POLICIES,
+    ),
 ]
 Uncertain = Annotated[
     Literal["zero", "one", "ignore", "error"] | None,
-    typer.Option("--uncertain", help="What a label of -1 means."),
+    typer.Option(
+        "--uncertain",
+        help="Meaning of the label -1: 0, 1, not used, or an error (default: as in the settings).",
+        rich_help_panel=POLICIES,
+    ),
 ]
 Readers = Annotated[
     Literal["error", "majority", "any", "mean"] | None,
-    typer.Option("--readers", help="What several rows of an image give."),
+    typer.Option(
+        "--readers",
+        help="How several rows of the same image are combined (default: as in the settings).",
+        rich_help_panel=POLICIES,
+    ),
 ]
 PatientIds = Annotated[
     Literal["text", "number", "distinct"] | None,
-    typer.Option("--patient-ids", help="Whether 2 and 0002 are one patient."),
+    typer.Option(
+        "--patient-ids",
+        help="Whether 2 and 0002 are the same patient: number says yes, distinct says no, text refuses such "
+        "a table (default: as in the settings).",
+        rich_help_panel=POLICIES,
+    ),
 ]
 Link = Annotated[
     bool,
-    typer.Option("--link/--copy", help="Link images (originals become read-only), or copy them."),
+    typer.Option(
+        "--link/--copy",
+        help="Link the images (the originals become read-only), or copy them.",
+        rich_help_panel=INPUT,
+    ),
 ]
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="The project to make.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the new project.")],
     labels: LabelsCsv,
     images: OwnImages,
     preset: Annotated[
-        Literal["demo", "paper", "strong"], typer.Option("--preset", help="Settings to start from.")
+        Literal["demo", "paper", "strong"],
+        typer.Option("--preset", help="Settings to start from.", rich_help_panel=INPUT),
     ] = "paper",
     id: Id = None,
     patient: Patient = None,
@@ -67,7 +114,9 @@ def init(
     patient_ids: PatientIds = None,
     link: Link = False,
 ) -> None:
-    """Make a DVC project for one's own radiographs.
+    """Make a DVC project for your own radiographs.
+
+    The settings are written to params.yaml, the stages to dvc.yaml; `dvc repro` then runs them.
 
     Example: cxrscore init chest --labels labels.csv --images images/ --preset paper
     """
@@ -80,14 +129,16 @@ def init(
     outcome = init_project(folder, source, preset=preset, say=lambda note: tell([note]))
     tell(outcome.notes)
     where = f"cd {shell_words([str(folder)])}"
-    tell([f"all is staged, and `dvc exp run` needs it committed: {where} && git commit -m start -- ."])
+    tell([f"all files are staged; `dvc exp run` needs them committed: {where} && git commit -m start -- ."])
     _say_next(where, outcome.hindrances)
 
 
 def data_use(
     labels: LabelsCsv,
     images: OwnImages,
-    project: Annotated[Path, typer.Option("--project", help="The project's folder.")] = Path(),
+    project: Annotated[
+        Path, typer.Option("--project", help="Folder of the project.", rich_help_panel=INPUT)
+    ] = Path(),
     id: Id = None,
     patient: Patient = None,
     patient_pattern: PatientPattern = None,
@@ -99,9 +150,9 @@ def data_use(
     patient_ids: PatientIds = None,
     link: Link = False,
 ) -> None:
-    """Replace the project's data by one's own.
+    """Replace the data of a project with your own.
 
-    Its settings are kept in step.
+    The settings that depend on the data, such as the findings, are updated in params.yaml.
 
     Example: cxrscore data use --labels labels.csv --images images/
     """
@@ -134,25 +185,32 @@ def _source(
 
 
 def _say_next(where: str, hindrances: list[str]) -> None:
-    """`dvc repro` is named only where it runs."""
+    """`dvc repro` is named only if it would run."""
     if hindrances:
-        tell([f"before `dvc repro`: {hindrance}" for hindrance in hindrances])
+        warn(f"`dvc repro` would fail: {hindrance}" for hindrance in hindrances)
         print_lines(where)
     else:
         print_lines(f"{where} && dvc repro")
 
 
 def phantom(
-    out: Annotated[Path | None, typer.Argument(help="Folder to make; it must not hold anything yet.")] = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="How many, test images included.")] = 1000,
-    size: Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side, about.")] = 512,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other patients.")] = 0,
+    out: Annotated[Path | None, typer.Argument(help="Folder to write to; it must be new or empty.")] = None,
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="Number of images, test images included.")
+    ] = 1000,
+    size: Annotated[
+        int, typer.Option("--size", min=32, max=4096, help="Pixels per side, approximately.")
+    ] = 512,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed; each one gives other patients.")] = 0,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", help="Also draw a contact sheet of the findings, a PNG.")
+        Path | None,
+        typer.Option("--sheet", help="Also draw a contact sheet of the findings to this PNG file."),
     ] = None,
     workers: Workers = CORES,
 ) -> None:
-    """Make synthetic chest radiographs with labels: no patient, no licence, for trying and measuring.
+    """Make synthetic chest radiographs with labels.
+
+    They show no real patient and need no licence: for trying cxrscore out and for measuring it.
 
     Example: cxrscore phantom /tmp/phantoms --images 200 --size 512 --sheet /tmp/sheet.png
     """
@@ -160,7 +218,7 @@ def phantom(
     from cxrscore.phantom import contact_sheet, make_phantoms
 
     if out is None and sheet is None:
-        raise UserError("phantom: name a folder to make, or a --sheet to draw.")
+        raise UserError("phantom: name a folder to write to, or a --sheet to draw.")
     if out is not None:
         make_phantoms(out, images=images, size=size, seed=seed, workers=max(1, workers))
         print_lines(str(out))

@@ -1,20 +1,21 @@
-"""Scoring and what stands around it: a check before, a verification after.
+"""Commands that score, check beforehand and verify afterwards.
 
 In    a folder, pattern, table or archive of radiographs; fold checkpoints; for `verify` a finished table.
-Out   a score table, or verdicts; exit codes 1 does not match, 3 quarantined files, 4 stopped.
+Out   a score table, or verdicts; exit codes 1 a mismatch, 3 quarantined files, 4 stopped.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrscore.cli.messages import facts_blocks, on_terminal, resuming_command, say_what_goes_on, show, tell
+from cxrscore.cli.messages import facts_blocks, on_terminal, resuming_command, say_how_to_resume, show, tell
 from cxrscore.cli.options import (
     CORES,
+    INPUT,
     OUT,
+    OUTPUT,
     AsJson,
-    BitDepth,
     Device,
     Dtype,
     FollowSymlinks,
@@ -22,87 +23,75 @@ from cxrscore.cli.options import (
     PathColumn,
     Root,
     Source,
-    Timeout,
     Workers,
     fold_list,
     format_of,
     view_list,
 )
+from cxrscore.cli.score_options import (
+    BatchSize,
+    BitDepth,
+    CheckedDepth,
+    Compile,
+    CsvSafe,
+    Folds,
+    IdKind,
+    Level,
+    MaxErrors,
+    Models,
+    OnError,
+    Output,
+    Resume,
+    ShardRows,
+    Std,
+    StudyColumn,
+    TableFormat,
+    Template,
+    Timeout,
+    Views,
+)
 from cxrscore.cli.terminal import print_lines, print_notes
+
+if TYPE_CHECKING:
+    from cxrscore.scoring.finish import Outcome
+    from cxrscore.verify import Verdict
 
 
 def score(
     source: Source,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The table to write.")],
-    models: Annotated[Path, typer.Option("--models", help="Folder of fold checkpoints.")] = OUT / "models",
-    template: Annotated[
-        Path | None,
-        typer.Option("--template", help="A sample submission: its rows, order and columns are kept."),
-    ] = None,
-    id_kind: Annotated[
-        Literal["relpath", "name", "stem"], typer.Option("--id", help="What names a row.")
-    ] = "relpath",
+    *,
     root: Root = None,
     path_column: PathColumn = None,
-    study_column: Annotated[
-        str | None, typer.Option("--study-column", help="A CSV's column of studies, for --level study.")
-    ] = None,
-    folds: Annotated[str | None, typer.Option("--folds", help="Use these folds only, such as 0,2.")] = None,
-    views: Annotated[
-        str | None,
-        typer.Option(
-            "--views",
-            help="Average over these, such as plain,flip,zoom,zoom_flip. Default: as trained. "
-            "flip means plain,flip; none means plain.",
-        ),
-    ] = None,
-    bit_depth: BitDepth = None,
-    level: Annotated[
-        Literal["image", "study"], typer.Option("--level", help="study: the mean over a study's images.")
-    ] = "image",
-    table_format: Annotated[
-        Literal["csv", "parquet"] | None,
-        typer.Option("--format", help="Of the table. Default: by OUTPUT's suffix."),
-    ] = None,
-    std: Annotated[
-        bool, typer.Option("--std", help="Also write each finding's spread over folds, a second table.")
-    ] = False,
-    csv_safe: Annotated[
-        bool, typer.Option("--csv-safe", help="Put ' before ids that a spreadsheet would run.")
-    ] = False,
-    on_error: Annotated[
-        Literal["quarantine", "fail", "fill"],
-        typer.Option(
-            "--on-error", help="A file that cannot be scored: no row, no table, or the prevalences."
-        ),
-    ] = "quarantine",
-    max_errors: Annotated[
-        int | None,
-        typer.Option("--max-errors", min=0, help="Stop after so many. Default: 1 % of files, at least 10."),
-    ] = None,
-    overwrite: Overwrite = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    study_column: StudyColumn = None,
     follow_symlinks: FollowSymlinks = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, max=4096, help="Images per forward. Default: 16, on a GPU 256."),
-    ] = None,
-    compile_models: Annotated[
-        Literal["auto", "on", "off"],
-        typer.Option("--compile", help="auto: where `bench forward` has measured that it pays."),
-    ] = "auto",
-    shard_rows: Annotated[
-        int, typer.Option("--shard-rows", min=1, help="Rows kept at once; a kill costs at most so many.")
-    ] = 256,
+    bit_depth: BitDepth = None,
+    models: Models = OUT / "models",
+    folds: Folds = None,
+    views: Views = None,
+    output: Output,
+    template: Template = None,
+    id_kind: IdKind = "relpath",
+    level: Level = "image",
+    table_format: TableFormat = None,
+    std: Std = False,
+    csv_safe: CsvSafe = False,
+    overwrite: Overwrite = False,
+    on_error: OnError = "quarantine",
+    max_errors: MaxErrors = None,
     timeout_s: Timeout = 8.0,
+    resume: Resume = False,
+    shard_rows: ShardRows = 256,
+    batch_size: BatchSize = None,
+    compile_models: Compile = "auto",
     workers: Workers = CORES,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Write one row of probabilities for each radiograph: the mean over views and folds.
+    """Write a table of probabilities, one row per radiograph.
 
-    Files that cannot be read are named in OUTPUT.errors.csv, and the exit code is 3. A run that was stopped
-    goes on with --resume and gives the same bytes. OUTPUT.provenance.json says what made the table.
+    Each probability is the mean over the folds and the views for test-time augmentation. Files that cannot be
+    read are listed in OUTPUT.errors.csv, and the exit code is 3. A run that was stopped can be resumed with
+    --resume and then gives the same bytes. OUTPUT.provenance.json records what made the table.
 
     Example: cxrscore score data/test --template data/sample_submission.csv -o sub.csv
     """
@@ -142,35 +131,44 @@ def score(
             machine = choose_scoring_machine(device, dtype)
             outcome = score(source, output, options, models=models, machine=machine, progress=progress)
     except Stopped as stopped:
-        say_what_goes_on(stopped.lines, resuming_command(stopped.words))
+        say_how_to_resume(stopped.lines, resuming_command(stopped.words))
         raise SystemExit(stopped.code) from stopped
+    _tell_outcome(outcome, on_error)
+
+
+def _tell_outcome(outcome: "Outcome", on_error: str) -> None:
     tell(outcome.notes)
     sum_of = f"{outcome.scored:,} scored + {outcome.quarantined:,} quarantined"
     print_notes(f"{outcome.listed:,} listed = {sum_of}")
     if outcome.quarantined:
-        rows = "hold the training prevalences" if on_error == "fill" else "have no row"
-        print_notes(f"quarantined files {rows}; they are named in {outcome.errors_csv}")
+        rows = "have the training prevalences in their rows" if on_error == "fill" else "have no row"
+        print_notes(f"quarantined files {rows}; they are listed in {outcome.errors_csv}")
         raise typer.Exit(3)
 
 
 def check(
     source: Source,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the faults to this table.")
-    ] = None,
-    size: Annotated[int, typer.Option("--size", min=32, max=4096, help="Pixels a side to decode to.")] = 380,
-    bit_depth: BitDepth = None,
-    overwrite: Overwrite = False,
     root: Root = None,
     path_column: PathColumn = None,
     follow_symlinks: FollowSymlinks = False,
+    bit_depth: CheckedDepth = None,
+    size: Annotated[
+        int,
+        typer.Option("--size", min=32, max=4096, help="Pixels per side to decode to.", rich_help_panel=INPUT),
+    ] = 380,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the faults to this CSV file.", rich_help_panel=OUTPUT),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
     timeout_s: Timeout = 8.0,
     workers: Workers = CORES,
-    as_json: AsJson = False,
 ) -> None:
-    """Read every file as `score` would, and tell what it would quarantine; needs no model.
+    """List the files that `score` would quarantine.
 
-    The exit code is 3 where there is such a file.
+    Every file is decoded as `score` decodes it; no model is loaded. The exit code is 3 if a file would be
+    quarantined.
 
     Example: cxrscore check data/test -o faults.csv
     """
@@ -200,20 +198,22 @@ def check(
 
 
 def verify(
-    table: Annotated[Path, typer.Argument(help="A table that `score` wrote.")],
+    table: Annotated[Path, typer.Argument(help="Table that `score` wrote.")],
     models: Annotated[
-        Path | None, typer.Option("--models", help="Folder of the checkpoints, to compare them too.")
+        Path | None, typer.Option("--models", help="Folder of checkpoints to compare as well.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--input", help="The images' folder, table or archive, to read them again.")
+        str | None,
+        typer.Option("--input", help="Folder, table or archive of the images to read and compare as well."),
     ] = None,
     root: Root = None,
     path_column: PathColumn = None,
     follow_symlinks: FollowSymlinks = False,
 ) -> None:
-    """Compare a score table with its provenance: its bytes, its models, the images behind its rows.
+    """Compare a score table with its provenance file.
 
-    The exit code is 1 where something does not match.
+    The bytes of the table are compared, and on request the models and the images that it was made from. The
+    exit code is 1 if something does not match.
 
     Example: cxrscore verify sub.csv --models out/models --input data/test
     """
@@ -223,7 +223,11 @@ def verify(
         listed = {"root": root, "path_column": path_column, "follow_symlinks": follow_symlinks}
         verdicts = list(verify(table, models=models, source=source, listed=listed, progress=progress))
     for verdict in verdicts:
-        mark = "NO " if verdict.faults else "yes"
-        print_lines(f"{mark} {verdict.question}", *(f"    {fault}" for fault in verdict.faults))
+        print_lines(*_verdict_lines(verdict))
     if any(verdict.faults for verdict in verdicts):
         raise typer.Exit(1)
+
+
+def _verdict_lines(verdict: "Verdict") -> list[str]:
+    mark = "FAIL" if verdict.faults else "OK  "
+    return [f"{mark} {verdict.question}", *(f"     {fault}" for fault in verdict.faults)]

@@ -1,4 +1,4 @@
-"""The pipeline's commands, one a DVC stage; and `code`, what an installed cxrscore's stages are keyed on.
+"""The pipeline's commands, one per DVC stage; and `code`, which fingerprints the code of a stage.
 
 In    labels and images, out/ as the stages before have left it, params.yaml.
 Out   what the stage writes in out/; notes on stderr.
@@ -15,16 +15,19 @@ from cxrscore.cli.messages import (
     last_words,
     metrics_blocks,
     on_terminal,
+    resumable,
     show,
     tell,
-    telling_what_goes_on,
 )
 from cxrscore.cli.options import (
     CORES,
     IMAGES,
+    INPUT,
     LABELS,
+    MACHINE,
     OUT,
     PARAMS,
+    RESUMING,
     AsJson,
     Device,
     Dtype,
@@ -32,6 +35,7 @@ from cxrscore.cli.options import (
     LabelsCsv,
     Out,
     ParamsFile,
+    StateEvery,
     Workers,
 )
 from cxrscore.cli.terminal import print_lines
@@ -44,7 +48,7 @@ def prepare(
     params: ParamsFile = PARAMS,
     workers: Workers = CORES,
 ) -> None:
-    """Decode every labelled image once to S x S and store it.
+    """Decode every labelled image once and store the pixels.
 
     Example: cxrscore prepare
     """
@@ -67,7 +71,10 @@ def prepare(
 
 
 def folds(labels: LabelsCsv = LABELS, out: Out = OUT, params: ParamsFile = PARAMS) -> None:
-    """Give each patient, or each image, the fold that validates it; balanced over findings and pairs.
+    """Assign patients to folds, balanced over findings.
+
+    Each image is in exactly one validation fold. Pairs of findings are balanced as well. With folds.method:
+    image, images are assigned instead of patients.
 
     Example: cxrscore folds
     """
@@ -90,30 +97,53 @@ def folds(labels: LabelsCsv = LABELS, out: Out = OUT, params: ParamsFile = PARAM
 
 
 def train(
-    fold: Annotated[int, typer.Option("--fold", min=0, help="The fold to validate on.")],
+    fold: Annotated[int, typer.Option("--fold", min=0, help="Fold to validate on.", rich_help_panel=INPUT)],
     labels: LabelsCsv = LABELS,
-    out: Out = OUT,
     params: ParamsFile = PARAMS,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on with a run that was stopped.")] = False,
-    state_every_s: Annotated[
-        float, typer.Option("--state-every-s", min=0, help="Seconds of work that a kill may cost.")
-    ] = 300.0,
+    out: Out = OUT,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Start over instead of resuming a training that was stopped.",
+            rich_help_panel=RESUMING,
+        ),
+    ] = False,
+    state_every_s: StateEvery = 300.0,
     gpus: Annotated[
-        int, typer.Option("--gpus", min=1, max=64, help="Processes that share each batch, one per GPU.")
+        int,
+        typer.Option(
+            "--gpus",
+            min=1,
+            max=64,
+            help="Processes that share each batch, one per GPU.",
+            rich_help_panel=MACHINE,
+        ),
     ] = 1,
     compile_model: Annotated[
-        bool, typer.Option("--compile", help="Compile the model: a minute or two, then faster steps.")
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the model: takes a minute or two, then steps are faster.",
+            rich_help_panel=MACHINE,
+        ),
     ] = False,
     checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="Compute activations twice, and keep a fraction of them.")
+        bool,
+        typer.Option(
+            "--checkpointing",
+            help="Recompute activations in the backward pass: less memory, slower steps.",
+            rich_help_panel=MACHINE,
+        ),
     ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Train one fold's model; write its checkpoint and its out-of-fold table.
+    """Train one fold's model and score its validation images.
 
-    A run that was stopped or killed goes on when the same command is given again. With --device cpu, --gpus
-    counts processes on the CPU; `torchrun --nproc-per-node 4 -m cxrscore train` works, too.
+    Writes the checkpoint and the out-of-fold scores. A training that was stopped or killed is resumed by
+    giving the same command again. With --device cpu, --gpus counts processes on the CPU. `torchrun
+    --nproc-per-node 4 -m cxrscore train` works as well.
 
     Example: cxrscore train --fold 0
     """
@@ -130,7 +160,7 @@ def train(
     from cxrscore.training.launch import Ended, local_device
 
     try:
-        with telling_what_goes_on():
+        with resumable():
             if _launched(device, gpus):
                 return
 
@@ -175,14 +205,16 @@ def _launched(device: str, gpus: int) -> bool:
 
 def evaluate(
     scores: Annotated[
-        Path | None, typer.Option("--scores", help="Any score table. Default: the out-of-fold ones.")
+        Path | None, typer.Option("--scores", help="Score table (default: the out-of-fold scores).")
     ] = None,
     labels: LabelsCsv = LABELS,
     out: Out = OUT,
     params: ParamsFile = PARAMS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure scores against labels: area under the ROC curve by finding, and their mean.
+    """Measure scores against labels: ROC AUC per finding.
+
+    Also measures the mean over findings (macro-AUC). Out-of-fold metrics are written to out/metrics.json.
 
     Example: cxrscore evaluate --scores sub.csv --labels data/test_labels.csv
     """
@@ -194,7 +226,7 @@ def evaluate(
         settings, layout = read_params(params), Layout(out)
         metrics, notes = evaluate(labels, layout, labels=settings.labels, folds=settings.folds.train)
         others = ", ".join(map(str, sorted(layout.of_other_folds(settings.folds.train))))
-        notes += [f"files of fold {others} are left out; folds.train does not name them"] if others else []
+        notes += [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
     else:
         declared = read_params(params).labels if params.exists() else None
         metrics, notes = evaluate_table(scores, labels, labels=declared)
@@ -203,7 +235,9 @@ def evaluate(
 
 
 def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:
-    """Write out/report.html: the metrics, the training curves, the folds, and what the head learned.
+    """Write an HTML report of metrics, curves and folds.
+
+    It also shows what the label head learned. The page is out/report.html.
 
     Example: cxrscore report
     """
@@ -217,7 +251,9 @@ def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:
 
 
 def code(out: Out = OUT) -> None:
-    """Write the fingerprint of each stage's code, for projects that use an installed cxrscore.
+    """Write a fingerprint of the code of each stage.
+
+    Projects that use an installed cxrscore depend on these files instead of on its modules.
 
     Example: cxrscore code
     """

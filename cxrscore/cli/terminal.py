@@ -27,7 +27,7 @@ def print_lines(*lines: str) -> None:
 
 
 def print_notes(*lines: str) -> None:
-    """On stderr, which may be closed: the work goes on, and the exit code speaks."""
+    """On stderr, which may be closed: the work continues, and the exit code speaks."""
     with suppress(OSError):
         _write(sys.stderr, lines)
 
@@ -115,7 +115,7 @@ def _drawn(rows: Sequence[Sequence[str]], widths: Sequence[int | None], *, heade
 
 
 class Terminal:
-    """The Progress of the door. Where stderr is no terminal it writes plain lines: logs stay readable."""
+    """The Progress of the commands. Where stderr is no terminal it writes plain lines: logs stay readable."""
 
     def __init__(self) -> None:
         from rich.console import Console

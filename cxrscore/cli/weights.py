@@ -14,28 +14,37 @@ from cxrscore.cli.options import AsJson
 
 
 def weights_convert(
-    file: Annotated[Path, typer.Argument(help="Weights: a pickle (.pth, .pt, .bin) or .safetensors.")],
-    output: Annotated[Path, typer.Argument(help="The new .safetensors file to write.")],
-    backbone: Annotated[str, typer.Option("--backbone", help="The timm model that they are for.")],
+    file: Annotated[
+        Path, typer.Argument(help="Weights to convert: a pickle (.pth, .pt, .bin) or .safetensors.")
+    ],
+    output: Annotated[Path, typer.Argument(help="New .safetensors file to write.")],
+    backbone: Annotated[str, typer.Option("--backbone", help="timm model that the weights are for.")],
     strip_prefix: Annotated[
-        str, typer.Option("--strip-prefix", help="Remove this from the keys, such as module.")
+        str, typer.Option("--strip-prefix", help="Prefix to remove from the keys, such as module.")
     ] = "",
     entry: Annotated[
-        str, typer.Option("--entry", help="Which of several dictionaries of tensors, such as state_dict.")
+        str,
+        typer.Option(
+            "--entry", help="Dictionary of tensors to take if there are several, such as state_dict."
+        ),
     ] = "",
     init_except: Annotated[
         list[str] | None,
-        typer.Option("--init-except", help="Pattern of keys that may not fit, as in train.init_except."),
+        typer.Option(
+            "--init-except",
+            help="Pattern of keys that may be missing or of another shape, as in train.init_except.",
+        ),
     ] = None,
     by_order: Annotated[
-        bool, typer.Option("--by-order", help="Where names differ, match keys by order and shape.")
+        bool, typer.Option("--by-order", help="Match keys by order and shape if their names differ.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert weights to a .safetensors file for train.init.
+    """Convert backbone weights to a .safetensors file.
 
-    Tensors alone are loaded from a pickle; nothing in it is run. Names that the backbone has are kept. Other
-    names are matched by order with --by-order, if every shape agrees; the table of keys is printed.
+    The new file can be used as train.init. Only tensors are loaded from a pickle; no code in it is run. If
+    the names differ from those of the backbone, --by-order matches keys by order, provided that every shape
+    agrees; the table of keys is printed.
 
     Example: cxrscore weights convert resnet10t.pth resnet10t.safetensors --backbone resnet10t
     """

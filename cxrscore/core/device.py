@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -65,7 +65,7 @@ def _device(word: str) -> torch.device:
     count = torch.cuda.device_count()
     if (device.index or 0) >= count:
         raise UserError(
-            f"--device {word}: this machine shows {count} CUDA devices; --device cpu works anywhere."
+            f"--device {word}: this machine has {counted(count, 'CUDA device')}; --device cpu works anywhere."
         )
     return torch.device("cuda", device.index or 0)
 

@@ -11,8 +11,8 @@ REMEDIES = {  # kind of fault -> what would be right, where a message does not s
     "NOT_AN_IMAGE": "put the image in its place, or leave the file out",
     "UNSUPPORTED_FORMAT": "convert to PNG",
     "UNSUPPORTED_COLORSPACE": "convert to gray",
-    "UNDECLARED_DEPTH": "declare the depth by --bit-depth or prepare.bit_depth",
-    "MULTIFRAME": "save the one to be scored alone",
+    "UNDECLARED_DEPTH": "declare the depth with --bit-depth or prepare.bit_depth",
+    "MULTIFRAME": "save the one to be scored as a separate file",
     "TOO_LARGE": "save it smaller, as 8-bit gray",
     "TOO_SMALL": "export it at its full size",
     "BLANK_IMAGE": "export it again, or leave it out",
@@ -24,6 +24,11 @@ REMEDIES = {  # kind of fault -> what would be right, where a message does not s
     "NON_FINITE": "leave the file out, or train the models again",
 }
 QUARANTINE_KINDS = tuple(REMEDIES)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 file`, `12,000 files`; `many` where a bare s does not make the plural."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 class Told(Exception):
@@ -53,13 +58,13 @@ class Unreadable(Exception):
 
     def __init__(self, kind: str, message: str) -> None:
         if kind not in QUARANTINE_KINDS:
-            raise BrokenPromise(f"{kind}: no kind of fault")
+            raise BrokenPromise(f"{kind}: not a kind of fault")
         super().__init__(with_remedy(kind, message))
         self.kind = kind
 
 
 class Stopped(Told):
-    """The run ended early; what it did is kept, and the same command with --resume and `words` goes on.
+    """The run ended early; what it did is kept, and the same command with --resume and `words` resumes it.
     `code` is the exit code: 4 storage, device or too many faults; 128 + n for signal n.
     """
 

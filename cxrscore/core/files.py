@@ -76,7 +76,7 @@ def read_json(path: Path, *, most_bytes: int = 1_000_000_000) -> Any:
     try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
-            raise ValueError("no regular file")
+            raise ValueError("not a regular file")
         if about.st_size > most_bytes:
             raise ValueError(f"{about.st_size:,} bytes, more than {most_bytes:,}")
         with os.fdopen(handle, "rb", closefd=False) as file:

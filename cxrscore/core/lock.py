@@ -46,7 +46,7 @@ def _acquire(path: Path) -> int:
             if error.errno in STORAGE:
                 raise
             raise UserError(
-                f"{path}: cannot be written ({error.strerror}); whose is it? Choose another output."
+                f"{path}: cannot be written ({error.strerror}); check who owns it, or choose another output."
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

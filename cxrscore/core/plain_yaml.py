@@ -87,7 +87,7 @@ def _root(path: Path, text: str) -> Node | None:
     except (ValueError, OverflowError) as error:  # of chr(), for a code beyond the last character
         found = ESCAPE.search(text)
         line = text.count("\n", 0, found.start() if found else 0) + 1
-        raise UserError(f"{path}:{line}: an escape \\U of no character; write the character.") from error
+        raise UserError(f"{path}:{line}: an invalid escape \\U; write the character.") from error
     return root
 
 
@@ -124,7 +124,9 @@ def _mapping(path: Path, node: MappingNode) -> dict[str, Any]:
     for key, value in node.value:
         where = f"{path}:{_line(key)}"
         if not isinstance(key, ScalarNode) or key.tag != f"{CORE}str":
-            raise UserError(f"{where}: {shown(_source(key))} is no name of a setting; quote it if it is one.")
+            raise UserError(
+                f"{where}: {shown(_source(key))} is not the name of a setting; quote it if it is one."
+            )
         name = _scalar(path, key)
         if name in values:
             raise UserError(f"{where}: duplicate key {shown(name)}; keep one of them.")
@@ -144,14 +146,14 @@ def _scalar(path: Path, node: Node) -> Any:
     if kind == "bool":
         return SCALARS.construct_yaml_bool(node)
     if kind not in ("int", "float"):
-        raise UserError(f"{where}: {shown(text)} is read as a {kind} in YAML; quote it if it is a text.")
+        raise UserError(f"{where}: {shown(text)} is read as a {kind} in YAML; quote it if it is text.")
     if len(text) > MAX_NUMBER:
         raise UserError(f"{where}: a number of {len(text):,} characters; numbers have {MAX_NUMBER} at most.")
     read = SCALARS.construct_yaml_int if kind == "int" else SCALARS.construct_yaml_float
     try:
         return read(node)
     except (ValueError, IndexError) as error:  # such as "+_", which the rules take for a number
-        raise UserError(f"{where}: {shown(text)} is no number; quote it if it is a text.") from error
+        raise UserError(f"{where}: {shown(text)} is not a number; quote it if it is text.") from error
 
 
 def _is_odd(char: str) -> bool:

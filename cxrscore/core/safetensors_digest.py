@@ -120,7 +120,7 @@ def tensors_of(path: Path, data: bytes, stated: object) -> dict[str, Tensor]:
 
 def refuse_damaged(path: Path, what: str) -> NoReturn:
     raise UserError(
-        f"{path}: {what} do not match the sha256 that seals them: the file is damaged or was changed; "
+        f"{path}: {what} do not match their SHA-256: the file is damaged or was changed; "
         "restore or train it again."
     )
 
@@ -140,8 +140,9 @@ def facts_of(path: Path, entry: Entry) -> dict[str, Any]:
     """Raises UserError where they do not match their seal, or have none."""
     if is_unsealed(entry):
         raise UserError(
-            f"{path}: a checkpoint of an older version: no seal covers its facts, such as finding names. If "
-            f"you trust it, `cxrscore reseal {shlex.quote(str(path))} -o NEW` prints them and seals a copy."
+            f"{path}: a checkpoint of an older version, without a SHA-256 of its metadata, such as finding "
+            f"names. If you trust it, `cxrscore reseal {shlex.quote(str(path))} -o NEW` prints the metadata "
+            "and writes a copy that has one."
         )
     facts, digest = entry.get("facts"), entry.get("tensors")
     whole = entry.keys() == {"facts", "seal", "tensors"} and isinstance(facts, dict)
@@ -181,7 +182,7 @@ def _entry_text(header: bytes, size: int) -> str | None:
     metadata = about.pop("__metadata__", {})
     expected = LENGTH + len(header) + max((one["data_offsets"][1] for one in about.values()), default=0)
     if size != expected:
-        raise ValueError(f"{size:,} bytes, and its header tells of {expected:,}")
+        raise ValueError(f"{size:,} bytes, and its header describes {expected:,}")
     text = metadata.get(KEY)
     if not isinstance(text, str | None):
         raise TypeError("its metadata are not text")
@@ -213,7 +214,7 @@ def _parse(text: str) -> Any:
 def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a name occurs twice in one object")
     return found
 
 
@@ -228,7 +229,7 @@ def _refuse_deep(value: Any, levels: int = DEEPEST) -> None:
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text[:20]} is no finite number")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return number
 
 

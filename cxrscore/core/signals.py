@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: the first sets a flag, so that the work under way is kept.
+"""Signals that ask a run to stop: the first sets a flag, so that the work under way is kept, and says so.
 
 In    SIGINT (Ctrl-C), SIGTERM, SIGHUP.
 Out   the number of the first one; a second Ctrl-C is KeyboardInterrupt at once. What the caller's parent had
@@ -10,11 +10,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = b"stopping after the work under way"
+HURRY = b"; press Ctrl-C again to stop now"
 WRITING_S = 60.0  # that a write under way may still take: a state of gigabytes on a slow disk
 
 
@@ -32,7 +34,8 @@ class Asked:
 def asked_to_stop(
     patience_s: float | None = None, last_words: Callable[[int], None] | None = None
 ) -> Iterator[Asked]:
-    """Within, the signals only set the flag. Outside the main thread Python allows no handlers: no flag.
+    """Within, the signals set the flag and print a line. Outside the main thread Python allows no handlers:
+    no flag.
 
     `patience_s`: so long after the first signal the process says `last_words(number)` and ends with 128 +
     number, whatever it is doing. What is on disk has to be whole at any moment, as it is for SIGKILL.
@@ -59,6 +62,13 @@ def asked_to_stop(
             signal.signal(number, handler)
 
 
+def _say_stopping(number: int) -> None:
+    """On stderr, at once; one process says it for all that share a training."""
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):
+            os.write(2, STOPPING + (HURRY if number == signal.SIGINT else b"") + b"\n")
+
+
 @contextmanager
 def _given_up_after(
     patience_s: float | None,
@@ -69,16 +79,16 @@ def _given_up_after(
     """A thread hears of the signal by way of a socket: Python's handlers run only between its instructions,
     and one backward pass of a large model on a CPU is one instruction of a minute.
     """
-    if patience_s is None:
-        yield
-        return
     hears, tells = socket.socketpair()
     tells.setblocking(False)
     over = threading.Event()
 
     def watch() -> None:
         number = next((byte for byte in iter(lambda: hears.recv(1), b"") if byte[0] in heard), b"")
-        if not number or over.wait(patience_s) or (asked.holding and over.wait(WRITING_S)):
+        if not number:
+            return
+        _say_stopping(number[0])
+        if patience_s is None or over.wait(patience_s) or (asked.holding and over.wait(WRITING_S)):
             return
         try:
             if last_words:

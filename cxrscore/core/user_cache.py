@@ -75,13 +75,13 @@ def private_folder(folder: Path, variable: str) -> Path:
         _make(folder)
         if fault := _open_to_others(folder.lstat()):
             raise UserError(
-                f"{folder}: is for code to be run, and {fault}; remove it if nothing else is in it, or "
+                f"{folder}: holds code that will be run, and {fault}; remove it if nothing else is in it, or "
                 f"{remedy}."
             )
         real = folder.resolve()
         for parent in real.parents:
             if fault := _replaceable_in(parent.lstat()):
-                raise UserError(f"{parent}: {fault}, who could replace {real}; mend that, or {remedy}.")
+                raise UserError(f"{parent}: {fault}, who could replace {real}; correct that, or {remedy}.")
     except OSError as error:
         raise UserError(f"{folder}: cannot hold compiled code ({error.strerror}); {remedy}.") from error
     return real

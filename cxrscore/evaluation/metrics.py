@@ -18,7 +18,7 @@ def roc_auc(y: np.ndarray, scores: np.ndarray) -> float:
     The probability that a positive outranks a negative, from mid-ranks. Source: Hanley & McNeil, Radiology
     143, 1982.
     """
-    promise(not np.isnan(scores).any(), "a score that is no number has no rank")
+    promise(not np.isnan(scores).any(), "a score that is not a number has no rank")
     positives = int(y.sum())
     negatives = len(y) - positives
     if positives == 0 or negatives == 0:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import BrokenPromise, UserError
+from cxrscore.core.errors import BrokenPromise, UserError, counted
 from cxrscore.core.files import half_written, read_json, sha256_bytes, sha256_file, write_text
 from cxrscore.tables.csv_table import Table, read_table, write_table
 
@@ -265,10 +265,12 @@ def _open_shard(folder: Path, shard: int, n: int) -> NDArray[np.uint8]:
     try:
         pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: missing, and the index has {n} images in it; {REMEDY}.") from error
+        raise UserError(
+            f"{path}: missing, and the index lists {counted(n, 'image')} in it; {REMEDY}."
+        ) from error
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); {REMEDY}.") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or len(pixels) != n:
         found = f"{pixels.dtype} of shape {pixels.shape}"
-        raise UserError(f"{path}: {found}; the index has {n} images; {REMEDY}.")
+        raise UserError(f"{path}: {found}; the index lists {counted(n, 'image')}; {REMEDY}.")
     return pixels

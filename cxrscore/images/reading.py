@@ -50,11 +50,11 @@ FEW = 0.1  # of the samples: what is burned into a film, such as a marker or a f
 NARROW_SHARE = 0.125  # of the range: twice what 12 bits in 16 span
 NARROW = (
     "16-bit samples that span less than an eighth of the range, away from black (12-bit data, inverted or "
-    "shifted?); rescale them, or say by --bit-depth 16 that they are right as they are"
+    "shifted?); rescale them, or use --bit-depth 16 to take them as they are"
 )
 UNDECLARED = (
-    "samples that hardly reach a quarter of their range, as 12-bit data in 16 bits do not; declare their "
-    "depth by --bit-depth or prepare.bit_depth (16: they are right as they are)"
+    "hardly any samples reach a quarter of the 16-bit range, as in 12-bit data stored in 16 bits; declare "
+    "their depth with --bit-depth or prepare.bit_depth (16 takes them as they are)"
 )
 GRAY_OR_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 MAGIC = (
@@ -121,9 +121,9 @@ def read_header(data: bytes) -> Header:
     if name is None:
         raise Unreadable("NOT_AN_IMAGE", _what_else(data[:512]))
     if name == "DICOM":
-        raise Unreadable("UNSUPPORTED_FORMAT", "DICOM comes with another version; export the image as PNG")
+        raise Unreadable("UNSUPPORTED_FORMAT", "DICOM is not supported yet; export the image as PNG")
     if name not in READERS:
-        raise Unreadable("UNSUPPORTED_FORMAT", f"{name} is not read; convert to PNG")
+        raise Unreadable("UNSUPPORTED_FORMAT", f"{name} is not supported; convert to PNG")
     try:
         header = READERS[name](data)
     except (IndexError, struct.error) as error:
@@ -142,7 +142,9 @@ def _what_else(head: bytes) -> str:
 def _within_bounds(header: Header) -> Header:
     shape = f"{header.width} x {header.height} pixels"
     if header.frames > 1:
-        raise Unreadable("MULTIFRAME", f"{header.frames} images in one file; save the one to be scored alone")
+        raise Unreadable(
+            "MULTIFRAME", f"{header.frames} images in one file; save the one to be scored as a separate file"
+        )
     if header.width * header.height > MAX_PIXELS:
         raise Unreadable("TOO_LARGE", f"{shape}, and at most {MAX_PIXELS // 1_000_000} million are read")
     if header.decoded_bytes > MAX_BYTES:
@@ -192,7 +194,7 @@ def _decode_other(data: bytes, header: Header) -> Image.Image:
         raise Unreadable("TOO_LARGE", "the file holds far more pixels than its header says") from error
     except UnidentifiedImageError as error:
         raise Unreadable(
-            "UNSUPPORTED_FORMAT", f"samples of a {header.format} that are not read; convert to PNG"
+            "UNSUPPORTED_FORMAT", f"samples of a {header.format} that are not supported; convert to PNG"
         ) from error
     except PILLOW_FAULTS as error:
         kind = "TRUNCATED" if "truncated" in str(error).lower() else "CORRUPT_DATA"
@@ -233,7 +235,7 @@ def _gray(image: Image.Image, header: Header, bit_depth: int | None) -> Image.Im
 def _eight_bits(values: NDArray[np.uint16], header: Header, bit_depth: int | None) -> NDArray[np.uint8]:
     full_scale = header.full_scale or 2 ** (bit_depth or 16) - 1
     if bit_depth != 16 and _is_hardly_used(values, full_scale):
-        raise Unreadable("UNDECLARED_DEPTH", UNDECLARED)
+        raise Unreadable("UNDECLARED_DEPTH", _hardly_used(bit_depth, full_scale))
     if bit_depth != 16 and _is_narrow(values, full_scale):
         raise Unreadable("UNDECLARED_DEPTH", NARROW)
     beyond = np.count_nonzero(values > full_scale) / values.size
@@ -243,6 +245,14 @@ def _eight_bits(values: NDArray[np.uint16], header: Header, bit_depth: int | Non
     shades = np.rint(np.arange(65536) * (255 / full_scale)).clip(0, 255).astype(np.uint8)
     eight: NDArray[np.uint8] = (255 - shades if header.white_is_zero else shades)[values]
     return eight
+
+
+def _hardly_used(bit_depth: int | None, full_scale: int) -> str:
+    if full_scale == 65535:
+        return UNDECLARED
+    said = "declared" if bit_depth else "stated by the file"
+    found = f"hardly any samples reach a quarter of {full_scale:,}, the maximum of the bit depth {said}"
+    return f"{found}; declare the right one with --bit-depth (16 takes them as they are)"
 
 
 def _is_hardly_used(values: NDArray[Any], full_scale: int) -> bool:

@@ -63,7 +63,7 @@ def _mend_layout(
     tokens = features[:, prefix:].transpose(1, 2)  # (B, C, h * w)
     side = math.isqrt(tokens.shape[2])
     if side * side != tokens.shape[2]:
-        raise _Misfit(f"its {tokens.shape[2]} tokens are no square")
+        raise _Misfit(f"its {tokens.shape[2]} tokens are not a square")
     return tokens.reshape(*tokens.shape[:2], side, side)
 
 

@@ -87,7 +87,7 @@ def card_of(path: Path, facts: Mapping[str, Any]) -> Card:
     """Raises UserError, which names the field that is not what it should be."""
     if not isinstance(facts.get("card"), dict):
         raise UserError(
-            f"{path}: no checkpoint of a fold: it has no card; name one that `cxrscore train` wrote."
+            f"{path}: not a fold checkpoint: it has no metadata card; name one that `cxrscore train` wrote."
         )
     return checked_card(path, facts["card"], schema=SCHEMA)
 
@@ -107,8 +107,8 @@ def model_of(path: Path, card: Card, tensors: Mapping[str, Tensor]) -> CXRModel:
     except (AttributeError, UserError, *REFUSALS) as error:
         why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(
-            f"{path}: its card (backbone {card.backbone!r}, head {card.head['kind']!r}) builds no model: "
-            f"{why[:300].rstrip('. ')}. Load it with the version that trained it, or train it again."
+            f"{path}: its card (backbone {card.backbone!r}, head {card.head['kind']!r}) does not build a "
+            f"model: {why[:300].rstrip('. ')}. Load it with the version that trained it, or train it again."
         ) from error
     _refuse_unlike(path, model.state_dict(), tensors)
     _refuse_impossible(path, tensors)

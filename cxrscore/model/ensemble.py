@@ -54,13 +54,13 @@ def trained_views(ensemble: Sequence[Fold]) -> list[str]:
         if mine != theirs:
             raise UserError(
                 f"{other.path}: views is {','.join(theirs)}, but {','.join(mine)} in {first.path}; "
-                "say with --views what to average."
+                "choose the views with --views."
             )
     unknown = [name for name in first.card.views if name not in VIEWS]
     if unknown:
         raise UserError(
-            f"{first.path}: this version knows no view {', '.join(unknown)}; update cxrscore, or say with "
-            "--views what to average."
+            f"{first.path}: this version does not have the view {', '.join(unknown)}; update cxrscore, or "
+            "choose the views with --views."
         )
     return first.card.views
 
@@ -80,7 +80,7 @@ def _refuse_incomplete(folder: Path, cards: Sequence[Card], folds: Sequence[int]
     wanted = sorted(folds) if folds is not None else list(range(cards[0].k))
     if found != wanted:
         raise UserError(
-            f"{folder}: folds {found} are there, {wanted} are needed; train the missing ones, "
+            f"{folder}: folds {found} were found, {wanted} are needed; train the missing ones, "
             "or name those to use with --folds."
         )
 
@@ -94,8 +94,8 @@ def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
             if mine != theirs:
                 name, mine, theirs = _first_difference(name, mine, theirs)
                 raise UserError(
-                    f"{other}: {name} is {theirs}, but {mine} in {first}; one ensemble needs one training; "
-                    "name its folds."
+                    f"{other}: {name} is {theirs}, but {mine} in {first}; an ensemble needs folds of one "
+                    "training; choose them with --folds."
                 )
 
 

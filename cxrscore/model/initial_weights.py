@@ -81,7 +81,7 @@ def _repository(name: str) -> str:
         return str(published.hf_hub_id)
     if published.has_weights:
         raise UserError(
-            f"train.init: imagenet: timm's weights of {name} are no .safetensors file; save those of "
+            f"train.init: imagenet: timm's weights of {name} are not a .safetensors file; save those of "
             f"{published.url} as one (`{convert_command('FILE', name)}`) and set train.init to its path."
         )
     others = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}*")[:5])
@@ -200,6 +200,6 @@ def _refuse_idle_patterns(path: Path, misfits: Mapping[str, list[str]], patterns
     for pattern in patterns:
         if not any(fnmatchcase(key, pattern) for key in keys):
             raise UserError(
-                f"train.init_except: {pattern!r} names no key of {path} that does not fit; correct "
+                f"train.init_except: {pattern!r} matches no key of {path} that does not fit; correct "
                 "or remove it."
             )

@@ -43,7 +43,7 @@ def _layers_to_the_head(backbone: Any) -> dict[str, int]:
     """Each parameter's name -> 0 for what timm counts to the classifier, 1 for the layer below it, ..."""
     name = backbone.pretrained_cfg["architecture"]
     if not hasattr(backbone, "group_matcher"):
-        raise UserError(f"train.layer_decay: timm does not tell the layers of {name}; set it to 1.0.")
+        raise UserError(f"train.layer_decay: timm does not list the layers of {name}; set it to 1.0.")
     classifier = backbone.pretrained_cfg.get("classifier") or "head"
     top = f"{classifier if isinstance(classifier, str) else classifier[0]}.weight"
     # group_parameters asks for names alone: the classifier that we left out is named to it again

@@ -83,7 +83,7 @@ def _unpickled(path: Path) -> Any:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked:
             raise UserError(
-                f"{path}: asks to run {asked[1]}, so it holds more than tensors; it was not run. Where you "
+                f"{path}: asks to run {asked[1]}, so it holds more than tensors; it was not run. If you "
                 "trust the file, load it with the code that wrote it and save its tensors alone: "
                 "torch.save(model.state_dict(), NEW)."
             ) from error
@@ -120,7 +120,7 @@ def _chosen(path: Path, value: Any, entry: str) -> Loaded:
     if entry and entry not in entries:
         raise UserError(f"{path}: --entry {entry}: no such dictionary of tensors; name one of {names}.")
     if not entry and len(entries) > 1:
-        raise UserError(f"{path}: {len(entries)} dictionaries of tensors; choose one by --entry: {names}.")
+        raise UserError(f"{path}: {len(entries)} dictionaries of tensors; choose one with --entry: {names}.")
     name = entry or next(iter(entries))
     others = [str(key) for key in value if name and str(key) != name.partition("/")[0]]
     return Loaded(_plain_tensors(path, entries[name]), entry=name, beside=others)
@@ -139,7 +139,7 @@ def _entries(value: Any, name: str = "", depth: int = DEEPEST) -> Iterator[tuple
 def _plain_tensors(path: Path, found: Mapping[str, Any]) -> Weights:
     others = [key for key, value in found.items() if not _is_plain(value)]
     if others:
-        raise UserError(f"{path}: {others[:SHOWN]} ({len(others)} in all): no plain tensors; take them out.")
+        raise UserError(f"{path}: {others[:SHOWN]} ({len(others)} in all): not plain tensors; remove them.")
     return {key: value.detach() for key, value in found.items()}
 
 

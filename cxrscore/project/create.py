@@ -18,7 +18,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import write_text
 from cxrscore.core.import_closure import fingerprint
 from cxrscore.core.plain_yaml import read_yaml
@@ -46,8 +46,8 @@ PRESETS = Path(__file__).parents[1] / "presets"
 STAGES = ("prepare", "folds", "train", "evaluate", "report")
 NULL = "tag:yaml.org,2002:null"  # else a setting that is null is written as nothing at all
 IGNORED = "/.cxrscore/\n/.venv/\n/data\n/out/.*\n/dvc_plots\n"
-LINKED = "your originals become read-only, for DVC guards what it versions; --copy leaves them alone"
-COPIED = "--link would link them instead, which takes no room and makes your originals read-only"
+LINKED = "your originals become read-only, as DVC protects what it versions; --copy does not touch them"
+COPIED = "--link would link them instead, which takes no space but makes your originals read-only"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def init_project(
     """Nothing is left behind when something is wrong. `say` is called before files are touched."""
     _refuse_missing(source)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: exists and is not an empty folder; name a new one.")
+        raise UserError(f"{folder}: exists and is not empty; name a new folder.")
     if folder.resolve().is_relative_to(source.images.resolve()):
         raise UserError(f"{folder}: lies within the images; name a folder elsewhere.")
     if shutil.which("git") is None:
@@ -88,7 +88,7 @@ def init_project(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         outcome.notes.extend(_take_in(folder / "data", source, listing, say))
-        say("setting up git and DVC, which takes some seconds")
+        say("setting up git and DVC, which takes a few seconds")
         shutil.copy(PRESETS / "pipeline.yaml", folder / "dvc.yaml")
         write_text(folder / "params.yaml", settings)
         write_text(folder / ".gitignore", IGNORED)
@@ -115,10 +115,13 @@ def plan(source: Source, listing: Listing, *, settings_of: Path, workers: int = 
     labels, files, hindrances = preview(source.labels_csv, source.images, listing, params, workers=workers)
     notes += [*labels.notes, *files.notes, *cpu_note(params, len(labels))]
     if files.missing:
-        notes.append(f"{len(files.missing):,} labelled images have no file, such as {files.missing[0]!r}")
+        notes.append(
+            f"{counted(len(files.missing), 'labelled image has', 'labelled images have')} no file, such as "
+            f"{files.missing[0]!r}"
+        )
     strangers = len(set(listing.paths).difference(files.paths))
     if strangers:
-        notes.append(f"{strangers:,} files have no label; they are not trained on")
+        notes.append(f"{counted(strangers, 'file has', 'files have')} no label and will not be used")
     return settings, Outcome(notes, hindrances)
 
 
@@ -129,8 +132,8 @@ def _refuse_unclear_blanks(source: Source, table: Table, findings: Sequence[str]
     blanks = sum(label_code(cell) == BLANK for name in findings for cell in table.columns.get(name, []))
     if blanks:
         raise UserError(
-            f"{source.labels_csv}: {blanks:,} labels of several readers are blank; say by --blank whether a "
-            "blank is a no (zero) or says nothing (ignore)."
+            f"{source.labels_csv}: {counted(blanks, 'label')} of several readers left blank; use --blank to "
+            "say whether a blank means absent (zero) or unknown (ignore)."
         )
 
 
@@ -139,8 +142,8 @@ def _refuse_odd_bytes(listing: Listing) -> None:
     odd = [path for path in listing.paths if path != path.encode(errors="replace").decode()]
     if odd:
         raise UserError(
-            f"{listing.source}: {len(odd)} file names are not UTF-8, such as {os.fsencode(odd[0])!r}, and "
-            "DVC takes no others; rename them."
+            f"{listing.source}: {counted(len(odd), 'file name is', 'file names are')} not UTF-8, such as "
+            f"{os.fsencode(odd[0])!r}, and DVC accepts only UTF-8; rename them."
         )
 
 
@@ -195,21 +198,24 @@ def _refuse_missing(source: Source) -> None:
         )
     if not source.images.is_dir():
         raise UserError(
-            f"{source.images}: no such folder of images; name the one that the table's names are in."
+            f"{source.images}: no such folder; name the folder of the images that the table lists."
         )
 
 
 def _take_in(data: Path, source: Source, listing: Listing, say: Callable[[str], None]) -> list[str]:
     """Bring the images and the table, which a person may edit, into `data` -> notes."""
-    count, size = f"{len(listing.paths):,} images", f"{sum(map(max, listing.sizes, repeat(0))) / 1e6:,.1f} MB"
+    count, size = (
+        counted(len(listing.paths), "image"),
+        f"{sum(map(max, listing.sizes, repeat(0))) / 1e6:,.1f} MB",
+    )
     say(f"linking {count}; {LINKED}" if source.link else f"copying {count}, {size}; {COPIED}")
     bring = link_file if source.link else copy_file
     copied = sum(not bring(source.images / path, data / "images" / path) for path in listing.paths)
     shutil.copyfile(source.labels_csv, data / "labels.csv")
-    notes = [f"{count:,} files left out: {reason}" for reason, count in listing.skipped.items()]
+    notes = [f"{counted(count, 'file')} left out: {reason}" for reason, count in listing.skipped.items()]
     notes += [f"{path} is left out: {message}" for path, _, message in listing.faults[:10]]
     if copied and source.link:
-        notes.append(f"{copied:,} images were copied: the file system does not link them")
+        notes.append(f"{counted(copied, 'image')} copied, as the file system does not support links")
     return notes
 
 

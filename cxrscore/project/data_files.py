@@ -56,8 +56,8 @@ def undo_interrupted(project: Path) -> list[str]:
     for part in moved if interrupted else ():
         if (old / "new").exists() and (project / part).exists():  # else it is the new one
             raise UserError(
-                f"{project / part}: was made after a call had been interrupted; move it away, and the one "
-                "before comes back."
+                f"{project / part}: was made after a call had been interrupted; move it away, and the "
+                "previous one is restored."
             )
     for part in moved if interrupted else ():
         remove(project / part)
@@ -77,8 +77,8 @@ def _marked(old: Path) -> bool:
         old.rmdir()
     except OSError as error:
         raise UserError(
-            f"{old}: no mark says that `data use` made it, and it would be deleted; move it away. What an "
-            "earlier version had moved there goes back by hand."
+            f"{old}: nothing shows that `data use` made it, and it would be deleted; move it away. Files "
+            "that an earlier version moved there have to be moved back by hand."
         ) from error
     return False
 

@@ -30,11 +30,11 @@ def _one_group(pattern: str) -> str:
         groups = re.compile(pattern).groups
     except re.error as error:
         raise ValueError(
-            f"{pattern!r} is no regular expression ({error}); write one such as '^([0-9]+)_'"
+            f"{pattern!r} is not a regular expression ({error}); write one such as '^([0-9]+)_'"
         ) from error
     if groups != 1:
         raise ValueError(
-            f"{pattern!r} has {groups} groups; write one with one, which holds the patient: '^([0-9]+)_'"
+            f"{pattern!r} has {groups} groups; use exactly one, around the patient: '^([0-9]+)_'"
         )
     return pattern
 
@@ -212,7 +212,9 @@ class SalglHead(Section):
 
 def _gamma(value: float) -> float:
     if 0 < value < 1:
-        raise ValueError(f"{value} makes the gradient infinite at certainty; set 0, or 1 or more")
+        raise ValueError(
+            f"{value} makes the gradient infinite at probabilities of 0 and 1; set 0, or 1 or more"
+        )
     return value
 
 
@@ -277,7 +279,7 @@ class AugmentParams(Section):
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> Self:
         if self.scale[0] > self.scale[1]:
-            raise ValueError(f"{self.scale} is no range; set scale to [smallest, largest]")
+            raise ValueError(f"{self.scale} is not a range; set scale to [smallest, largest]")
         return self
 
 
@@ -347,8 +349,8 @@ class TrainParams(Section):
     def _the_batch_falls_into_equal_parts(self) -> Self:
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
             raise ValueError(
-                f"batch_size is {self.batch_size}; set a multiple of accumulate ({self.accumulate}), of "
-                "at least two images a pass, or batch norm has no variance"
+                f"batch_size is {self.batch_size}; set a multiple of accumulate ({self.accumulate}), with "
+                "at least two images per pass, which batch norm needs"
             )
         return self
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.core.resources import usable_cores
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.folds import assign, refuse_unclear_patients
@@ -56,8 +56,8 @@ def _unreadable(listing: Listing, paths: Sequence[str], params: PrepareParams, *
         return []
     path, fault = faults[0]
     return [
-        f"{len(faults)} of {len(some)} images that were looked at cannot be read, such as {path!r} "
-        f"({fault.kind}: {fault}); mend them, or raise prepare.max_unreadable"
+        f"{len(faults)} of {counted(len(some), 'image')} in a sample cannot be read, such as {path!r} "
+        f"({fault.kind}: {fault}); repair them, or raise prepare.max_unreadable"
     ]
 
 
@@ -74,7 +74,10 @@ def _later(table: LabelTable, params: Params) -> list[str]:
         return list(error.lines)
     left = len(table) - int(np.bincount(fold).max())
     if batch > left:
-        return [f"train.batch_size: {batch} is more than the {left} images to train on; set a smaller one."]
+        return [
+            f"train.batch_size: {batch} is more than the {counted(left, 'image')} to train on; set a "
+            "smaller one."
+        ]
     try:
         weights_path(params.train.backbone, params.train.init, fetch=False)
     except UserError as error:
@@ -83,7 +86,8 @@ def _later(table: LabelTable, params: Params) -> list[str]:
         y, mask = table.y[fold == number], table.mask[fold == number]
         if np.isnan(macro(auc_by_finding(y, mask, y))):
             return [
-                f"fold {number}: no finding has both positives and negatives there; set a smaller folds.k."
+                f"fold {number}: none of the findings has both positives and negatives in it; set a smaller "
+                "folds.k."
             ]
     return []
 
@@ -99,7 +103,7 @@ def cpu_note(params: Params, images: int) -> list[str]:
     if hours < LONG_H or torch.cuda.is_available():
         return []
     length = f"{hours / 24:,.0f} days" if hours > 48 else f"{hours:.0f} hours"
-    like = "" if train.backbone in PIXEL_CORE_S else f", were it as fast as {GUIDE}"
+    like = "" if train.backbone in PIXEL_CORE_S else f", if it is as fast as {GUIDE}"
     return [
         f"no GPU here: training {train.backbone} at {params.prepare.size} px, {len(folds.train)} folds, up "
         f"to {train.epochs} epochs of {images:,} images, would take about {length} on {usable_cores()} "

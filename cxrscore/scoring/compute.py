@@ -194,7 +194,7 @@ class Engine:
                 short = str(error)
             if self.chunk == 1:
                 raise Stopped(
-                    f"one image a forward needs more memory than there is ({short.splitlines()[0]})"
+                    f"a forward pass of one image needs more memory than there is ({short.splitlines()[0]})"
                 )
             self.chunk //= 2  # only here, outside `except`: the error holds on to what it could not use
             self.halvings.append(self.chunk)
@@ -235,9 +235,8 @@ def _compile(engine: Engine, size: int) -> None:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--compile: torch cannot compile the models here ({reason}); install a C++ compiler where it is "
-            "a "
-            "CPU, or use --compile off."
+            f"--compile: torch cannot compile the models here ({reason}); on a CPU, "
+            "install a C++ compiler; or use --compile off."
         ) from error
 
 

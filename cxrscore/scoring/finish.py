@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import UserError, promise
+from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import move_into_place, sha256_file
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import (
@@ -77,11 +77,14 @@ def finish(run: Run, setup: Setup) -> Outcome:
 def _notes(run: Run) -> Iterator[str]:
     """What happened that nobody asked for."""
     if run.turned:
-        yield f"{run.turned:,} images were turned upright, as their EXIF orientation says"
+        yield f"{counted(run.turned, 'image')} rotated or flipped according to the EXIF orientation"
     if run.exact:
-        yield f"{run.exact:,} images gave no finite score at first and were computed again in fp32"
+        yield f"{counted(run.exact, 'image')} computed again in fp32, as the first score was not finite"
     if run.halvings:
-        yield f"memory did not last for a whole batch: {run.halvings[-1]} images a forward at the end"
+        yield (
+            f"not enough memory for a whole batch: {counted(run.halvings[-1], 'image')} per forward "
+            "pass at the end"
+        )
 
 
 def _choices(plan: Plan, options: Options) -> dict[str, Any]:
@@ -114,8 +117,10 @@ def _refuse_nothing(source: str, faults: Sequence[Fault], scored: int, *, fail: 
     """Raises UserError where no table should be written: nothing was scored, or all had to be."""
     if faults and (fail or not scored):
         first = "; ".join(f"{path} ({kind}: {message})" for path, _, kind, message in faults[:10])
-        remedy = "mend or remove them." if scored else "name the folder of the radiographs."
-        raise UserError(f"{source}: {len(faults):,} files could not be scored; {remedy} First: {first}.")
+        remedy = "repair or remove them." if scored else "name the folder of the radiographs."
+        raise UserError(
+            f"{source}: {counted(len(faults), 'file')} could not be scored; {remedy} First: {first}."
+        )
 
 
 def _write_tables(run: Run, setup: Setup, staged: _Staged) -> int:
@@ -163,7 +168,8 @@ def finished_before(setup: Setup) -> Outcome:
     if difference is not None:
         name, before, now = difference
         raise UserError(
-            f"{files.table}: a finished run with {name} {before}, now {now}; --overwrite replaces it."
+            f"{files.table}: of a finished run with {name} {before}, which is now {now}; --overwrite "
+            "replaces it."
         )
     if about["sha256"].get("table") != sha256_file(files.table):
         raise UserError(f"{files.table}: changed since it was written; --overwrite replaces it.")

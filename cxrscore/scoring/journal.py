@@ -159,7 +159,7 @@ class Journal:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             other_version = False
         what = "of another version of cxrscore" if other_version else f"{RUN} is damaged"
-        raise UserError(f"{self.folder}: {what}; --overwrite starts anew.")
+        raise UserError(f"{self.folder}: {what}; --overwrite starts over.")
 
     def begin(self, fingerprint: Fingerprint, manifest: Iterator[Listed]) -> None:
         """Start anew; what an older run had left is deleted."""

@@ -42,8 +42,8 @@ def refuse_strange(folder: Path) -> None:
         time.sleep(LOOK_S)
     if RUN in strangers and all(re.fullmatch(rf"{WRITTEN}|{LOCK}", name) for name in strangers):
         raise UserError(
-            f"{folder}: no mark says that it is a journal: it is of an earlier version of cxrscore, or "
-            "somebody's own; remove the folder if nobody needs it, or choose another name for the output."
+            f"{folder}: not marked as a journal: it was made by an earlier version of cxrscore, or by "
+            "somebody else; remove the folder if nobody needs it, or choose another name for the output."
         )
     raise UserError(
         f"{folder}: holds other files, such as {strangers[0]!r}; move them, or choose another name for the "

@@ -79,7 +79,7 @@ def check_outputs(files: Outputs) -> None:
     for path in files.files():
         _refuse_special(path)
     if files.journal.is_symlink() or (files.journal.exists() and not files.journal.is_dir()):
-        raise UserError(f"{files.journal}: is no folder; remove it, or choose another name for the output.")
+        raise UserError(f"{files.journal}: not a folder; remove it, or choose another name for the output.")
 
 
 def check_output(path: Path, *, beside: str = "") -> None:
@@ -87,7 +87,7 @@ def check_output(path: Path, *, beside: str = "") -> None:
     longest ending that files beside it have.
     """
     if not path.name:
-        raise UserError(f"{str(path)!r}: no name of a file; name the file to write, such as sub.csv.")
+        raise UserError(f"{str(path)!r}: not a file name; name the file to write, such as sub.csv.")
     if len(os.fsencode(path.name + beside)) > LONGEST_NAME:
         raise UserError(
             f"{path.name[:20]}...: too long a name for the files beside it; choose a shorter one."
@@ -107,7 +107,7 @@ def check_output(path: Path, *, beside: str = "") -> None:
 def _refuse_special(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UserError(
-            f"{path}: is no regular file; name the file to write, such as {path.parent / 'sub.csv'}."
+            f"{path}: not a regular file; name the file to write, such as {path.parent / 'sub.csv'}."
         )
 
 
@@ -118,7 +118,7 @@ def check_room(files: Outputs, *, rows: int, folds: int, findings: int) -> None:
     if rows * row_bytes > free:
         raise UserError(
             f"{files.table.parent}: {free / 1e6:,.0f} MB are free, about {rows * row_bytes / 1e6:,.0f} MB "
-            "are needed; make room, or write elsewhere."
+            "are needed; free some space, or write elsewhere."
         )
 
 

@@ -7,7 +7,7 @@ Out   Run, which knows what became of the rows that are kept. Raises UserError w
 
 from collections.abc import Mapping
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.core.progress import Progress
 from cxrscore.core.signals import Asked
 from cxrscore.images.decoding.decode import sha256_of
@@ -42,8 +42,8 @@ def _refuse_another_run(setup: Setup, journal: Journal) -> None:
     if name in ("files", "manifest_sha256"):
         what = f"of its files there are now {_changes(journal.manifest(), _numbers(setup.plan))}"
     raise UserError(
-        f"{journal.folder}: the run that it keeps is another one: {what}; make it as it was, or start "
-        "anew with --overwrite."
+        f"{journal.folder}: belongs to another run: {what}; restore what has changed, or start over with "
+        "--overwrite."
     )
 
 
@@ -61,8 +61,8 @@ def _refuse_other_bytes(journal: Journal, plan: Plan) -> None:
     if others:
         some = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         raise UserError(
-            f"{journal.folder}: {len(others):,} files that were scored have other bytes now ({some}); make "
-            "them as they were, or start anew with --overwrite."
+            f"{journal.folder}: {counted(len(others), 'file has', 'files have')} changed since being scored "
+            f"({some}); restore them, or start over with --overwrite."
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.tables.csv_table import nearest
 from cxrscore.tables.foreign_table import read_foreign_table, without_usage
 from cxrscore.tables.image_names import match_names, stem
@@ -53,13 +53,17 @@ def ids_of(paths: Sequence[str], kind: str, *, notes: list[str]) -> list[str]:
     ids = shown_names(plain, of=paths)
     escaped = sum(a != b for a, b in zip(plain, ids, strict=True))
     if escaped:
-        notes.append(f"{escaped} file names are not UTF-8; their odd bytes are written as %XX")
+        notes.append(
+            f"{counted(escaped, 'file name is', 'file names are')} not UTF-8; invalid bytes are written as "
+            "%XX"
+        )
     notes += formula_notes(ids)
     counts = Counter(ids)
     clashes = [f"{path!r} ({name!r})" for path, name in zip(paths, ids, strict=True) if counts[name] > 1]
     if clashes:
         raise UserError(
-            f"--id: {len(clashes)} files share an id ({kind}): {_some(clashes)}; use --id relpath."
+            f"--id: {counted(len(clashes), 'file')} with the same id ({kind}): {_some(clashes)}; use --id "
+            "relpath."
         )
     return ids
 
@@ -73,8 +77,8 @@ def shown_names(names: Sequence[str], *, of: Sequence[str] | None = None) -> lis
         if names[other] != names[i]:
             one, two = (os.fsencode((of or names)[at]) for at in (other, i))
             raise UserError(
-                f"{one!r} and {two!r} are both written as {name!r}, as a table can hold no byte that is not "
-                "UTF-8; rename one of the two."
+                f"{one!r} and {two!r} are both written as {name!r}, as a table holds only UTF-8; "
+                "rename one of the two."
             )
     return shown
 
@@ -104,12 +108,15 @@ def match_template(
     if missing:
         there = f"; the files are named like {ids[0]!r}" if ids else ""
         raise UserError(
-            f"{template.path}: {len(missing)} ids have no file: {_some(missing)}{there} (see --id). Name the "
-            "folder that has them; --on-error fill writes the prevalences for ids without a file."
+            f"{template.path}: {counted(len(missing), 'id')} without a file: {_some(missing)}{there} (see "
+            "--id). Name the folder that has them; --on-error fill writes the prevalences for ids without "
+            "a file."
         )
     notes += [f"{template.path}: {note}" for note in match.notes]
     if len(ids) > len(match.files):
-        notes.append(f"{len(ids) - len(match.files)} files are not in {template.path} and are left out")
+        notes.append(
+            f"{counted(len(ids) - len(match.files), 'file')} left out, not listed in {template.path}"
+        )
     return match.files
 
 
@@ -123,7 +130,14 @@ def without_file(template: Template, ids: Sequence[str], *, folds_case: bool) ->
 def formula_notes(ids: Iterable[str]) -> list[str]:
     """A note where a spreadsheet would run ids as formulas: by default they are written as they are."""
     count = sum(name.startswith(FORMULA) for name in ids)
-    return [f"{count} ids begin like a formula; --csv-safe quotes them for spreadsheets"] if count else []
+    return (
+        [
+            f"{counted(count, 'id begins', 'ids begin')} like a formula; --csv-safe quotes them for "
+            "spreadsheets"
+        ]
+        if count
+        else []
+    )
 
 
 def check_columns(template: Template, findings: Sequence[str]) -> None:
@@ -133,7 +147,7 @@ def check_columns(template: Template, findings: Sequence[str]) -> None:
     if not missing and not extra:
         return
     sentences = [f"no column {name!r} ({nearest(name, template.columns)})" for name in missing]
-    sentences += [f"column {name!r} is no finding of this checkpoint" for name in extra]
+    sentences += [f"column {name!r} is not a finding of this checkpoint" for name in extra]
     raise UserError(f"{template.path}:1: {'; '.join(sentences)}. Name the columns {', '.join(findings)}.")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import sha256_bytes
 from cxrscore.images.inputs.listing import Listing
 from cxrscore.images.reading import PREPROCESSING
@@ -142,7 +142,9 @@ def _with_missing(
     at = {path: i for i, path in enumerate(whole.paths)}
     found = iter(at[listing.paths[i]] for i in chosen)
     lost = set(missing)
-    notes.append(f"{len(missing)} ids of the template have no file, such as {missing[0]!r}: filled")
+    notes.append(
+        f"{counted(len(missing), 'id')} of the template without a file, such as {missing[0]!r}: filled"
+    )
     return whole, [at[name] if name in lost else next(found) for name in ids]
 
 
@@ -154,8 +156,9 @@ def _study_names(listing: Listing) -> list[str]:
     unclear = [path for path, match in zip(listing.paths, matches, strict=True) if match is None]
     if unclear:
         raise UserError(
-            f"--level study: {len(unclear)} file names do not tell their study as 00000005_001_002.jpg does "
-            f"(patient, study, image), first {unclear[0]!r}; score a table with --study-column instead."
+            f"--level study: {counted(len(unclear), 'file name')} without a study, as in "
+            f"00000005_001_002.jpg (patient, study, image), first {unclear[0]!r}; score a table with "
+            "--study-column instead."
         )
     studies = [match[2] for match in matches if match]
     folders = defaultdict(set)
@@ -164,8 +167,8 @@ def _study_names(listing: Listing) -> list[str]:
     split = [study for study, places in folders.items() if len(places) > 1]
     if split:
         raise UserError(
-            f"--level study: {len(split)} studies have images in two folders, first {split[0]!r}; are they "
-            "the same patients? Score a table with --study-column to say so."
+            f"--level study: {counted(len(split), 'study has', 'studies have')} images in two folders, "
+            f"first {split[0]!r}; are they the same patients? Score a table with --study-column to say so."
         )
     return studies
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.errors import Stopped, UserError, counted
 from cxrscore.core.progress import Progress
 from cxrscore.core.signals import Asked
 from cxrscore.images.decoding.pool import may_stall
@@ -89,7 +89,7 @@ def refuse_faults(run: Run) -> None:
     stop. Files that wait for a second try count once they are too many for a storage that answers.
     """
     if run.fail and run.faults:
-        raise UserError(f"{run.first_fault}; mend or remove it; `cxrscore check` names all such files.")
+        raise UserError(f"{run.first_fault}; repair or remove it; `cxrscore check` lists all such files.")
     kinds, question = run.kinds, "is this the right folder?"
     if len(run.slow) > may_stall(len(run.plan.paths)):
         kinds = run.kinds + Counter({TOO_SLOW[1]: len(run.slow)})
@@ -98,7 +98,7 @@ def refuse_faults(run: Run) -> None:
         run.journal.commit()
         counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
         raise Stopped(
-            f"{kinds.total():,} files cannot be scored ({counts}), more than --max-errors "
-            f"{run.max_errors:,} allows; {question} `cxrscore check` names them",
+            f"{counted(kinds.total(), 'file')} cannot be scored ({counts}), more than --max-errors "
+            f"{run.max_errors:,} allows; {question} `cxrscore check` lists them",
             words=("--max-errors", str(len(run.plan.paths) + len(run.plan.faults))),
         )

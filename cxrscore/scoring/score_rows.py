@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import BrokenPromise, Stopped, promise, with_remedy
+from cxrscore.core.errors import BrokenPromise, Stopped, counted, promise, with_remedy
 from cxrscore.core.malloc import reused_memory
 from cxrscore.images.decoding.decode import Decoded
 from cxrscore.images.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
@@ -32,7 +32,7 @@ def score_rows(run: Run, setup: Setup) -> None:
     """Score what the journal does not hold yet. Raises as `score_all` does."""
     total, done = len(run.plan.paths), run.journal.done
     if done:
-        run.progress.say(f"resuming: {done:,} of {total:,} files are done")
+        run.progress.say(f"resuming: {done:,} of {counted(total, 'file')} done")
     run.progress.start("score", total - done)
     if done == total and not run.slow:
         return
@@ -43,7 +43,7 @@ def score_rows(run: Run, setup: Setup) -> None:
         score_all(run, engine, setup.reading)
         seconds = time.monotonic() - begun
         rate, shares = (total - done) / max(seconds, 1e-9), run.clock.shares()
-        run.progress.say(f"{total - done:,} files in {seconds:.1f} s, {rate:.1f}/s; time: {shares}")
+        run.progress.say(f"{counted(total - done, 'file')} in {seconds:.1f} s, {rate:.1f}/s; time: {shares}")
     try_again(run, engine, setup.reading)
 
 
@@ -75,7 +75,7 @@ def try_again(run: Run, engine: Engine, reading: Reading) -> None:
     waiting = sorted(run.slow)
     if not waiting:
         return
-    run.progress.say(f"{len(waiting):,} files {once_more(reading.timeout_s, reading.workers)}")
+    run.progress.say(once_more(len(waiting), reading.timeout_s, reading.workers))
     run.progress.start("second try", len(waiting))
     paths, failures = [run.plan.paths[i] for i in waiting], may_stall(len(run.plan.paths))
     batches = second_try(run.plan.listing, paths, failures=failures, **asdict(reading))
@@ -84,7 +84,9 @@ def try_again(run: Run, engine: Engine, reading: Reading) -> None:
             _replace(run, _begin(run, batch, engine), engine, waiting)
             _stop_if_asked(run)
     if run.slow:
-        run.progress.say(f"{len(run.slow):,} files are not tried again: the storage does not answer")
+        run.progress.say(
+            f"{counted(len(run.slow), 'slow file')} not tried again: the storage does not answer"
+        )
     while run.slow:
         run.quarantine(*run.slow.popitem())
     refuse_faults(run)
@@ -150,7 +152,7 @@ def _replace(run: Run, batch: _UnderWay, engine: Engine, positions: Sequence[int
 def _stop_if_asked(run: Run) -> None:
     if run.asked.number:
         run.journal.commit()
-        kept = f"{run.journal.done:,} of {len(run.plan.paths):,} files are kept"
+        kept = f"{run.journal.done:,} of {counted(len(run.plan.paths), 'file')} done and kept"
         raise Stopped(f"interrupted; {kept}", code=128 + run.asked.number)
 
 

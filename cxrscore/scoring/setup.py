@@ -115,8 +115,7 @@ def refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> Non
         return
     if journal.begun:
         raise UserError(
-            f"{files.journal}: an interrupted run is kept there; --resume goes on with it, --overwrite "
-            "starts anew."
+            f"{files.journal}: holds an interrupted run; --resume resumes it, --overwrite starts over."
         )
     for path in files.files():
         if path.exists():
@@ -131,7 +130,9 @@ def _refuse_what_would_fail(
     unreadable = [*plan.faults, *((path, *plan.known[path]) for path in plan.paths if path in plan.known)]
     if options.on_error == "fail" and unreadable:
         path, _, kind, why = unreadable[0]
-        raise UserError(f"{path} ({kind}: {why}); mend or remove it; `cxrscore check` names all such files.")
+        raise UserError(
+            f"{path} ({kind}: {why}); repair or remove it; `cxrscore check` lists all such files."
+        )
     if not (options.resume and journal.begun):  # else a part of it is on the disk already
         check_room(files, rows=len(plan.paths), folds=len(ensemble), findings=len(plan.columns))
 
@@ -162,7 +163,7 @@ class Forwards:
         """What was chosen when the run began, whatever was measured since."""
         if not merges_fit(kept["merge"], self.ensemble[0].model.backbone):
             raise UserError(
-                "--resume: the run merged convolutions that these models lack; --overwrite starts anew."
+                "--resume: the run merged convolutions that these models lack; --overwrite starts over."
             )
         compiled = kept["compile"] if options.compile == "auto" else options.compile == "on"
         return Recipe(dtype_word(self.machine.dtype), self._batch_size(options), compiled, kept["merge"])
@@ -178,7 +179,7 @@ def _safely(recipe: Recipe, *, asked: bool, progress: Progress) -> Recipe:
     except UserError as fault:
         if asked:
             raise
-        progress.say(f"not compiled, though it would pay: {fault}")
+        progress.say(f"not compiled, although it would be faster: {fault}")
         return replace(recipe, compile=False)
     return recipe
 
@@ -191,6 +192,6 @@ def _kept_recipe(journal: Journal, files: Outputs) -> Mapping[str, Any] | None:
     elif files.table.exists() and files.provenance.exists():
         run = read_provenance(files.provenance)["run"]
         if not is_recipe(run["recipe"]):
-            raise UserError(f"{files.provenance}: of another version of cxrscore; --overwrite starts anew.")
+            raise UserError(f"{files.provenance}: of another version of cxrscore; --overwrite starts over.")
     kept: Mapping[str, Any] | None = run.get("recipe")
     return kept

@@ -15,7 +15,7 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 
 Matrix = NDArray[np.float32]
 COIN = np.log(2)  # the information, -log p, of a finding that half of the images show
@@ -123,12 +123,14 @@ def read_embeddings(path: Path, findings: Sequence[str], *, dim: int) -> Matrix:
         OverflowError,
     ) as error:  # so are damaged headers told
         raise UserError(
-            f"{path}: no array of numbers that numpy.save wrote ({error}); save it again."
+            f"{path}: not an array of numbers written by numpy.save ({error}); save it again."
         ) from error
     if array.dtype.kind not in "fiu":
         raise UserError(f"{path}: holds {array.dtype}; save real numbers, such as float32.")
     if array.ndim != 2 or len(array) != len(findings):
-        raise UserError(f"{path}: shape {array.shape}; a row for each of {len(findings)} findings is needed.")
+        raise UserError(
+            f"{path}: shape {array.shape}; {counted(len(findings), 'row')} are needed, one per finding."
+        )
     if array.shape[1] != dim:
         raise UserError(
             f"{path}: {array.shape[1]} columns; set train.head.embedding_dim to that (it is {dim})."

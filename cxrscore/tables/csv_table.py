@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import replacing
 
 LARGE = 32_000_000  # characters of a table; a smaller one csv has read before polars is imported
@@ -151,8 +151,8 @@ def _read_strictly(path: Path, text: str, mark: str, before: int) -> Cells:
     if not flat:
         raise UserError(f"{path}: a header and no rows; add the rows, or name another file.")
     columns = [flat[i :: len(header)] for i in range(len(header))]
-    counted = ((blank, "rows of blank cells are left out"), (longer, "rows end with further blank cells"))
-    notes = [f"{count:,} {what}" for count, what in counted if count]
+    notes = [f"{counted(blank, 'row')} of blank cells left out"] * bool(blank)
+    notes += [f"{counted(longer, 'row ends', 'rows end')} with further blank cells"] * bool(longer)
     return Cells(header, columns, [line + before for line in lines[1:]], notes)
 
 
@@ -162,8 +162,8 @@ def _cut(path: Path, row: list[str], length: int, line: int, mark: str) -> list[
         return row[:length]
     name = DELIMITERS[mark][:-1]
     raise UserError(
-        f"{path}:{line}: {len(row)} cells under a header of {length}; put quotes around a cell that "
-        f"holds a {name}, and give each row one cell per column."
+        f"{path}:{line}: {counted(len(row), 'cell')} under a header of {length}; put quotes around a cell "
+        f"that holds a {name}, and give each row one cell per column."
     )
 
 
@@ -182,7 +182,8 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: this is UTF-16; save it as UTF-8 (in a spreadsheet: 'CSV UTF-8').")
     if nul >= 0:
         raise UserError(
-            f"{path}:{_line(data, nul)}: a NUL byte, so this is no text file; export the table again as CSV."
+            f"{path}:{_line(data, nul)}: a NUL byte, so this is not a text file; export the table again as "
+            "CSV."
         )
     try:
         return data.decode("utf-8-sig")
@@ -205,7 +206,7 @@ def _bounded(path: Path) -> bytearray:
     if too_large:
         raise UserError(
             f"{path}: more than {MAX_TABLE_BYTES:,} bytes{' once unpacked' if is_packed else ''}; split the "
-            "table, or see whether this is the right file."
+            "table, or check that this is the right file."
         )
     return data
 

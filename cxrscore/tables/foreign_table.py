@@ -9,7 +9,7 @@ Out   Table, with notes on what was read otherwise than it stands there. Anythin
 import re
 from pathlib import Path
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.tables.csv_table import DELIMITERS, Cells, Table, read_cells, read_text, refuse_twice
 from cxrscore.tables.image_names import without_blanks, without_suffix
 
@@ -49,18 +49,21 @@ def _tidy(path: Path, reading: Cells) -> Table:
     """
     names = [without_blanks(name) for name in reading.header]
     padded = sum(a != b for a, b in zip(names, reading.header, strict=True))
-    notes = reading.notes + ([f"{padded} column names begin or end with blanks"] if padded else [])
+    notes = list(reading.notes)
+    if padded:
+        begin = counted(padded, "column name begins or ends", "column names begin or end")
+        notes.append(f"{begin} with blanks")
     nameless = [i for i, name in enumerate(names) if NAMELESS.fullmatch(name)] if len(names) > 1 else []
     empty = [i for i in nameless if not any(map(without_blanks, reading.columns[i]))]
     index = [0] if 0 in nameless and _only_numbers_rows(names, reading.columns) else []
     if empty:
-        notes.append(f"{len(empty)} columns have neither a name nor a cell, and are left out")
+        notes.append(f"{counted(len(empty), 'column')} left out that had neither a name nor a value")
     if index:
-        notes.append("the first column has no name and numbers the rows, as pandas' index, and is left out")
+        notes.append("the first column is left out: it has no name and numbers the rows, like a pandas index")
     kept = [i for i in range(len(names)) if i not in (*empty, *index)]
     if kept[:1] == [0] and 0 in nameless and names[0] not in ("index", "level_0") and CALLED not in names:
         names[0] = CALLED
-        notes.append(f"the first column has no name, and is taken for {CALLED!r}")
+        notes.append(f"the first column has no name, and is read as {CALLED!r}")
     _check_names(path, [names[i] for i in kept], [i + 1 for i in kept])
     columns = {names[i]: reading.columns[i] for i in kept}
     return Table(path, columns, reading.lines, tuple(f"{path}: {note}." for note in notes))
@@ -110,5 +113,5 @@ def without_usage(table: Table) -> Table:
     """Without Kaggle's column `Usage`, which says on which leaderboard a row counts."""
     for name, cells in table.columns.items():
         if name.casefold() == "usage" and {without_blanks(cell).casefold() for cell in set(cells)} <= USAGES:
-            return table.without(name, f"{table.path}: {name!r} is Kaggle's, and no finding.")
+            return table.without(name, f"{table.path}: {name!r} is Kaggle's, and not a finding.")
     return table

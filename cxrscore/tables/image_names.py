@@ -14,6 +14,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from cxrscore.core.errors import counted
+
 UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")  # blanks, line ends, marks without width from copied text
 # Of the formats that reading.py knows, decodable or not, and of their relatives.
 JPEG, RASTER = {"jpg", "jpeg", "jpe", "jfif"}, {"png", "apng", "tif", "tiff", "gif", "bmp", "dib", "webp"}
@@ -116,7 +118,7 @@ def _match_by(
             found[i] = those[0]
         elif those:
             fits = " or ".join(repr(files[file]) for file in those[:3])
-            unclear[names[i]] = f"could be {fits}" if len(those) > 1 else f"{fits} is another name's, too"
+            unclear[names[i]] = f"could be {fits}" if len(those) > 1 else f"{fits} also fits another name"
 
 
 def _notes(names: Sequence[str], files: Sequence[str], found: Sequence[int]) -> list[str]:
@@ -131,7 +133,10 @@ def _notes(names: Sequence[str], files: Sequence[str], found: Sequence[int]) -> 
     notes = []
     for way, count in ways.items():
         where = ", ".join(f"{n:,} in {folder!r}" for folder, n in folders[way].most_common(5))
-        notes.append(f"{count:,} names match a file {way}{f' ({where})' if 'folder' in way else ''}")
+        notes.append(
+            f"{counted(count, 'name matches', 'names match')} a file "
+            f"{way}{f' ({where})' if 'folder' in way else ''}"
+        )
     return notes
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,11 @@ def one_row_per_image(table: LabelTable, lines: Sequence[int], *, rule: str) -> 
     share = positive / np.maximum(told, 1)
     tie = (share == 0.5) if rule == "majority" else np.zeros(share.shape, dtype=bool)
     least = {"majority": share > 0.5, "any": share > 0, "mean": share >= 0.5}
-    note = f"{table.path}: {len(table):,} rows of {len(place):,} images, as several readers saw them: {rule}"
-    ties = f"; {tie.sum():,} labels are a tie, and do not count" if tie.any() else ""
+    note = (
+        f"{table.path}: {counted(len(table), 'row')} of {counted(len(place), 'image')}, from several "
+        f"readers: {rule}"
+    )
+    ties = f"; {counted(int(tie.sum()), 'label')} tied and not used" if tie.any() else ""
     return replace(
         table.rows(first),
         y=least[rule].astype(np.int8),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets.patient_ids import near_spellings, one_id_per_number, some, spellings, told
 from cxrscore.tables.datasets.registry import BLANK, FORMATS, LEGAL, UNCERTAIN, Columns, label_code
@@ -68,7 +68,7 @@ def read_labels(  # noqa: PLR0913 - the section `labels` of params.yaml
     id_notes = [*patient_notes, *study_notes, *_patient_doubts(patients, patient, patient_ids)]
     if patients and patient_pattern is not None:
         example = f"{patients[0]!r} of {table.column(id)[0]!r}"
-        id_notes.append(f"the pattern finds {len(set(patients)):,} patients, such as {example}.")
+        id_notes.append(f"the pattern finds {counted(len(set(patients)), 'patient')}, such as {example}.")
     if patients and patient_ids == "number":
         patients = one_id_per_number(patients)
     id_notes += _study_doubts(studies, patients, study)
@@ -120,10 +120,13 @@ def _without_repeats(
         if differing:
             raise UserError(
                 f"{table.path}:{table.lines[row]}: {name!r} is also on line {table.lines[other]}, "
-                f"with another {', '.join(differing)}; keep the row that is right, or, where several readers "
+                f"with another {', '.join(differing)}; keep the row that is right or, if several readers "
                 "saw each image, set labels.readers (`init --readers`) to majority, any or mean."
             )
-    note = f"{table.path}: {len(table) - len(keep)} rows repeat an earlier row exactly, and count once."
+    note = (
+        f"{table.path}: {counted(len(table) - len(keep), 'exact repeat')} of an earlier row, not "
+        "counted again."
+    )
     return table.rows(keep), (note,)
 
 
@@ -139,11 +142,11 @@ def _one_row_per_reader(table: Table, id: str, findings: Sequence[str]) -> tuple
         return table, ()
     if names_readers:
         return table.rows(keep), (
-            f"{table.path}: {repeats} rows repeat an earlier row exactly, and count once.",
+            f"{table.path}: {counted(repeats, 'exact repeat')} of an earlier row, not counted again.",
         )
     return table, (
-        f"{table.path}: {repeats} rows repeat an earlier row exactly, and no column names the readers: each "
-        "row counts as one.",
+        f"{table.path}: {counted(repeats, 'exact repeat')} of an earlier row, and no column names the "
+        "readers: each row counts as one.",
     )
 
 
@@ -175,7 +178,11 @@ def _without_blanks(
     stripped = [cell if cell.isalnum() else without_blanks(cell) for cell in cells]
     _check_filled(table, stripped, name)
     changed = sum(a != b for a, b in zip(cells, stripped, strict=True))
-    notes = [f"{changed} cells of {name!r} begin or end with blanks, which do not count."] if changed else []
+    notes = (
+        [f"{counted(changed, 'cell')} of {name!r} with leading or trailing blanks, which are ignored."]
+        if changed
+        else []
+    )
     return stripped, notes
 
 
@@ -192,7 +199,7 @@ def _patient_doubts(patients: list[str] | None, name: str | None, patient_ids: s
     )
     if names:
         notes.append(
-            f"{sum(map(len, names))} ids of {name!r} differ from another in case or Unicode form alone, such "
+            f"{sum(map(len, names))} ids of {name!r} differ from another only in case or Unicode form, such "
             f"as {some(names[0])}; each counts as a patient."
         )
     return notes
@@ -244,15 +251,25 @@ def _refusal(table: Table, findings: list[str], found: NDArray[np.bool_], key: s
     row, column = np.argwhere(found)[0]
     counts = ", ".join(f"{name} {n}" for name, n in zip(findings, found.sum(0), strict=True) if n)
     where = f"{table.path}:{table.lines[row]}: {findings[column]!r}"
-    return f"{where} is {key}, the first of {found.sum()} labels ({counts}); {REMEDY[key]}."
+    return (
+        f"{where} is {key}, the first of {counted(int(found.sum()), 'such label')} ({counts}); {REMEDY[key]}."
+    )
 
 
 def _doubts(y: NDArray[Any], findings: tuple[str, ...]) -> list[str]:
     """What is legal and worth a look: images without any label, healthy ones with a pathology."""
     empty = int((~y.any(axis=1)).sum())
-    notes = [f"{empty} images have none of the findings, not even No Finding."] if empty else []
+    notes = (
+        [f"{counted(empty, 'image has', 'images have')} none of the findings, not even No Finding."]
+        if empty
+        else []
+    )
     if "No Finding" in findings:
         others = [i for i, name in enumerate(findings) if name not in WITH_NO_FINDING]
         torn = int((y[:, findings.index("No Finding")].astype(bool) & y[:, others].any(axis=1)).sum())
-        notes += [f"{torn} images have No Finding together with a pathology."] if torn else []
+        notes += (
+            [f"{counted(torn, 'image has', 'images have')} No Finding together with a pathology."]
+            if torn
+            else []
+        )
     return notes

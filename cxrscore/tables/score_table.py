@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import UserError, promise
+from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.tables.csv_table import Table, write_table
 from cxrscore.tables.foreign_table import read_foreign_table, without_usage
 
@@ -23,7 +23,7 @@ def write_scores(
 ) -> None:
     """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`."""
     promise(probs.shape == (len(ids), len(findings)), f"scores of shape {probs.shape} for {len(ids)} rows")
-    promise(np.isfinite(probs).all(), "a score that is no number")
+    promise(np.isfinite(probs).all(), "a score that is not a number")
     rows = (score_cells(name, row) for name, row in zip(ids, probs, strict=True))
     write_table(path, [id_column, *findings], rows)
 
@@ -63,7 +63,7 @@ def _without_repeats(table: Table) -> Table:
     repeats = len(table) - len(keep)
     if not repeats:
         return table
-    note = f"{table.path}: {repeats} rows repeat an earlier row exactly, and count once."
+    note = f"{table.path}: {counted(repeats, 'exact repeat')} of an earlier row, not counted again."
     return replace(table.rows(keep), notes=(*table.notes, note))
 
 

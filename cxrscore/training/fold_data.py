@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cxrscore.core.device import Machine
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.core.paths import Layout
 from cxrscore.images.image_store import Store, open_store
 from cxrscore.tables.fold_table import read_folds
@@ -58,7 +58,8 @@ def read_fold(
     gone = [name for name in store.ids if name not in row_of]
     if gone:
         raise UserError(
-            f"{layout.prepared}: {len(gone)} images have no row in {labels_csv}; run `dvc repro prepare`."
+            f"{layout.prepared}: {counted(len(gone), 'image')} without a row in {labels_csv}; run `dvc "
+            "repro prepare`."
         )
     rows = np.array([row_of[name] for name in store.ids])
     if folds.patient is not None and table.rows(rows).patient != folds.patient:

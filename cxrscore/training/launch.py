@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.errors import Stopped, UserError, counted
 from cxrscore.core.resources import usable_cores
 
 LOOK_S = 0.2  # between two looks whether all processes are alive
@@ -48,11 +48,13 @@ def check_devices(device: str, processes: int) -> None:
     count = torch.cuda.device_count()
     if device == "auto" and processes > count:
         raise UserError(
-            f"--gpus {processes}: this machine shows {count} CUDA devices; give at most that many, or use "
-            "--device cpu, where the processes share the CPU."
+            f"--gpus {processes}: this machine has {counted(count, 'CUDA device')}; give at most that many, "
+            "or use --device cpu, where the processes share the CPU."
         )
     if device not in ("auto", "cpu"):
-        raise UserError(f"--device {device}: with --gpus each process has its own; leave the option out.")
+        raise UserError(
+            f"--device {device}: with --gpus each process has a device of its own; leave the option out."
+        )
 
 
 def launch(words: Sequence[str], processes: int) -> None:
@@ -88,8 +90,6 @@ def _ending(failures: Mapping[int, Any]) -> Exception:
     if killed:
         rank, number = next(iter(killed.items()))
         name = signal.Signals(number).name
-        return Stopped(
-            f"train: process {rank} was ended by {name}; what was done until the last state is kept"
-        )
+        return Stopped(f"train: process {rank} was ended by {name}; the last saved state is kept")
     told = [code for code in codes.values() if code not in (1, 4)]
     return Ended(next(iter([*told, *codes.values()])))

@@ -222,7 +222,9 @@ def _checkpoint_gradients(model: CXRModel) -> None:
     try:
         model.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
     except (AttributeError, AssertionError) as error:
-        raise UserError("--checkpointing: this backbone cannot; leave the option out.") from error
+        raise UserError(
+            "--checkpointing: this backbone does not support it; leave the option out."
+        ) from error
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.core.paths import Layout
 from cxrscore.tables.cooccurrence import COMPUTED
 from cxrscore.tables.fold_table import read_folds
@@ -24,13 +24,13 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
     pieces = params.accumulate * processes
     if params.batch_size % pieces:
         raise UserError(
-            f"train.batch_size: {params.batch_size} does not fall into {params.accumulate} passes of "
+            f"train.batch_size: {params.batch_size} cannot be split into {params.accumulate} passes of "
             f"{processes} processes; take a multiple of {pieces}."
         )
     if params.augment.mixup and params.batch_size // pieces % 2:
         raise UserError(
             f"train.augment.mixup: it pairs images, and {params.accumulate} passes of {processes} processes "
-            f"cut a batch of {params.batch_size} in odd pieces; take a multiple of {2 * pieces}."
+            f"would cut a batch of {params.batch_size} in odd pieces; take a multiple of {2 * pieces}."
         )
     _refuse_unwritable(layout.trained)
     if not layout.folds.is_file():
@@ -38,11 +38,12 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
     folds = read_folds(layout.folds).fold
     validated = int(np.count_nonzero(folds == fold))
     if not validated:
-        raise UserError(f"--fold {fold}: no image is validated in it; folds are from 0 to {folds.max()}.")
+        raise UserError(f"--fold {fold}: there are no images in it; folds are from 0 to {folds.max()}.")
     if params.batch_size > len(folds) - validated:
         left = len(folds) - validated
         raise UserError(
-            f"train.batch_size: {params.batch_size} is more than the {left} images to train on; lower it."
+            f"train.batch_size: {params.batch_size} is more than the {counted(left, 'image')} to train on; "
+            "lower it."
         )
     if params.init not in ("none", "imagenet") and not Path(params.init).is_file():
         raise UserError(
@@ -64,4 +65,4 @@ def embeddings_file(params: "TrainParams") -> Path | None:
 def _refuse_unwritable(out: Path) -> None:
     there = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise UserError(f"{there}: outputs cannot be written there; name another --out.")
+        raise UserError(f"{there}: not writable; name another --out.")

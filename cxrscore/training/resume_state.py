@@ -58,7 +58,7 @@ class StateFolder:
         try:
             write_sealed(self._path(step), tensors, {FACTS: json.dumps(facts)})
         except OSError as error:
-            raise Stopped(f"train: {self.folder}: {error.strerror}; make room") from error
+            raise Stopped(f"train: {self.folder}: {error.strerror}; free some space") from error
         for path in self._newest_first()[KEPT:]:
             path.unlink(missing_ok=True)
 
@@ -109,7 +109,7 @@ class StateFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"{self.folder}: no place for the state of a training ({error.strerror}); name another in "
+                f"{self.folder}: cannot hold the state of a training ({error.strerror}); name another in "
                 "$CXRSCORE_STATE."
             ) from error
         with locked(lock), locked(self.folder / "lock"):

@@ -120,7 +120,9 @@ def test_without_git_there_are_no_experiments(tmp_path: Path, chest: Path, cpu: 
 
 
 def test_what_dvc_refuses_is_a_fault_to_mend(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`dvc get \. out/oof --rev none` failed, DVC says above why"):
+    with pytest.raises(
+        UserError, match=r"`dvc get \. out/oof --rev none` failed; the message of DVC is above"
+    ):
         _dvc(tmp_path, ["get", ".", "out/oof", "--rev", "none"], Asked())
 
 

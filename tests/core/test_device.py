@@ -8,7 +8,7 @@ from cxrscore.core.errors import UserError
 
 
 def test_a_device_that_is_not_there_is_an_error_not_a_silent_cpu() -> None:
-    with pytest.raises(UserError, match="this machine shows"):
+    with pytest.raises(UserError, match="this machine has"):
         choose_machine("cuda:99")
 
 

@@ -47,7 +47,7 @@ def test_a_quoted_newline_is_part_of_the_cell_and_lines_still_count_right(tmp_pa
     assert read.columns["id"] == ["a\nb", "c"]
     assert read.lines == [3, 4]
     with pytest.raises(
-        UserError, match=r"t\.csv:5: 1 cells under a header of 2; put quotes around a cell that holds a comma"
+        UserError, match=r"t\.csv:5: 1 cell under a header of 2; put quotes around a cell that holds a comma"
     ):
         read_foreign_table(table(tmp_path, 'id,Edema\n"a\nb",1\nc,0\nd\n'))
 
@@ -70,7 +70,7 @@ def test_a_name_that_is_not_utf8_is_written_byte_for_byte(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("id,Edema\na,1\nb\n", r"t\.csv:3: 1 cells under a header of 2"),
+        ("id,Edema\na,1\nb\n", r"t\.csv:3: 1 cell under a header of 2"),
         ("id,Edema\na,1\nb,1,0\n", r"t\.csv:3: 3 cells under a header of 2"),
         ("id,Edema,Edema\na,1,0\n", r"t\.csv:1: 'Edema' names two columns; rename one"),
         ("", r"t\.csv: empty; a header of column names"),
@@ -82,9 +82,9 @@ def test_a_name_that_is_not_utf8_is_written_byte_for_byte(tmp_path: Path) -> Non
         ),
         (
             "id\tEdema\na\n",
-            r"t\.csv:2: 1 cells under a header of 2; put quotes around a cell that holds a tab",
+            r"t\.csv:2: 1 cell under a header of 2; put quotes around a cell that holds a tab",
         ),
-        ("sep=;\nid;Edema\na;1\nb\n", r"t\.csv:4: 1 cells under a header of 2"),
+        ("sep=;\nid;Edema\na;1\nb\n", r"t\.csv:4: 1 cell under a header of 2"),
         ("id,,Edema,\na,x,1,y\n", r"t\.csv:1: columns 2, 4 have no name; name them, or remove them"),
         ("id,Edema\na,1\n".encode("utf-16"), r"t\.csv: this is UTF-16; save it as UTF-8"),
         ("id,Edema\na,1\n".encode("utf-16-le"), r"t\.csv: this is UTF-16; save it as UTF-8"),
@@ -174,7 +174,7 @@ def refused(path: Path) -> int:
     """Bytes of memory that it takes to refuse a table as too large."""
     tracemalloc.start()
     try:
-        message = r"t\.csv.*: more than 4,000,000 bytes.*; split the table, or see whether this is the right"
+        message = r"t\.csv.*: more than 4,000,000 bytes.*; split the table, or check that this is the right"
         with pytest.raises(UserError, match=message):
             read_foreign_table(path)
         return tracemalloc.get_traced_memory()[1]

@@ -79,7 +79,7 @@ def test_facts_and_tensors_come_back_with_the_sha256_of_the_file(sealed: Path) -
 
 def test_two_finding_names_that_change_places_are_noticed(checkpoint: Path) -> None:
     replace_in_header(checkpoint, rb"[\"a\", \"b\"", rb"[\"b\", \"a\"")
-    refused_by_all(checkpoint, "its facts do not match the sha256 that seals them")
+    refused_by_all(checkpoint, "its facts do not match their SHA-256")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_two_finding_names_that_change_places_are_noticed(checkpoint: Path) -> N
 )
 def test_no_fact_is_changed_unnoticed(checkpoint: Path, old: bytes, new: bytes) -> None:
     replace_in_header(checkpoint, old, new)
-    refused_by_all(checkpoint, "its facts do not match the sha256 that seals them")
+    refused_by_all(checkpoint, "its facts do not match their SHA-256")
 
 
 def test_tensors_of_one_file_under_the_facts_of_another_are_noticed(tmp_path: Path, cpu: Machine) -> None:
@@ -125,7 +125,7 @@ def test_the_program_that_flips_bits_sees_another_model_and_a_traceback(tmp_path
     assert bitflips.outcome_of(None, "fold", (card, ""))[0] == "traceback"  # type: ignore[arg-type]
 
 
-DAMAGED = "its facts do not match the sha256 that seals them"
+DAMAGED = "its facts do not match their SHA-256"
 UNREADABLE = r"not a readable \.safetensors file"
 ENTRIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no seal": (lambda entry: {name: entry[name] for name in ("facts", "tensors")}, DAMAGED),
@@ -219,7 +219,7 @@ def test_the_facts_are_read_without_the_tensors(sealed: Path) -> None:
     data[-1] ^= 1
     sealed.write_bytes(data)
     assert read_facts(sealed) == FACTS
-    with pytest.raises(UserError, match="its weights do not match the sha256 that seals them"):
+    with pytest.raises(UserError, match="its weights do not match their SHA-256"):
         read_sealed(sealed)
 
 
@@ -235,7 +235,7 @@ def test_a_file_of_another_program_is_not_ours_and_any_of_ours_is(sealed: Path, 
 
 def test_an_unsealed_checkpoint_is_refused_with_the_command_that_seals_it(checkpoint: Path) -> None:
     unseal(checkpoint)
-    refused_by_all(checkpoint, rf"no seal covers its facts.*`cxrscore reseal {checkpoint} -o NEW`")
+    refused_by_all(checkpoint, rf"without a SHA-256 of its metadata.*`cxrscore reseal {checkpoint} -o NEW`")
 
 
 def test_a_checkpoint_is_read_once(checkpoint: Path, tmp_path: Path, cpu: Machine) -> None:

@@ -32,6 +32,34 @@ def test_the_first_signal_sets_the_flag_and_nothing_else(number: signal.Signals)
         assert asked.number == number
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGINT, "stopping after the work under way; press Ctrl-C again to stop now\n"),
+        (signal.SIGTERM, "stopping after the work under way\n"),
+    ],
+)
+def test_the_first_signal_is_answered_at_once_and_only_once(
+    capfd: pytest.CaptureFixture[str], number: signal.Signals, said: str
+) -> None:
+    with asked_to_stop():
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGTERM)
+        until = time.monotonic() + STOP_S
+        while not (heard := capfd.readouterr().err) and time.monotonic() < until:
+            time.sleep(0.01)
+    assert heard + capfd.readouterr().err == said
+
+
+def test_one_process_of_a_training_answers_for_all(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with asked_to_stop():
+        signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("number", ASKING)
 def test_what_nohup_ignores_stays_ignored(number: signal.Signals) -> None:
     before = signal.signal(number, signal.SIG_IGN)
@@ -182,7 +210,7 @@ def test_ctrl_c_in_a_terminal_and_then_the_command_it_names_give_the_same_table(
     assert (run.returncode, out_csv.exists()) == (130, False)
     wait_for_end(workers)
     *_, told, command = said.splitlines()
-    assert "of 481 files are kept. This goes on with it:" in told
+    assert "of 481 files done and kept. Resume with:" in told
     name, *arguments = shlex.split(command)
     assert (name, arguments) == ("cxrscore", [*words(project, crowd, out_csv), "--resume"])
     with begin(arguments) as run:

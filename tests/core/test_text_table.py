@@ -86,7 +86,7 @@ def test_metrics_in_a_pipe_are_a_line_each() -> None:
 
 
 def test_facts_in_a_pipe_are_a_line_each() -> None:
-    assert plain_text(facts_blocks(CHECKED)) == "listed 1,200\n  TRUNCATED 3\nturned upright 0"
+    assert plain_text(facts_blocks(CHECKED)) == "listed 1,200\n  TRUNCATED 3"
 
 
 def test_a_race_in_a_pipe_has_columns_of_one_width() -> None:
@@ -225,7 +225,7 @@ def test_the_same_command_writes_lines_to_a_pipe_and_a_table_to_a_terminal(
         check=True,
         env=forced,
     ).stdout
-    assert piped == "Edema  1.0000\nmacro-AUC  1.0000  (1 findings, 2 images)\n"
+    assert piped == "Edema  1.0000\nmacro-AUC  1.0000  (1 finding, 2 images)\n"
     shown = on_a_terminal(scored, tmp_path, NO_COLOR="1")
     assert shown != piped.replace("\n", "\r\n")
     assert letters(shown) == letters(piped)

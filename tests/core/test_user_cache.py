@@ -246,7 +246,7 @@ def test_a_cache_of_somebody_elses_is_refused_before_anything_is_compiled(
     of_mode(0o777)(cache / "inductor")
     done = called(project, tmp_path, "--workers", "0", "--compile", "on")
     assert done.returncode == 2, done.stderr
-    assert "inductor: is for code to be run, and is open to others (mode 0777" in done.stderr
+    assert "inductor: holds code that will be run, and is open to others (mode 0777" in done.stderr
     assert list((cache / "inductor").iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "empty"]
 
@@ -287,10 +287,10 @@ def test_where_compiling_would_pay_but_is_not_safe_the_run_says_so_and_does_with
     asked = {"models": project.layout.models, "machine": cpu, "progress": heard}
     score(str(project.data / "test"), tmp_path / "sub.csv", Options(workers=0), **asked)
     assert any(
-        said.startswith("not compiled, though it would pay: ") and "inductor: is for code" in said
+        said.startswith("not compiled, although it would be faster: ") and "inductor: holds code" in said
         for said in heard.said
     )
-    with pytest.raises(UserError, match="inductor: is for code to be run, and is open to others"):
+    with pytest.raises(UserError, match="inductor: holds code that will be run, and is open to others"):
         score(str(project.data / "test"), tmp_path / "on.csv", Options(workers=0, compile="on"), **asked)
     assert not list(tmp_path.glob("on.csv*"))
 
@@ -300,7 +300,7 @@ def test_a_training_is_not_compiled_where_others_could_write(
 ) -> None:
     of_mode(0o777)(cache / "inductor")
     mine = project.copy_to(tmp_path)
-    with pytest.raises(UserError, match="inductor: is for code to be run, and is open to others"):
+    with pytest.raises(UserError, match="inductor: holds code that will be run, and is open to others"):
         train_fold(
             0,
             labels_csv=mine.labels,

@@ -252,7 +252,7 @@ def test_links_and_devices_in_archives_are_counted(tmp_path: Path) -> None:
         tar.addfile(tarfile.TarInfo("x.png"))
     listing = list_archive(tmp_path / "t")
     assert listing.skipped == {"links in the archive": 1, "neither files nor folders": 1}
-    assert listing.file_faults == [("b", "VANISHED", "a link to no file of the archive; pack it anew")]
+    assert listing.file_faults == [("b", "VANISHED", "a link to no file of the archive; pack it again")]
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         link = zipfile.ZipInfo("a")
         link.external_attr = 0o120777 << 16
@@ -294,7 +294,9 @@ def test_a_symbolic_link_in_a_zip_has_the_row_of_its_file(tmp_path: Path) -> Non
     listing = list_archive(tmp_path / "z")
     assert listing.paths == ["a.png", "sub/b.png", "sub/up.png"]
     assert read_place(listing.place("sub/up.png")) == PNG
-    assert listing.file_faults == [("none.png", "VANISHED", "a link to no file of the archive; pack it anew")]
+    assert listing.file_faults == [
+        ("none.png", "VANISHED", "a link to no file of the archive; pack it again")
+    ]
     assert listing.skipped == {"links in the archive": 1}
 
 
@@ -488,7 +490,7 @@ def test_a_zip_with_a_damaged_directory_is_an_error(tmp_path: Path) -> None:
     at = whole.index(b"PK\1\2")
     for data in (whole[:-30], whole[: at + 20], whole[:at] + b"XX" + whole[at + 2 :], whole[:100]):
         (tmp_path / "z").write_bytes(data)
-        with pytest.raises(UserError, match=r"z: a damaged archive .*; fetch it again, or pack it anew"):
+        with pytest.raises(UserError, match=r"z: a damaged archive .*; fetch it again, or pack it again"):
             list_archive(tmp_path / "z")
 
 

@@ -195,7 +195,7 @@ def test_a_store_that_was_interrupted_has_no_index(tmp_path: Path) -> None:
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (a_store(tmp_path) / "shard-00001.npy").unlink()
-    with pytest.raises(UserError, match=r"shard-00001.npy: missing, and the index has 3 images.*dvc repro"):
+    with pytest.raises(UserError, match=r"shard-00001.npy: missing, and the index lists 3 images.*dvc repro"):
         open_store(tmp_path)
 
 
@@ -212,7 +212,7 @@ def test_a_cut_shard_is_named(tmp_path: Path, keep: int) -> None:
 )
 def test_a_shard_of_another_shape_is_refused(tmp_path: Path, other: np.ndarray) -> None:
     np.save(a_store(tmp_path) / "shard-00001.npy", other)
-    with pytest.raises(UserError, match=r"shard-00001.npy: .* index has 3 images; run `dvc repro prepare`"):
+    with pytest.raises(UserError, match=r"shard-00001.npy: .* index lists 3 images; run `dvc repro prepare`"):
         open_store(tmp_path)
 
 

@@ -246,7 +246,9 @@ def test_names_that_differ_in_case_alone_are_listed_and_told(tmp_path: Path) -> 
     make(tmp_path, "X.png", "x.png", "y.png")
     listing = list_input(str(tmp_path))
     assert listing.paths == ["X.png", "x.png", "y.png"]
-    assert listing.notes == ["2 names differ from another in case alone; macOS and Windows take them for one"]
+    assert listing.notes == [
+        "2 names differ from another only in case; macOS and Windows treat them as the same"
+    ]
     assert case_notes(["a/x.png", "b/x.png"]) == []
 
 

@@ -156,7 +156,7 @@ def test_a_file_has_one_row(tmp_path: Path) -> None:
     make(tmp_path, "x.png", "X.png")
     assert list_input(table(tmp_path, "x.png", "X.png")).paths == ["X.png", "x.png"]
     for again in ("x.png", "./x.png"):
-        with pytest.raises(UserError, match=r"list.csv:3: .*x.png' is on line 2 too; keep one row a file"):
+        with pytest.raises(UserError, match=r"list.csv:3: .*x.png' is on line 2 too; keep one row per file"):
             list_input(table(tmp_path, "x.png", again))
 
 
@@ -211,7 +211,7 @@ def test_a_row_that_can_only_mean_one_file_means_it(tmp_path: Path, cell: str, p
     listing = list_input(table(tmp_path, "x.png", cell))
     assert sorted(listing.paths) == sorted(["x.png", path])
     assert min(listing.sizes) == len(PNG)
-    assert any(note.startswith(f"{tmp_path}/list.csv: 1 names match a file") for note in listing.notes)
+    assert any(note.startswith(f"{tmp_path}/list.csv: 1 name matches a file") for note in listing.notes)
 
 
 def test_a_row_that_could_mean_two_files_means_none(tmp_path: Path) -> None:
@@ -246,4 +246,4 @@ def test_one_study_number_of_two_patients_is_two_studies(tmp_path: Path) -> None
 def test_spellings_of_one_study_are_told(tmp_path: Path) -> None:
     make(tmp_path, "a.png", "b.png")
     listing = list_input(table(tmp_path, "a.png,7", "b.png,07.0", header="path,Study"), study_column="Study")
-    assert "2 ids of 'Study' spell 1 numbers in several ways" in listing.notes[0]
+    assert "2 ids of 'Study' spell 1 number in several ways" in listing.notes[0]

@@ -450,7 +450,7 @@ def test_workers_that_cannot_start_are_an_error_and_not_a_loop(
 ) -> None:
     program(tmp_path / "worker.py", text, monkeypatch)
     before = (children(), threading.active_count(), descriptors())
-    with pytest.raises(RuntimeError, match=f"end before they begin, the last {words}"):
+    with pytest.raises(RuntimeError, match=f"fail to start; the last one was ended {words}"):
         run(tmp_path, ["a"], workers=2)
     assert (children(), threading.active_count(), descriptors()) == before
 
@@ -503,7 +503,7 @@ def test_memory_that_the_system_refuses_is_a_clear_error(tmp_path: Path, workers
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:
-        with pytest.raises(UserError, match=r"cannot be had: .*; use a smaller --batch-size"):
+        with pytest.raises(UserError, match=r"cannot be allocated: .*; use a smaller --batch-size"):
             run(tmp_path, ["a"], workers=workers, size=256)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -199,7 +199,7 @@ def test_a_card_lacks_no_field(tmp_path: Path, tiny_model: CXRModel, name: str) 
 @pytest.mark.parametrize("card", [None, [], "card", 7, [CARD.findings]])
 def test_a_card_is_an_object(tmp_path: Path, tiny_model: CXRModel, card: object) -> None:
     save_odd(tmp_path / "f.safetensors", tiny_model, card)
-    with pytest.raises(UserError, match="no checkpoint of a fold: it has no card"):
+    with pytest.raises(UserError, match="not a fold checkpoint: it has no metadata card"):
         read_card(tmp_path / "f.safetensors")
 
 
@@ -237,7 +237,7 @@ def test_a_card_that_builds_no_model_is_an_error_to_mend(
 ) -> None:
     path = tmp_path / "fold0.safetensors"
     save_checkpoint(path, tiny_model.state_dict(), dataclasses.replace(CARD, **changes))
-    with pytest.raises(UserError, match=rf"^{path}: its card .* builds no model: .*{why}"):
+    with pytest.raises(UserError, match=rf"^{path}: its card .* does not build a model: .*{why}"):
         load_fold(path, cpu)
 
 
@@ -271,7 +271,8 @@ def test_folds_of_different_views_load_and_need_a_word_on_which_to_use(tmp_path:
     with_views(tmp_path, cpu, ["plain"], ["plain", "zoom"])
     ensemble = load_ensemble(tmp_path, cpu)
     with pytest.raises(
-        UserError, match=r"fold1.safetensors: views is plain,zoom, but plain in .*; say with --views"
+        UserError,
+        match=r"fold1.safetensors: views is plain,zoom, but plain in .*; choose the views with --views",
     ):
         trained_views(ensemble)
     assert trained_views(load_ensemble(tmp_path, cpu, folds=[1])) == ["plain", "zoom"]
@@ -279,7 +280,9 @@ def test_folds_of_different_views_load_and_need_a_word_on_which_to_use(tmp_path:
 
 def test_views_of_a_newer_version_are_named(tmp_path: Path, cpu: Machine) -> None:
     with_views(tmp_path, cpu, ["plain", "spin"], ["plain", "spin"])
-    with pytest.raises(UserError, match=r"knows no view spin; update cxrscore, or say with --views"):
+    with pytest.raises(
+        UserError, match=r"does not have the view spin; update cxrscore, or choose the views with --views"
+    ):
         trained_views(load_ensemble(tmp_path, cpu))
 
 
@@ -316,7 +319,7 @@ def test_folds_that_do_not_belong_together_are_refused(
     tmp_path: Path, cpu: Machine, change: dict[str, object]
 ) -> None:
     save_folds(tmp_path, cpu, **change)
-    with pytest.raises(UserError, match="one ensemble needs one training"):
+    with pytest.raises(UserError, match="an ensemble needs folds of one training"):
         load_ensemble(tmp_path, cpu)
 
 

@@ -99,10 +99,10 @@ def with_entry(value: float, dtype: str = "float32") -> np.ndarray:
 
 
 WRONG_ARRAYS = {
-    "one row too few": (ROWS[:2], r"words\.npy: shape \(2, 4\); a row for each of 3 findings is needed"),
-    "a vector": (ROWS[:, 0], r"words\.npy: shape \(3,\); a row for each of 3 findings"),
-    "three axes": (ROWS[:, None], r"words\.npy: shape \(3, 1, 4\); a row for each"),
-    "a number": (np.float32(1), r"words\.npy: shape \(\); a row for each"),
+    "one row too few": (ROWS[:2], r"words\.npy: shape \(2, 4\); 3 rows are needed, one per finding"),
+    "a vector": (ROWS[:, 0], r"words\.npy: shape \(3,\); 3 rows are needed"),
+    "three axes": (ROWS[:, None], r"words\.npy: shape \(3, 1, 4\); 3 rows are needed"),
+    "a number": (np.float32(1), r"words\.npy: shape \(\); 3 rows are needed"),
     "other columns": (
         ROWS[:, :3],
         r"words\.npy: 3 columns; set train\.head\.embedding_dim to that \(it",

@@ -264,7 +264,9 @@ def test_folds_of_different_heads_are_no_ensemble(
 ) -> None:
     mine.train(0, head=head_params(SETTINGS["lamp prior"]), epochs=1, warmup_epochs=0.0)
     mine.train(1, head=head_params(other), epochs=1, warmup_epochs=0.0)
-    with pytest.raises(UserError, match=f"fold1.safetensors: {what}.*one ensemble needs one training"):
+    with pytest.raises(
+        UserError, match=f"fold1.safetensors: {what}.*an ensemble needs folds of one training"
+    ):
         load_ensemble(mine.layout.models, cpu)
 
 

@@ -187,7 +187,7 @@ def test_a_pattern_that_excuses_nothing_is_a_mistake(tmp_path: Path) -> None:
     path = weights_file(tmp_path / "w.safetensors")
     for pattern in ("laier4.*", "layer4.*"):  # the second names keys, but they fit
         with pytest.raises(
-            UserError, match=rf"train\.init_except: '{pattern[:3]}.* names no key of .* not fit"
+            UserError, match=rf"train\.init_except: '{pattern[:3]}.* matches no key of .* not fit"
         ):
             check(path, init_except=(pattern,))
 
@@ -238,7 +238,7 @@ def test_a_damaged_checkpoint_of_ours_is_no_start(tmp_path: Path, tiny_model: CX
     at = {"weights": len(data) - 1, "card": data.index(b"Image_name"), "seal": data.index(b"seal")}[place]
     data[at] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"train\.init: .*fold0.* do not match the sha256 that seals them"):
+    with pytest.raises(UserError, match=r"train\.init: .*fold0.* do not match their SHA-256"):
         check(path)
 
 
@@ -276,7 +276,7 @@ def test_a_backbone_without_published_weights_is_refused_at_once() -> None:
 
 
 def test_weights_in_another_form_are_named() -> None:
-    with pytest.raises(UserError, match=r"are no \.safetensors file; save those of https://"):
+    with pytest.raises(UserError, match=r"are not a \.safetensors file; save those of https://"):
         check("imagenet", "legacy_seresnet18")
 
 

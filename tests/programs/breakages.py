@@ -412,7 +412,7 @@ BREAKAGES = [
         "model/test_salgl.py",
     ),
     Breakage(
-        "salgl: what nobody shows is no number",
+        "salgl: what nobody shows is not a number",
         "model/heads/salgl.py",
         "self.given.clamp(min=1)",
         "self.given",

@@ -128,11 +128,11 @@ def test_originals_are_linked_on_request_and_what_that_does_is_said_before(
     init_project(tmp_path / "chest", source, preset="demo", say=say)
     assert said == [
         (
-            "linking 3 images; your originals become read-only, for DVC guards what it versions; --copy "
-            "leaves them alone",
+            "linking 3 images; your originals become read-only, as DVC protects what it versions; --copy "
+            "does not touch them",
             [1, 1, 1],
         ),
-        ("setting up git and DVC, which takes some seconds", [2, 2, 2]),
+        ("setting up git and DVC, which takes a few seconds", [2, 2, 2]),
     ]
     for path in images.iterdir():
         assert path.stat().st_ino == (tmp_path / "chest" / "data" / "images" / path.name).stat().st_ino
@@ -160,13 +160,13 @@ def test_data_is_tracked_and_stays_out_of_git(made: tuple[Path, list[str], Path]
     [
         (
             "Image_name,Remark\na.jpg,hello\n",
-            r"no column is a finding, whose cells are 0, 1, .*: 'Remark' holds 'hello' on line 2\. name",
+            r"none of the columns is a finding, .*: 'Remark' holds 'hello' on line 2\. name",
         ),
         (
             "Scan,Edema\na.jpg,1\n",
-            r"no column names the images; there are 'Scan', 'Edema'\. None .* Name the column by --id COLUMN",
+            r"no column names the images; there are 'Scan', 'Edema'\. .* Name the column with --id COLUMN",
         ),
-        ("Image_name,Edema\na.jpg\n", r"labels.csv:2: 1 cells under a header of 2"),
+        ("Image_name,Edema\na.jpg\n", r"labels.csv:2: 1 cell under a header of 2"),
         (None, "no such label table"),
     ],
     ids=["no finding", "no id", "not a table", "no file"],
@@ -210,7 +210,7 @@ def test_a_failure_of_dvc_leaves_nothing_behind(
 
 def test_a_folder_that_holds_something_is_refused_untouched(phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="exists and is not an empty folder"):
+    with pytest.raises(UserError, match="exists and is not empty"):
         init(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images", preset="demo")
     assert contents(tmp_path) == {"thesis.tex": b"years of work"}
 
@@ -222,7 +222,9 @@ def test_own_data_replaces_the_demo_for_good(imported: Path, phantoms: Path, tmp
     settings = read_params(imported / "params.yaml")
     assert settings.labels.findings == ["Edema"]
     assert (settings.labels.patient, settings.folds.method) == (None, "image")
-    assert any(note.startswith("no patient column") and "folds are by image" in note for note in notes)
+    assert any(
+        note.startswith("no patient column") and "folds are assigned by image" in note for note in notes
+    )
     assert "deps" not in (imported / "data.dvc").read_text()
     assert json.loads(dvc(imported, "status", "--json", "data.dvc")) == {}
     shutil.rmtree(imported / "data")  # as on a fresh checkout
@@ -303,7 +305,7 @@ def test_a_new_project_is_told_once_of_patients_under_several_ids(phantoms: Path
     text = "image,Patient_ID,Edema\n{names[0]},2,1\n{names[1]},0002,0\n{names[2]},3,1\n"
     source = own(phantoms, tmp_path / "source", text)
     _, outcome = plan(source, list_images(source.images), settings_of=PRESETS / "demo.yaml")
-    assert sum("2 ids of 'Patient_ID' spell 1 numbers" in note for note in outcome.notes) == 1
+    assert sum("2 ids of 'Patient_ID' spell 1 number " in note for note in outcome.notes) == 1
     assert "`init --patient-ids`" in outcome.hindrances[0]
 
 
@@ -320,9 +322,12 @@ def test_a_column_that_cannot_be_a_finding_is_named_with_its_odd_cell(tmp_path: 
     (tmp_path / "l.csv").write_text("Image_name,Edema,Fracture,comment,adult\na.jpg,0,1?,,1\nb.jpg,1,0,,1\n")
     settings, notes = describe(read_foreign_table(tmp_path / "l.csv"))
     assert settings["findings"] == ["Edema"]
-    assert "no finding, left out: 'Fracture' holds '1?' on line 2" in notes
-    assert "no finding, left out: 'adult' is '1' throughout; --findings takes it in all the same" in notes
-    assert "no finding, left out: 'comment' is blank throughout" in notes
+    assert "column left out, because it is not a finding: 'Fracture' holds '1?' on line 2" in notes
+    assert (
+        "column left out, because it is not a finding: 'adult' is '1' in every row; --findings includes it "
+        "anyway" in notes
+    )
+    assert "column left out, because it is not a finding: 'comment' is blank in every row" in notes
 
 
 @pytest.mark.parametrize(
@@ -375,7 +380,7 @@ def test_a_folder_that_is_named_like_one_of_ours_is_never_deleted(
         path.parent.mkdir(parents=True)
         path.write_text("years")
     before = contents(tmp_path)
-    message = "data.old: no mark says" if place == ".data.old" else "holds changes that DVC has not stored"
+    message = "data.old: nothing shows" if place == ".data.old" else "holds changes that DVC has not stored"
     with pytest.raises(UserError, match=message):
         use(tmp_path, labels_csv=phantoms / "labels.csv", images=phantoms / "images")
     assert contents(tmp_path) == before
@@ -445,7 +450,7 @@ def test_columns_can_be_named_and_a_guess_is_told_as_flags(phantoms: Path, tmp_p
     settings, outcome = plan(source, listing, settings_of=PRESETS / "demo.yaml")
     assert parse_params(settings, tmp_path).labels.id == "scan"  # whose cells are the names of files
     assert (
-        "columns were guessed by their names; the flags that say the same: --id scan --findings "
+        "columns were guessed from their names; the same as options: --id scan --findings "
         "'Edema,\"Mass, left\"'" in outcome.notes
     )
     assert any("no patient column was found" in n and "--patient-pattern" in n for n in outcome.notes)
@@ -574,7 +579,7 @@ def test_images_that_prepare_could_not_read_stand_in_the_way(phantoms: Path, tmp
     for path in source.images.iterdir():
         path.write_bytes(b"DICM" * 100)
     _, outcome = plan(source, list_images(source.images), settings_of=PRESETS / "demo.yaml")
-    assert outcome.hindrances[0].startswith("3 of 3 images that were looked at cannot be read, such as ")
+    assert outcome.hindrances[0].startswith("3 of 3 images in a sample cannot be read, such as ")
 
 
 def test_the_flags_that_are_printed_are_taken(phantoms: Path, tmp_path: Path) -> None:
@@ -594,7 +599,7 @@ def test_blanks_of_several_readers_have_to_be_declared(phantoms: Path, tmp_path:
     text = "image,Edema\n{names[0]},1\n{names[0]},\n{names[1]},0\n"
     source = replace(own(phantoms, tmp_path / "source", text), declared={"readers": "majority"})
     listing = list_images(source.images)
-    with pytest.raises(UserError, match=r"1 labels of several readers are blank; say by --blank"):
+    with pytest.raises(UserError, match=r"1 label of several readers left blank; use --blank"):
         plan(source, listing, settings_of=PRESETS / "demo.yaml")
     plan(
         replace(source, declared={"readers": "majority", "blank": "ignore"}),

@@ -152,7 +152,9 @@ def test_without_memory_for_one_image_the_run_stops_and_can_be_resumed(
     folds: Sequence[Fold], pixels: NDArray[np.uint8], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_of_memory(0, message, monkeypatch)
-    with pytest.raises(Stopped, match="one image a forward needs more memory than there is") as stopped:
+    with pytest.raises(
+        Stopped, match="a forward pass of one image needs more memory than there is"
+    ) as stopped:
         engine(folds).start(pixels)
     assert stopped.value.code == 4
 

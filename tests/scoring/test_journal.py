@@ -234,7 +234,7 @@ def test_strange_names_survive_the_manifest(journal: Journal) -> None:
 )
 def test_a_damaged_fingerprint_is_told_with_its_remedy(journal: Journal, text: bytes, message: str) -> None:
     (journal.folder / "run.json").write_bytes(text)
-    with pytest.raises(UserError, match=rf"sub.csv.journal: .*{message}.*--overwrite starts anew"):
+    with pytest.raises(UserError, match=rf"sub.csv.journal: .*{message}.*--overwrite starts over"):
         journal.fingerprint()
 
 
@@ -302,7 +302,7 @@ def test_a_journal_of_an_earlier_version_is_told_apart(tmp_path: Path) -> None:
     with (
         pytest.raises(
             UserError,
-            match=r"journal: no mark says that it is a journal: .* of an earlier version.*remove the folder",
+            match=r"journal: not marked as a journal: .* an earlier version.*remove the folder",
         ),
         opened_journal(tmp_path / "journal", shard_rows=7),
     ):

@@ -207,7 +207,7 @@ def test_a_name_that_dvc_would_not_keep_is_refused_before_anything_is_copied(
     call = door("init", tmp_path / "new", "--labels", labels, "--images", folder)
     assert call.code == 2 and is_told(call)
     assert (
-        r"1 file names are not UTF-8, such as b'\xff.png', and DVC takes no others; rename them" in call.err
+        r"1 file name is not UTF-8, such as b'\xff.png', and DVC accepts only UTF-8; rename them" in call.err
     )
     assert not (tmp_path / "new").exists()
 

@@ -164,7 +164,7 @@ def test_a_study_loses_the_images_that_cannot_be_read_and_one_without_any_has_no
 
 def test_a_name_without_a_study_is_told(project: Project, folder: Path, tmp_path: Path) -> None:
     (folder / "chest.jpg").write_bytes(next(folder.glob("*.jpg")).read_bytes())
-    with pytest.raises(UserError, match=r"1 file names do not tell their study .* 'chest.jpg'"):
+    with pytest.raises(UserError, match=r"1 file name without a study, .* 'chest.jpg'"):
         run(folder, tmp_path / "sub.csv", project, level="study")
 
 
@@ -175,10 +175,10 @@ def test_studies_of_one_name_in_two_places_are_not_taken_for_one(
     for place in ("a", "b"):
         (folder / place).mkdir()
         (folder / place / "00000077_001_001.jpg").write_bytes(image)
-    with pytest.raises(UserError, match="1 studies have images in two folders, first '00000077_001'"):
+    with pytest.raises(UserError, match="1 study has images in two folders, first '00000077_001'"):
         run(folder, tmp_path / "sub.csv", project, level="study")
     (folder / "b" / "00000077_001_001.jpg").rename(folder / "b" / "siteB3_1_2.jpg")
-    with pytest.raises(UserError, match=r"do not tell their study .* 'b/siteB3_1_2.jpg'"):
+    with pytest.raises(UserError, match=r"without a study, .* 'b/siteB3_1_2.jpg'"):
         run(folder, tmp_path / "sub.csv", project, level="study")
 
 
@@ -317,7 +317,7 @@ def test_faults_that_the_listing_knows_end_a_run_that_should_fail_before_it_begi
     project: Project, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "zz.jpg").symlink_to("nowhere.jpg")
-    with pytest.raises(UserError, match=r"zz.jpg \(VANISHED: .*mend or remove it"):
+    with pytest.raises(UserError, match=r"zz.jpg \(VANISHED: .*repair or remove it"):
         run(folder, tmp_path / "sub.csv", project, on_error="fail")
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -325,8 +325,8 @@ def test_faults_that_the_listing_knows_end_a_run_that_should_fail_before_it_begi
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "no name of a file"),
-        (".", "no name of a file"),
+        ("", "not a file name"),
+        (".", "not a file name"),
         ("n" * 236 + ".csv", "too long a name for the files beside it"),
         ("sub.csv.gz", "tables are not compressed; name it .*sub.csv"),
     ],
@@ -357,7 +357,7 @@ def test_images_turned_upright_are_counted(project: Project, folder: Path, tmp_p
     exif[0x0112] = 3
     Image.open(next(folder.glob("*.jpg"))).save(folder / "turned.png", exif=exif)
     outcome = run(folder, tmp_path / "sub.csv", project)
-    assert "1 images were turned upright, as their EXIF orientation says" in outcome.notes
+    assert "1 image rotated or flipped according to the EXIF orientation" in outcome.notes
 
 
 @pytest.mark.parametrize("changed", ["bytes", "hashes", "studies"])
@@ -390,5 +390,5 @@ def test_a_disk_with_too_little_room_is_told_before_any_work(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000_000))
     check_room(Outputs(tmp_path / "sub.csv"), rows=10_000, folds=3, findings=14)
-    with pytest.raises(UserError, match=r"10 MB are free, about 90\d MB are needed; make room"):
+    with pytest.raises(UserError, match=r"10 MB are free, about 90\d MB are needed; free some space"):
         check_room(Outputs(tmp_path / "sub.csv"), rows=1_000_000, folds=3, findings=14)

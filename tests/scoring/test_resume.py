@@ -146,7 +146,7 @@ def test_only_what_is_left_is_scored(project: Project, folder: Path, tmp_path: P
     interrupt(folder, tmp_path / "sub.csv", project.layout.models, batches=5)
     heard = Heard()
     outcome = run(folder, tmp_path / "sub.csv", project.layout.models, heard, resume=True)
-    assert (heard.total, heard.said[0]) == (22, "resuming: 20 of 42 files are done")
+    assert (heard.total, heard.said[0]) == (22, "resuming: 20 of 42 files done")
     assert (outcome.listed, outcome.scored, outcome.quarantined) == (42, 40, 2)
     assert not (tmp_path / "sub.csv.journal").exists()
 
@@ -210,7 +210,7 @@ def test_another_run_is_not_gone_on_with_and_the_first_one_still_can_be(
     journal = interrupt(folder, out_csv, models)
     before = contents(journal)
     changes = {"models": models, "resume": True} | change(project, folder, tmp_path)
-    with pytest.raises(UserError, match=rf"another one: .*{difference}.*anew with --overwrite"):
+    with pytest.raises(UserError, match=rf"another run: .*{difference}.*over with --overwrite"):
         run(folder, out_csv, **changes)
     kept = contents(journal)
     assert {path: kept[path] for path in kept if path != "lock"} == {
@@ -237,7 +237,7 @@ def test_files_that_changed_places_at_the_same_size_and_time_are_not_gone_on_wit
     for path, data in ((one, second), (two, first)):
         path.write_bytes(data)
         os.utime(path, (0, 0))
-    with pytest.raises(UserError, match=rf"2 files that were scored have other bytes now \({one.name}, "):
+    with pytest.raises(UserError, match=rf"2 files have changed since being scored \({one.name}, "):
         run(folder, tmp_path / "sub.csv", project.layout.models, resume=True)
     for path, data in ((one, first), (two, second)):
         path.write_bytes(data)
@@ -317,7 +317,7 @@ def test_a_stopped_run_is_neither_forgotten_nor_gone_on_with_unasked(
     models, out_csv = project.layout.models, tmp_path / "sub.csv"
     run(folder, tmp_path / "plain.csv", models)
     interrupt(folder, out_csv, models)
-    with pytest.raises(UserError, match=r"--resume goes on with it, --overwrite starts anew"):
+    with pytest.raises(UserError, match=r"--resume resumes it, --overwrite starts over"):
         run(folder, out_csv, models)
     heard = Heard()
     run(folder, out_csv, models, heard, overwrite=True)
@@ -328,7 +328,7 @@ def test_a_stopped_run_is_neither_forgotten_nor_gone_on_with_unasked(
 def test_a_damaged_journal_is_told_and_kept(project: Project, folder: Path, tmp_path: Path) -> None:
     journal = interrupt(folder, tmp_path / "sub.csv", project.layout.models)
     (journal / "run.json").write_bytes(b"{}")
-    with pytest.raises(UserError, match=r"run.json is damaged; --overwrite starts anew"):
+    with pytest.raises(UserError, match=r"run.json is damaged; --overwrite starts over"):
         run(folder, tmp_path / "sub.csv", project.layout.models, resume=True)
     assert len(list(journal.glob("*.shard"))) > 1
     assert run(folder, tmp_path / "sub.csv", project.layout.models, overwrite=True).scored == 40
@@ -439,7 +439,7 @@ def test_an_output_that_is_something_else_is_left_as_it_is(
         place.write_text("mine")
     else:
         place.mkdir()
-    with pytest.raises(UserError, match=rf"{name}: is no (regular file|folder); "):
+    with pytest.raises(UserError, match=rf"{name}: not a (regular file|folder); "):
         run(folder, tmp_path / "sub.csv", project.layout.models, overwrite=True)
     assert not (tmp_path / "sub.csv").is_file()
     assert not list(tmp_path.glob("elsewhere/*"))
@@ -487,7 +487,7 @@ def test_a_journal_of_an_earlier_version_is_never_deleted(
     journal = interrupt(folder, tmp_path / "out.csv", project.layout.models)
     (journal / "journal").unlink()
     before = contents(journal)
-    with pytest.raises(UserError, match=r"of an earlier version of cxrscore.*remove the folder if nobody"):
+    with pytest.raises(UserError, match=r"an earlier version of cxrscore.*remove the folder if nobody"):
         run(folder, tmp_path / "out.csv", project.layout.models, **how)
     assert contents(journal) == before
 

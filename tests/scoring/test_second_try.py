@@ -69,7 +69,7 @@ def test_a_worker_that_stood_still_costs_no_row_and_changes_no_byte(
     assert (outcome.listed, outcome.scored, outcome.quarantined) == (40, 40, 0)
     assert tables(tmp_path / "sub.csv") == plain
     assert counts(tmp_path / "sub.csv", "compute") == counts(tmp_path / "plain.csv", "compute")
-    said = "files took longer than 0.5 s and are tried once more, for up to 20 s each"
+    said = "files took longer than 0.5 s; trying once more, for up to 20 s each"
     assert any(said in line for line in heard.said), heard.said
 
 
@@ -104,10 +104,10 @@ def test_a_file_that_hangs_for_ever_counts_once_it_was_tried_twice(
     (name,) = add_hanging(folder)
     stalling(tmp_path / "program", monkeypatch, longer_s=1.0)
     models, out_csv = project.layout.models, tmp_path / "sub.csv"
-    with pytest.raises(UserError, match=rf"^{name} \(TIMEOUT: {re.escape(HUNG)}\); mend or remove it"):
+    with pytest.raises(UserError, match=rf"^{name} \(TIMEOUT: {re.escape(HUNG)}\); repair or remove it"):
         run(folder, out_csv, models, on_error="fail", **SLOW)
     for options in ({}, {"resume": True}):
-        with pytest.raises(Stopped, match=r"^1 files cannot be scored \(1 TIMEOUT\), more than --max-errors"):
+        with pytest.raises(Stopped, match=r"^1 file cannot be scored \(1 TIMEOUT\), more than --max-errors"):
             run(folder, out_csv, models, max_errors=0, **SLOW, **options)
     assert run(folder, out_csv, models, resume=True, **SLOW).quarantined == 1
     assert tables(out_csv)[""] == plain[""]
@@ -154,7 +154,7 @@ def test_stopped_within_the_second_try_and_resumed_it_ends_with_the_same_bytes(
     interrupt(folder, tmp_path / "sub.csv", project.layout.models, batches=10, **SLOW)
     heard = Heard()
     run(folder, tmp_path / "sub.csv", project.layout.models, heard, resume=True, **SLOW)
-    assert heard.said[0] == "resuming: 40 of 40 files are done"
+    assert heard.said[0] == "resuming: 40 of 40 files done"
     assert any("once more" in line for line in heard.said)
     assert tables(tmp_path / "sub.csv") == plain
 

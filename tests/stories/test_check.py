@@ -74,7 +74,7 @@ def test_an_existing_file_is_replaced_only_when_asked(folder: Path) -> None:
     radiograph = next(folder.glob("0*.jpg"))
     with pytest.raises(UserError, match="exists; --overwrite replaces it"):
         refuse_to_replace(radiograph, overwrite=False)
-    with pytest.raises(UserError, match="is no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         refuse_to_replace(folder / "dangling.jpg", overwrite=True)
     with pytest.raises(UserError, match="nowhere: cannot be written to"):
         refuse_to_replace(folder / "nowhere" / "faults.csv", overwrite=True)

@@ -144,10 +144,10 @@ def test_what_a_pickle_asks_for_is_named(tmp_path: Path, weights: Weights) -> No
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ({"bn1.bias": None}, r"['bn1.bias'] (1 in all): no plain tensors"),
-        ({"bn1.bias": torch.eye(2).to_sparse()}, r"['bn1.bias'] (1 in all): no plain tensors"),
-        ({"bn1.bias": torch.zeros(32, device="meta")}, r"['bn1.bias'] (1 in all): no plain tensors"),
-        ({"bn1.bias": torch.zeros(32, dtype=torch.complex64)}, r"['bn1.bias'] (1 in all): no plain tensors"),
+        ({"bn1.bias": None}, r"['bn1.bias'] (1 in all): not plain tensors"),
+        ({"bn1.bias": torch.eye(2).to_sparse()}, r"['bn1.bias'] (1 in all): not plain tensors"),
+        ({"bn1.bias": torch.zeros(32, device="meta")}, r"['bn1.bias'] (1 in all): not plain tensors"),
+        ({"bn1.bias": torch.zeros(32, dtype=torch.complex64)}, r"['bn1.bias'] (1 in all): not plain tensors"),
         ({"bn1.bias": torch.zeros(32, dtype=torch.int8)}, "other type"),
         ({"bn1.bias": torch.full((32,), float("inf"))}, "bn1.bias holds NaN or infinite values"),
         ({"bn1.bias": torch.zeros(3)}, "(3,)  (32,)     other shape"),

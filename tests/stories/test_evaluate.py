@@ -126,7 +126,7 @@ def test_every_labelled_image_and_patient_is_counted(project: Project) -> None:
 
 def test_metrics_hold_nested_numbers_only(project: Project) -> None:
     def refuse(word: str) -> float:
-        raise AssertionError(f"{word} is no number for DVC")
+        raise AssertionError(f"{word} is not a number for DVC")
 
     metrics = json.loads(project.layout.metrics.read_text(), parse_constant=refuse)
     assert all(math.isfinite(number) for number in numbers(metrics))
@@ -214,7 +214,7 @@ def test_the_table_of_areas_has_a_row_for_each_fold_view_and_finding(tmp_path: P
     ("other", "message"),
     [
         ({"fold1": SCORES["fold1"].replace("\nb", "\na")}, "an image was validated in two folds"),
-        ({"fold1": SCORES["fold1"].replace("\nb", "\nx")}, r"fold1.csv: 1 rows are not in .*labels.csv: 'x'"),
+        ({"fold1": SCORES["fold1"].replace("\nb", "\nx")}, r"fold1.csv: 1 row is not in .*labels.csv: 'x'"),
         (
             {"fold1": SCORES["fold1"].replace("Edema", "Oedema")},
             "fold1.csv: scores Oedema, Fracture; the labels",
@@ -245,7 +245,7 @@ def test_a_score_table_is_measured_on_its_rows_and_the_others_are_counted(tmp_pa
     labels_csv, layout = a_project(tmp_path)
     metrics, notes = evaluate_table(layout.scores(0, views=False), labels_csv, labels=LABELS)
     assert (metrics["images"], metrics["auc"]) == (3, {"Edema": 0.5})
-    assert "2 of 5 labelled images have no score" in notes
+    assert "2 of 5 labelled images without a score" in notes
     assert any(note.startswith("no AUC, one class alone is present: ") for note in notes)
 
 
@@ -259,7 +259,7 @@ def test_a_score_table_brings_its_own_findings_in_its_own_order(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Image_name,Edema\na,0.5\nx,0.5\n", r"sub.csv: 1 rows are not in .*labels.csv: 'x'"),
+        ("Image_name,Edema\na,0.5\nx,0.5\n", r"sub.csv: 1 row is not in .*labels.csv: 'x'"),
         ("Image_name,Oedema\na,0.5\n", r"labels.csv:1: no column 'Oedema'"),
         ("Image_name\na\n", "no finding beside 'Image_name'"),
         ("Image_name,Edema\na,0.5\na,0.6\n", "id 'a' is also on line 2"),
@@ -482,7 +482,7 @@ def test_plots_that_are_not_ours_stay_and_are_not_read(project: Project, tmp_pat
         ("Image_name,Edema,Usage\na,0.9,Public\nd,0.6,Private\nc,0.7,Public\n", "'Usage' is Kaggle's"),
         ("Image_name;Edema\na;0,9\nd;0,6\nc;0,7\n", "separated by semicolons"),
         ("Image_name,Edema\na.png,0.9\nd.png,0.6\nc.png,0.7\n", "3 names match a file without its suffix"),
-        ("Image_name,Edema\na,0.9\nd,0.6\nc,0.7\na,0.9\n", "1 rows repeat an earlier row exactly"),
+        ("Image_name,Edema\na,0.9\nd,0.6\nc,0.7\na,0.9\n", "1 exact repeat of an earlier row"),
         ('"Image_name","Edema"\na,"0,9"\nd,"0,6"\nc,"0,7"\n', None),
     ],
 )

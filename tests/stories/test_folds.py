@@ -91,7 +91,7 @@ def test_folds_cover_the_prepared_images_in_their_order(project: Project) -> Non
 
 def test_labels_that_came_after_the_preparation_are_noticed(project: Project) -> None:
     project.index = project.index[1:]
-    with pytest.raises(UserError, match=r"1 labelled images were not prepared, the first is 'p00/0\.png'"):
+    with pytest.raises(UserError, match=r"1 labelled image not prepared, the first is 'p00/0\.png'"):
         project.run()
 
 
@@ -135,7 +135,10 @@ def test_a_finding_that_a_fold_lacks_is_named_in_notes_and_report(project: Proje
     folds, report, notes = project.run()
     without = ({0, 1, 2} - {int(f) for f, row in zip(folds.fold, project.rows, strict=True) if row[4]}).pop()
     assert report["absent"] == {"Mass": {"patients": 2, "folds": [without]}}
-    assert f"Mass: no positive in fold {without}, of 2 patients; no AUC is defined there." in notes
+    assert (
+        f"Mass: no positive in fold {without}, and 2 patients have it in all; no AUC is defined there."
+        in notes
+    )
 
 
 def test_a_finding_that_nobody_has_is_named_and_has_no_share(project: Project) -> None:
@@ -144,7 +147,7 @@ def test_a_finding_that_nobody_has_is_named_and_has_no_share(project: Project) -
     _, report, notes = project.run()
     assert report["absent"] == {"Mass": {"patients": 0, "folds": [0, 1, 2]}}
     assert "Mass" not in report["findings"]["by_name"]
-    assert any("Mass: no positive in fold 0, 1, 2, of 0 patients" in note for note in notes)
+    assert any("Mass: no positive in fold 0, 1, 2, and 0 patients have it" in note for note in notes)
 
 
 def test_identical_files_in_two_folds_are_counted_and_the_first_named(project: Project) -> None:
@@ -154,7 +157,7 @@ def test_identical_files_in_two_folds_are_counted_and_the_first_named(project: P
     project.index[1][1] = project.index[2][1]  # of one patient, so in one fold: no leak
     _, report, notes = project.run()
     assert report["identical_files"] == {"across_folds": 2, "first": [folds.ids[0], folds.ids[other]]}
-    assert "2 images have an identical file in another fold; the report names the first." in notes
+    assert "2 images have an identical file in another fold; the report lists the first." in notes
 
 
 def test_images_one_by_one_split_patients_and_the_report_says_how_many(project: Project) -> None:
@@ -162,7 +165,7 @@ def test_images_one_by_one_split_patients_and_the_report_says_how_many(project: 
     split = sum(len(set(folds.fold[i : i + 3].tolist())) > 1 for i in range(0, 120, 3))
     assert report["patients"]["split"] == split > 0
     assert report["method"] == "image"
-    assert f"{split} patients lie in more than one fold, so validation flatters the model." in notes
+    assert f"{split} patients are in more than one fold, so validation scores are too high." in notes
 
 
 def test_without_a_patient_column_the_two_ways_out_are_named(project: Project) -> None:
@@ -185,7 +188,7 @@ def test_a_prepared_image_without_labels_is_refused_and_nothing_is_written(proje
     project.index.append(["stray.png", "abc", 64, 64, 0, 120])
     with pytest.raises(
         UserError,
-        match=r"index\.csv: 1 images have no row in .*, the first is 'stray\.png'; run `dvc repro prepare`",
+        match=r"index\.csv: 1 image without a row in .*, the first is 'stray\.png'; run `dvc repro prepare`",
     ):
         project.run()
     assert not (project.folder / "out").exists()
@@ -205,7 +208,7 @@ def test_a_table_of_one_finding_is_split_by_either_method(project: Project) -> N
 
 def test_notes_about_the_labels_are_passed_on(project: Project) -> None:
     project.rows.append(project.rows[0])
-    assert any("repeat an earlier row exactly" in note for note in project.run()[2])
+    assert any("of an earlier row" in note for note in project.run()[2])
 
 
 def test_a_second_run_writes_the_same_bytes(project: Project) -> None:
@@ -270,7 +273,7 @@ def test_case_alone_is_noted_and_refuses_nothing(project: Project) -> None:
     for row in project.rows:
         row[1] = f"p{row[1]}"
     project.rows[0][1] = "P00"
-    assert any("differ from another in case or Unicode form alone" in note for note in project.run()[2])
+    assert any("differ from another only in case or Unicode form" in note for note in project.run()[2])
 
 
 def test_what_folds_of_a_larger_k_had_left_goes_and_what_is_not_asked_for_stays(tmp_path: Path) -> None:
@@ -293,8 +296,8 @@ def test_what_folds_of_a_larger_k_had_left_goes_and_what_is_not_asked_for_stays(
     assert {name.partition(".")[0] for name in left} == {"fold0", "fold1", "fold2"}
     assert len(left) == 18 and mine.exists()
     assert notes[0].startswith("folds.train lists [0, 1] of 3 folds: [2] get no model")
-    assert notes[1].endswith("fold 2 is not in folds.train; it stays, and no metric counts it")
+    assert notes[1].endswith("fold 2 is not in folds.train; the file is kept, but not used in any metric")
     assert [note.partition(":")[0] for note in notes[2:]] == [
-        "fold 3 of an earlier split is removed",
-        "fold 4 of an earlier split is removed",
+        "removed fold 3 of an earlier split",
+        "removed fold 4 of an earlier split",
     ]

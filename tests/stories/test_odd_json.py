@@ -163,13 +163,13 @@ def test_a_fingerprint_of_any_content_is_read_or_refused(journal: Journal) -> No
         try:
             recipe = journal.fingerprint()["recipe"]
         except UserError as error:
-            refused += "--overwrite starts anew" in str(error)
+            refused += "--overwrite starts over" in str(error)
         else:
             assert Recipe(**recipe).as_json() == recipe
             assert type(recipe["compile"]) is bool and type(recipe["batch_size"]) is int
     assert refused > 50
     for _ in odd_places(journal.folder / "run.json"):
-        with pytest.raises(UserError, match=r"run.json is damaged; --overwrite starts anew"):
+        with pytest.raises(UserError, match=r"run.json is damaged; --overwrite starts over"):
             journal.fingerprint()
 
 

@@ -86,7 +86,7 @@ def test_unreadable_files_are_named_and_their_neighbours_keep_their_pixels(tmp_p
     project = a_project(tmp_path, ["a.png", "b.png", "c.png"])
     (tmp_path / "images/b.png").write_bytes(a_png(1)[:-20])
     (note,) = run(project)
-    assert note.startswith("1 images cannot be read, see quarantine.csv: b.png (TRUNCATED")
+    assert note.startswith("1 image cannot be read, see quarantine.csv: b.png (TRUNCATED")
     assert open_store(project[2]).ids == ["a.png", "c.png"]
     assert (open_store(project[2]).read(np.array([1]))[0] == read_image(a_png(2), size=32)).all()
     assert "b.png,TRUNCATED," in (project[2] / "quarantine.csv").read_text()
@@ -95,15 +95,15 @@ def test_unreadable_files_are_named_and_their_neighbours_keep_their_pixels(tmp_p
 def test_doubts_about_the_labels_are_passed_on(tmp_path: Path) -> None:
     project = a_project(tmp_path, ["a.png"])
     project[0].write_text("Image_name,Edema\na.png,0\n")
-    assert run(project)[0].startswith("1 images have none of the findings")
+    assert run(project)[0].startswith("1 image has none of the findings")
 
 
 def test_labels_without_a_file_and_files_without_a_label_are_both_named(tmp_path: Path) -> None:
     project = a_project(tmp_path, ["a.png", "b.png", "c.png"], n_files=2)
     (tmp_path / "images/extra.png").write_bytes(a_png(9))
     assert run(project) == (
-        "1 labelled images have no file: c.png.",
-        "1 files have no label and are left out: extra.png.",
+        "1 labelled image has no file: c.png.",
+        "1 file without a label left out: extra.png.",
     )
     assert "c.png,VANISHED," in (project[2] / "quarantine.csv").read_text()
 
@@ -113,20 +113,20 @@ def test_of_many_names_ten_are_told_and_all_are_counted(tmp_path: Path) -> None:
     for i in range(12):
         (tmp_path / f"images/extra{i:02}.png").write_bytes(a_png(i))
     (note,) = run(project)
-    assert note.startswith("12 files have no label") and note.endswith("extra09.png, ....")
+    assert note.startswith("12 files without a label") and note.endswith("extra09.png, ....")
 
 
 def test_turned_images_are_told(tmp_path: Path) -> None:
     project = a_project(tmp_path, ["a.png", "b.png"])
     (tmp_path / "images/b.png").write_bytes(a_png(1, orientation=6))
-    assert run(project) == ("1 images were turned upright as their EXIF orientation says.",)
+    assert run(project) == ("1 image rotated or flipped according to the EXIF orientation.",)
 
 
 def test_missing_files_count_as_unreadable_and_too_many_write_nothing(tmp_path: Path) -> None:
     project = a_project(tmp_path, ["a.png", "b.png", "c.png"], n_files=1)
     (tmp_path / "images/B.png").write_bytes(a_png(1))
     message = (
-        r"images: 2 of 3 labelled images are not here: 'b.png', 'c.png'; files here without a label: B.png"
+        r"images: 2 of 3 labelled images were not found: 'b.png', 'c.png'; files here without a label: B.png"
     )
     with pytest.raises(UserError, match=message):
         run(project)
@@ -156,7 +156,7 @@ def test_a_share_is_allowed_to_the_very_image(tmp_path: Path) -> None:
 def test_no_readable_image_at_all_is_an_error_whatever_is_allowed(tmp_path: Path) -> None:
     project = a_project(tmp_path, ["a.png"])
     (tmp_path / "images/a.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"no image can be read: a.png \(EMPTY_FILE"):
+    with pytest.raises(UserError, match=r"none of the images can be read: a.png \(EMPTY_FILE"):
         run(project, max_unreadable=1.0)
 
 
@@ -228,7 +228,7 @@ def test_the_declared_depth_is_the_scale_of_twelve_bits_in_sixteen(tmp_path: Pat
     store = open_store(project[2])
     assert (store.bit_depth, store.ids) == (12, ["deep.tif", "plain.png"])
     assert (store.read([0])[0] == read_image(a_png(0), size=32)).all()
-    assert "1 images cannot be read" in " ".join(run(project, workers=workers))
+    assert "1 image cannot be read" in " ".join(run(project, workers=workers))
     assert open_store(project[2]).bit_depth is None
 
 

@@ -102,7 +102,7 @@ def test_a_damaged_seal_is_not_replaced_by_a_whole_one(
     place = data.index(b"Image_name") if share < 0.1 else int(share * len(data))
     data[place] ^= 1
     path.write_bytes(data)
-    refused(path, "do not match the sha256 that seals them")
+    refused(path, "do not match their SHA-256")
 
 
 def test_a_seal_that_was_stripped_is_not_replaced(tmp_path: Path, tiny_model: CXRModel) -> None:
@@ -110,7 +110,7 @@ def test_a_seal_that_was_stripped_is_not_replaced(tmp_path: Path, tiny_model: CX
     save_checkpoint(path, tiny_model.state_dict(), CARD)
     text = json.dumps({"facts": {"card": dataclasses.asdict(CARD)}, "tensors": digest_of(load_file(path))})
     save_file(load_file(path), path, metadata={KEY: text})
-    refused(path, "its facts do not match the sha256 that seals them")
+    refused(path, "its facts do not match their SHA-256")
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_a_seal_that_was_stripped_is_not_replaced(tmp_path: Path, tiny_model: CX
         ({"schema": 3}, "schema 3, this version reads up to 2; update cxrscore"),
         ({"backbone": ...}, r"lacks the fields \['backbone'\]"),
         ({"strange": 1}, r"has others, \['strange'\]"),
-        ({"backbone": "resnet19"}, "builds no model: .*timm has no model 'resnet19'"),
-        ({"head": {"kind": "independent"}}, "builds no model: TypeError"),
+        ({"backbone": "resnet19"}, "does not build a model: .*timm has no model 'resnet19'"),
+        ({"head": {"kind": "independent"}}, "does not build a model: TypeError"),
         ({"backbone": "test_efficientnet"}, "not this model"),
         ({"findings": ["a", "b", "c", "d"], "prevalence": [0.1] * 4}, "not this model"),
     ],
@@ -160,7 +160,7 @@ def test_weights_that_do_not_match_their_old_sha256_are_not_sealed(old: Path) ->
 @pytest.mark.parametrize("card", [None, [], 7, "card"])
 def test_what_holds_no_card_is_not_sealed(old: Path, card: object) -> None:
     put(old, card=card)
-    refused(old, "it has no card")
+    refused(old, "it has no metadata card")
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_the_old_file_is_never_written_to(old: Path, tmp_path: Path, link: Any) 
     if link:
         link(old, new)
     before = contents(tmp_path)
-    with pytest.raises(UserError, match=r"the very file to seal|is no regular file"):
+    with pytest.raises(UserError, match=r"this is the input file|not a regular file"):
         reseal(old, new, overwrite=True)
     assert contents(tmp_path) == before
 

@@ -161,7 +161,7 @@ def test_asked_to_fail_a_run_with_a_bad_file_writes_nothing(
     project: Project, folder: Path, tmp_path: Path
 ) -> None:
     spoil(folder)
-    with pytest.raises(UserError, match=r"0.jpg \(EMPTY_FILE: .*mend or remove it"):
+    with pytest.raises(UserError, match=r"0.jpg \(EMPTY_FILE: .*repair or remove it"):
         run(folder, tmp_path / "sub.csv", project.layout.models, on_error="fail")
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -205,7 +205,7 @@ def test_a_templates_rows_order_and_columns_are_kept(project: Project, folder: P
     plain = cells(tmp_path / "plain.csv")
     assert cells(tmp_path / "sub.csv") == {key: cell for key, cell in plain.items() if key[0] in wanted}
     assert (outcome.listed, outcome.scored) == (3, 3)
-    assert outcome.notes == [f"5 files are not in {tmp_path / 'template.csv'} and are left out"]
+    assert outcome.notes == [f"5 files left out, not listed in {tmp_path / 'template.csv'}"]
 
 
 def test_a_template_over_all_files_gives_the_plain_tables_cells_in_its_order(
@@ -440,9 +440,9 @@ def change_fold(project: Project, root: Path, cpu: Machine, **card: object) -> P
     ("options", "message"),
     [
         ({"folds": (0, 7)}, r"folds \[0\] are there, \[0, 7\] are needed"),
-        ({"template": "strange.csv"}, r"strange.csv: 1 ids have no file: 'x.jpg'"),
-        ({"template": "other.csv"}, r"other.csv:1: no column 'Atelectasis'.*'Oedema' is no finding"),
-        ({"id_kind": "stem"}, r"2 files share an id \(stem\).*use --id relpath"),
+        ({"template": "strange.csv"}, r"strange.csv: 1 id without a file: 'x.jpg'"),
+        ({"template": "other.csv"}, r"other.csv:1: no column 'Atelectasis'.*'Oedema' is not a finding"),
+        ({"id_kind": "stem"}, r"2 files with the same id \(stem\).*use --id relpath"),
     ],
     ids=["a fold that is not there", "an id without a file", "another finding", "one id for two files"],
 )
@@ -541,7 +541,7 @@ def test_asked_to_fill_an_id_without_a_file_gets_a_row_and_is_named(
     names = ids(tmp_path / "plain.csv")
     wanted = [names[2], f"other/{Path(names[2]).stem}", names[0]]
     template = a_template(tmp_path / "template.csv", project.params.labels.findings, wanted)
-    with pytest.raises(UserError, match=r"1 ids have no file: 'other/.*'.* --on-error fill writes"):
+    with pytest.raises(UserError, match=r"1 id without a file: 'other/.*'.* --on-error fill writes"):
         run(folder, tmp_path / "sub.csv", project.layout.models, template=template)
     outcome = run(folder, tmp_path / "sub.csv", project.layout.models, template=template, on_error="fill")
     assert (outcome.listed, outcome.scored, outcome.quarantined) == (3, 2, 1)
@@ -550,7 +550,7 @@ def test_asked_to_fill_an_id_without_a_file_gets_a_row_and_is_named(
     assert all(written[key] == plain[key] for key in written if key[0] != wanted[1])
     errors = (tmp_path / "sub.csv.errors.csv").read_text()
     assert wanted[1] in errors and "VANISHED" in errors
-    assert any(f"1 ids of the template have no file, such as {wanted[1]!r}" in n for n in outcome.notes)
+    assert any(f"1 id of the template without a file, such as {wanted[1]!r}" in n for n in outcome.notes)
 
 
 def test_an_id_that_could_be_two_files_is_never_filled(
@@ -559,7 +559,7 @@ def test_an_id_that_could_be_two_files_is_never_filled(
     name = sorted(path.name for path in folder.iterdir())[0]
     shutil.copy(folder / name, folder / f"{Path(name).stem}.png")
     template = a_template(tmp_path / "t.csv", project.params.labels.findings, [Path(name).stem])
-    with pytest.raises(UserError, match=r"1 ids have no file: .* \(could be "):
+    with pytest.raises(UserError, match=r"1 id without a file: .* \(could be "):
         run(folder, tmp_path / "sub.csv", project.layout.models, template=template, on_error="fill")
 
 

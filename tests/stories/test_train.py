@@ -154,7 +154,7 @@ def test_images_prepared_for_another_depth_are_refused(mine: Project, cpu: Machi
 
 def test_an_image_that_lost_its_label_is_refused(project: Project, cpu: Machine, tmp_path: Path) -> None:
     fewer = with_labels(project, tmp_path / "data", rows_of(project.labels)[1:])
-    with pytest.raises(UserError, match=r"1 images have no row in .*labels.csv; run `dvc repro prepare`"):
+    with pytest.raises(UserError, match=r"1 image without a row in .*labels.csv; run `dvc repro prepare`"):
         read(fewer, 0, cpu)
 
 
@@ -321,7 +321,7 @@ def test_the_card_names_the_very_data_it_was_trained_on(project: Project) -> Non
 @pytest.mark.parametrize(
     ("fold", "changes", "message"),
     [
-        (2, {}, r"--fold 2: no image is validated in it; folds are from 0 to 1"),
+        (2, {}, r"--fold 2: there are no images in it; folds are from 0 to 1"),
         (0, {"batch_size": 64}, r"train.batch_size: 64 is more than the \d+ images to train on"),
         (0, {"backbone": "resnetx"}, r"train.backbone: timm has no model 'resnetx'"),
         (

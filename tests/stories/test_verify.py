@@ -67,19 +67,19 @@ def swap_two_images(folder: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a digit": (flip_a_digit, "sub.csv is not what was written"),
+    "a digit": (flip_a_digit, "sub.csv has changed"),
     "a row": (drop_a_row, "sub.csv has 7 rows, not 8"),
     "no spread": (lambda folder: (folder / "sub.csv.std.csv").unlink(), "sub.csv.std.csv is missing"),
     "no list of faults": (lambda f: (f / "sub.csv.errors.csv").unlink(), "sub.csv.errors.csv is missing"),
     "another model": (
         lambda folder: (folder / "models" / "fold1.safetensors").write_bytes(b"other"),
-        "fold 1 is not there",
+        "the checkpoint of fold 1 is missing",
     ),
-    "two images changed places": (swap_two_images, "2 files have other bytes: 000"),
-    "an image gone": (lambda f: (f / "images" / "bad.jpg").unlink(), "1 files are not there: bad.jpg"),
+    "two images changed places": (swap_two_images, "2 files changed: SHA-256 does not match: 000"),
+    "an image gone": (lambda f: (f / "images" / "bad.jpg").unlink(), "1 file missing: bad.jpg"),
     "a bad image mended": (
         lambda folder: (folder / "images" / "bad.jpg").write_bytes(b"mended"),
-        "1 files have other bytes: bad.jpg",
+        "1 file changed: SHA-256 does not match: bad.jpg",
     ),
 }
 
@@ -118,7 +118,7 @@ def test_a_table_renamed_with_its_sidecars_is_the_same_table_and_another_one_is_
     flip_a_digit(scored)
     table.write_bytes((scored / "sub.csv").read_bytes())
     faults = [f for one in verify(table, models=None, source=None, progress=Silent()) for f in one.faults]
-    assert faults == ["final.csv is not what was written: its sha256 is another"]
+    assert faults == ["final.csv has changed: its SHA-256 does not match"]
 
 
 @pytest.mark.parametrize("tail", [b"\xff\xfe\n", b"x" * 1_100_000, b'"'])

@@ -21,9 +21,9 @@ def test_a_column_of_our_own_keeps_its_name_and_its_cells(tmp_path: Path, name: 
     ("text", "why"),
     [
         ("a;b\n1;2\n", None),
-        ("a,b\n1,2\n,\n", "1 rows of blank cells"),
-        ("a,b\n1,2,\n", "1 rows end with further blank cells"),
-        ("a,b\n1\n", "1 cells under a header of 2"),
+        ("a,b\n1,2\n,\n", "1 row of blank cells"),
+        ("a,b\n1,2,\n", "1 row ends with further blank cells"),
+        ("a,b\n1\n", "1 cell under a header of 2"),
         ("a,a\n1,2\n", "'a' names two columns"),
         ("a,b\n", "a header and no rows"),
     ],

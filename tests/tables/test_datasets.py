@@ -104,7 +104,7 @@ def test_a_finding_that_nih_does_not_know_is_refused(tmp_path: Path, cell: str, 
 
 def test_asking_nih_for_a_finding_it_does_not_know_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"labels\.findings: 'Pleural Thickening' is no finding .* 'Pleural_Thickening'"
+        UserError, match=r"labels\.findings: 'Pleural Thickening' is not a finding .* 'Pleural_Thickening'"
     ):
         read(tmp_path, NIH_CSV, NIH, findings=["Pleural Thickening"])
 

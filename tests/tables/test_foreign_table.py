@@ -29,13 +29,19 @@ def read(tmp_path: Path, text: str) -> Table:
         ("sep=;\nname;Edema;Mass\na.png;1;0\nb.png;0;\n", "separated by semicolons"),
         ("\ufeffSEP=\t\nname\tEdema\tMass\na.png\t1\t0\nb.png\t0\t\n", "separated by tabs"),
         ('"sep=;"\nname;Edema;Mass\na.png;1;0\nb.png;0;\n', "separated by semicolons"),
-        (",name,Edema,Mass\n0,a.png,1,0\n1,b.png,0,\n", "numbers the rows, as pandas' index"),
+        (",name,Edema,Mass\n0,a.png,1,0\n1,b.png,0,\n", "numbers the rows, like a pandas index"),
         (",name,Edema,Mass\n7,a.png,1,0\n3,b.png,0,\n", "numbers the rows"),
         ("Unnamed: 0,name,Edema,Mass\n0,a.png,1,0\n1,b.png,0,\n", "numbers the rows"),
-        ("name,Edema,Mass,,\na.png,1,0,,\nb.png,0,,,\n", "2 columns have neither a name nor a cell"),
-        (",name,,Edema,Mass\n,a.png,,1,0\n,b.png, ,0,\n", "2 columns have neither a name nor a cell"),
-        (",name,Edema,Mass,\n0,a.png,1,0,\n1,b.png,0,,\n", "1 columns have neither"),
-        ("name,Edema,Mass\na.png,1,0\n,,\nb.png,0,\n,,\n", "2 rows of blank cells are left out"),
+        (
+            "name,Edema,Mass,,\na.png,1,0,,\nb.png,0,,,\n",
+            "2 columns left out that had neither a name nor a value",
+        ),
+        (
+            ",name,,Edema,Mass\n,a.png,,1,0\n,b.png, ,0,\n",
+            "2 columns left out that had neither a name nor a value",
+        ),
+        (",name,Edema,Mass,\n0,a.png,1,0,\n1,b.png,0,,\n", "1 column left out that had neither"),
+        ("name,Edema,Mass\na.png,1,0\n,,\nb.png,0,\n,,\n", "2 rows of blank cells left out"),
         ("name,Edema,Mass\na.png,1,0,,\nb.png,0,,\n", "2 rows end with further blank cells"),
         ("\n\nname,Edema,Mass\na.png,1,0\nb.png,0,\n", None),
         ("index,name,Edema,Mass\n0,a.png,1,0\n1,b.png,0,\n", "numbers the rows"),
@@ -101,7 +107,7 @@ def test_a_first_column_without_a_name_that_may_mean_something_is_that_of_the_im
     table = read(tmp_path, text)
     assert next(iter(table.columns)) == "Image_name"
     assert table.columns["Image_name"] == [line.split(",")[0] for line in text.splitlines()[1:]]
-    assert table.notes[-1].endswith("the first column has no name, and is taken for 'Image_name'.")
+    assert table.notes[-1].endswith("the first column has no name, and is read as 'Image_name'.")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,7 @@ def test_a_first_column_without_a_name_that_may_mean_something_is_that_of_the_im
         ("name,Edema,Mass\na,1\n", r"t\.csv:2: 2 cells under a header of 3"),
         ("sep=;\nname;Edema\na;1\nb;1;1\n", r"t\.csv:4: 3 cells under a header of 2; put quotes around"),
         ("name,Edema, Edema\na,1,0\n", r"t\.csv:1: 'Edema' names two columns; rename one"),
-        ("name;Edema\na,1\n", r"t\.csv:2: 1 cells under a header of 2"),
+        ("name;Edema\na,1\n", r"t\.csv:2: 1 cell under a header of 2"),
         ("sep=;\n", r"t\.csv: empty; a header"),
         ("101.jpg,1,0\n102.jpg,0,1\n", r"t\.csv:1: '101\.jpg' looks like a cell, not like a column's name"),
         ("101,1,0\n102,0,1\n", r"t\.csv:1: '101' looks like a cell"),

@@ -93,14 +93,14 @@ def test_blank_and_uncertain_follow_their_policies(
 def test_an_uncertain_label_is_refused_with_the_first_line_and_counts_by_finding(tmp_path: Path) -> None:
     text = "Image_name,Edema,Mass\na,1,0\nb,0,-1\nc,-1,-1\n"
     message = (
-        r"labels\.csv:3: 'Mass' is uncertain, the first of 3 labels \(Edema 1, Mass 2\); set labels\.uncert"
+        r"labels\.csv:3: 'Mass' is uncertain, the first of 3 such labels \(Edema 1, Mass 2\); set labels"
     )
     with pytest.raises(UserError, match=message):
         read(tmp_path, text, patient=None, study=None, findings=["Edema", "Mass"])
 
 
 def test_a_blank_label_is_refused_where_the_policy_says_so(tmp_path: Path) -> None:
-    message = r"labels\.csv:3: 'Edema' is blank, the first of 2 labels \(Edema 2\); set labels\.blank to"
+    message = r"labels\.csv:3: 'Edema' is blank, the first of 2 such labels \(Edema 2\); set labels\.blank to"
     with pytest.raises(UserError, match=message):
         of_edema(tmp_path, "1", "", "", blank="error")
 
@@ -181,7 +181,7 @@ def test_a_finding_listed_twice_is_refused(tmp_path: Path) -> None:
 def test_an_identical_row_counts_once_and_that_is_noted(tmp_path: Path) -> None:
     table = read(tmp_path, SLAM + ROWS + ROWS)
     assert table.ids == read(tmp_path, SLAM + ROWS).ids
-    assert table.notes == (f"{tmp_path}/labels.csv: 3 rows repeat an earlier row exactly, and count once.",)
+    assert table.notes == (f"{tmp_path}/labels.csv: 3 exact repeats of an earlier row, not counted again.",)
 
 
 def test_two_rows_of_one_image_that_differ_are_refused_with_both_lines(tmp_path: Path) -> None:
@@ -259,8 +259,8 @@ def test_without_patients_there_are_none(tmp_path: Path) -> None:
 def test_images_without_any_finding_and_healthy_ones_with_a_pathology_are_counted(tmp_path: Path) -> None:
     text = "Image_name,Edema,No Finding,Support Devices\na,1,1,0\nb,0,1,1\nc,0,0,0\nd,1,0,0\n"
     assert read(tmp_path, text, patient=None, study=None).notes == (
-        "1 images have none of the findings, not even No Finding.",
-        "1 images have No Finding together with a pathology.",
+        "1 image has none of the findings, not even No Finding.",
+        "1 image has No Finding together with a pathology.",
     )
 
 
@@ -297,7 +297,7 @@ def test_a_blank_at_the_end_of_a_patients_id_is_never_meant(tmp_path: Path, cell
     table = of_patients(tmp_path, "7a", cell, "7 a")
     assert table.patient == ["7a", "7a", "7 a"]
     assert table.notes == (
-        f"{tmp_path}/labels.csv: 1 cells of 'Patient_ID' begin or end with blanks, which do not count.",
+        f"{tmp_path}/labels.csv: 1 cell of 'Patient_ID' with leading or trailing blanks, which are ignored.",
     )
 
 
@@ -306,8 +306,8 @@ def test_studies_lose_their_blanks_too_and_the_cells_of_each_column_are_counted(
     table = read(tmp_path, text, findings=["Edema"])
     assert table.study == ["p/s", "p/s", "p/s"]
     assert [note.split(": ")[1] for note in table.notes] == [
-        "1 cells of 'Patient_ID' begin or end with blanks, which do not count.",
-        "2 cells of 'Study' begin or end with blanks, which do not count.",
+        "1 cell of 'Patient_ID' with leading or trailing blanks, which are ignored.",
+        "2 cells of 'Study' with leading or trailing blanks, which are ignored.",
     ]
 
 
@@ -358,7 +358,7 @@ def test_two_spellings_of_one_number_are_noted(tmp_path: Path, one: str, other: 
     shown = " and ".join(map(repr, sorted((one, other), key=lambda text: (len(text), text))))
     (note,) = table.notes
     assert note == (
-        f"{tmp_path}/labels.csv: 2 ids of 'Patient_ID' spell 1 numbers in several ways, such as {shown}; "
+        f"{tmp_path}/labels.csv: 2 ids of 'Patient_ID' spell 1 number in several ways, such as {shown}; "
         "each spelling counts as a patient (labels.patient_ids: text)."
     )
 
@@ -402,7 +402,7 @@ def test_spellings_of_one_study_of_a_patient_are_noted_and_stay_apart(tmp_path: 
     table = read(tmp_path, text, findings=["Edema"])
     assert table.study == ["p/1", "p/001", "q/1", "r/01"]
     assert table.notes == (
-        f"{tmp_path}/labels.csv: 2 ids of 'Study' spell 1 numbers in several ways, such as '1' and '001'; "
+        f"{tmp_path}/labels.csv: 2 ids of 'Study' spell 1 number in several ways, such as '1' and '001'; "
         "each spelling counts as a study.",
     )
 
@@ -417,6 +417,6 @@ def test_patients_that_differ_in_case_or_unicode_form_alone_are_noted(
     assert table.patient == [one, other, "p2"]
     shown = " and ".join(map(repr, sorted((one, other), key=lambda text: (len(text), text))))
     assert table.notes == (
-        f"{tmp_path}/labels.csv: 2 ids of 'Patient_ID' differ from another in case or Unicode form alone, "
+        f"{tmp_path}/labels.csv: 2 ids of 'Patient_ID' differ from another only in case or Unicode form, "
         f"such as {shown}; each counts as a patient.",
     )

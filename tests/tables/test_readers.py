@@ -57,8 +57,8 @@ def test_each_rule_is_what_its_name_says(
     assert table.ids == ["a", "b"]
     assert table.y.tolist() == y
     assert table.mask.astype(int).tolist() == mask
-    assert f"6 rows of 2 images, as several readers saw them: {rule}" in table.notes[0]
-    assert ("1 labels are a tie" in table.notes[0]) == (rule == "majority")
+    assert f"6 rows of 2 images, from several readers: {rule}" in table.notes[0]
+    assert ("1 label tied" in table.notes[0]) == (rule == "majority")
 
 
 def test_the_mean_is_trained_on_and_half_of_the_readers_counts_where_it_is_measured(tmp_path: Path) -> None:
@@ -71,14 +71,14 @@ def test_the_mean_is_trained_on_and_half_of_the_readers_counts_where_it_is_measu
 def test_readers_who_agree_count_each(tmp_path: Path) -> None:
     table = read(tmp_path, "image_id,Edema,Mass\na,1,1\na,1,1\na,0,0\n", readers="majority")
     assert table.y.tolist() == [[1, 1]]
-    assert "1 rows repeat an earlier row exactly, and no column names the readers: each row" in table.notes[0]
+    assert "1 exact repeat of an earlier row, and no column names the readers: each row" in table.notes[0]
 
 
 def test_a_row_of_one_reader_that_comes_twice_counts_once(tmp_path: Path) -> None:
     text = "image_id,rad_id,Edema,Mass\na,R1,1,1\na,R1,1,1\na,R2,0,0\n"
     table = read(tmp_path, text, readers="majority")
     assert not table.mask.any()  # a tie
-    assert "1 rows repeat an earlier row exactly, and count once" in table.notes[0]
+    assert "1 exact repeat of an earlier row, not counted again" in table.notes[0]
 
 
 def test_one_row_per_image_is_read_the_same_under_every_rule(tmp_path: Path) -> None:

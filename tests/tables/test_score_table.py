@@ -83,7 +83,7 @@ def test_any_file_name_comes_through_csv_byte_for_byte(
 def test_a_score_that_is_no_number_is_never_written(tmp_path: Path) -> None:
     probs = some_probs(1)
     probs[0, 0] = np.nan
-    with pytest.raises(BrokenPromise, match="a score that is no number"):
+    with pytest.raises(BrokenPromise, match="a score that is not a number"):
         write_scores(tmp_path / "sub.csv", "id", ["a"], FINDINGS, probs)
     assert not (tmp_path / "sub.csv").exists()
 
@@ -115,7 +115,7 @@ def test_a_template_keeps_its_own_order_of_rows_and_columns(tmp_path: Path) -> N
     assert template.columns == ["Pleural Effusion", "Edema", "No Finding"]
     notes: list[str] = []
     assert match_template(template, ["a.jpg", "b.jpg", "c.jpg"], notes=notes) == [2, 0]
-    assert notes == [f"1 files are not in {path} and are left out"]
+    assert notes == [f"1 file left out, not listed in {path}"]
 
 
 def test_a_template_of_other_findings_is_refused_with_the_nearest(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_template_of_other_findings_is_refused_with_the_nearest(tmp_path: Path
 def test_template_ids_without_a_file_are_listed_and_counted(tmp_path: Path) -> None:
     template = read_template(a_template(tmp_path, [f"{i}.jpg" for i in range(15)]))
     with pytest.raises(
-        UserError, match=r"12 ids have no file: '3.jpg', .*'12.jpg', ...; the files are named like '0"
+        UserError, match=r"12 ids without a file: '3.jpg', .*'12.jpg', ...; the files are named like '0"
     ):
         match_template(template, ["0.jpg", "1.jpg", "2.jpg"], notes=[])
 
@@ -140,19 +140,19 @@ def test_a_name_in_the_other_unicode_form_matches_when_it_means_one_file(tmp_pat
     template = read_template(a_template(tmp_path, [composed]))
     notes: list[str] = []
     assert match_template(template, ["a.jpg", decomposed], notes=notes) == [1]
-    assert ": 1 names match a file in another Unicode form" in notes[0]
+    assert ": 1 name matches a file in another Unicode form" in notes[0]
 
 
 def test_a_name_in_the_other_unicode_form_that_means_two_files_matches_none(tmp_path: Path) -> None:
     both = ["\u1e69.jpg", "s\u0323\u0307.jpg"]  # one letter, composed and decomposed
     template = read_template(a_template(tmp_path, ["s\u0307\u0323.jpg"]))  # and in a third order
-    with pytest.raises(UserError, match="1 ids have no file"):
+    with pytest.raises(UserError, match="1 id without a file"):
         match_template(template, both, notes=[])
 
 
 def test_two_ids_may_not_mean_one_file(tmp_path: Path) -> None:
     template = read_template(a_template(tmp_path, ["caf\u00e9.jpg", "cafe\u0301.jpg"]))
-    with pytest.raises(UserError, match=r"1 ids have no file: .* is another name's, too\)"):
+    with pytest.raises(UserError, match=r"1 id without a file: .* also fits another name\)"):
         match_template(template, ["caf\u00e9.jpg"], notes=[])
 
 
@@ -228,7 +228,7 @@ def test_a_name_of_odd_bytes_that_looks_like_another_in_a_table_is_refused_with_
 def test_a_name_that_only_looks_escaped_keeps_its_bytes(name: str) -> None:
     notes: list[str] = []
     assert ids_of([name, os.fsdecode(b"\xfe.jpg")], "relpath", notes=notes) == [name, "%FE.jpg"]
-    assert notes == ["1 file names are not UTF-8; their odd bytes are written as %XX"]
+    assert notes == ["1 file name is not UTF-8; invalid bytes are written as %XX"]
 
 
 NAMES = st.lists(st.sampled_from([b"\xff", b"%FF", b"%", b"25", b"%25", b"\xfe", b"FE", b"a"]), min_size=1)
@@ -248,13 +248,13 @@ def test_names_are_written_apart_or_refused(raw: set[bytes]) -> None:
 @pytest.mark.parametrize(("kind", "other"), [("name", "p2/x.jpg"), ("stem", "p1/x.png")])
 def test_two_files_with_one_id_are_refused(kind: str, other: str) -> None:
     with pytest.raises(
-        UserError, match=rf"2 files share an id \({kind}\): 'p1/x.jpg' .*{other}.*--id relpath"
+        UserError, match=rf"2 files with the same id \({kind}\): 'p1/x.jpg' .*{other}.*--id relpath"
     ):
         ids_of(["p1/x.jpg", "p1/y.jpg", other], kind, notes=[])
 
 
 def test_only_the_first_ten_clashes_are_told() -> None:
-    with pytest.raises(UserError, match=r"30 files share an id .*'9/x.jpg' \('x.jpg'\), ...; use"):
+    with pytest.raises(UserError, match=r"30 files with the same id .*'9/x.jpg' \('x.jpg'\), ...; use"):
         ids_of([f"{i}/x.jpg" for i in range(30)], "name", notes=[])
 
 

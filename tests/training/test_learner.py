@@ -170,7 +170,7 @@ def test_gradient_checkpointing_changes_no_bit(cpu: Machine, parts: int) -> None
 def test_a_backbone_that_cannot_checkpoint_is_told_so(cpu: Machine) -> None:
     machine, model = dataclasses.replace(cpu, checkpointing=True), of(cpu)
     model.backbone = nn.Sequential(model.backbone)
-    with pytest.raises(UserError, match="--checkpointing: this backbone cannot"):
+    with pytest.raises(UserError, match="--checkpointing: this backbone does not support it"):
         Learner(model, LOSS, machine, **SETTINGS)
 
 

@@ -14,13 +14,13 @@ from cxrscore.training.preflight import refuse_early
 
 MIXING = AugmentParams(scale=[0.9, 1.0], flip=0.5, degrees=0.0, jitter=0.0, mixup=0.2)
 WRONG = [
-    (7, {}, r"--fold 7: no image is validated in it; folds are from 0 to 1"),
+    (7, {}, r"--fold 7: there are no images in it; folds are from 0 to 1"),
     (0, {"batch_size": 64}, r"train.batch_size: 64 is more than the \d+ images to train on"),
     (0, {"init": "gone.safetensors"}, r"train.init: gone.safetensors: no such file"),
     (
         0,
         {"accumulate": 3},
-        r"train.batch_size: 8 does not fall into 3 passes of 1 processes; .* multiple of 3",
+        r"train.batch_size: 8 cannot be split into 3 passes of 1 processes; .* multiple of 3",
     ),
     (0, {"batch_size": 6, "accumulate": 2, "augment": MIXING}, r"mixup: .* in odd pieces; .* multiple of 4"),
 ]
@@ -48,18 +48,18 @@ def test_the_command_says_it_without_torch_and_writes_nothing(project: Project) 
     )
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "False\n")
-    assert "error: --fold 7: no image is validated in it" in done.stderr
+    assert "error: --fold 7: there are no images in it" in done.stderr
     assert contents(project.layout.root.parent) == before
 
 
 def test_more_processes_than_the_batch_has_pieces_are_refused(project: Project) -> None:
-    with pytest.raises(UserError, match=r"8 does not fall into 1 passes of 3 processes"):
+    with pytest.raises(UserError, match=r"8 cannot be split into 1 passes of 3 processes"):
         refuse_early(0, layout=project.layout, params=project.params.train, processes=3)
 
 
 def test_an_output_that_is_a_file_is_refused(project: Project, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(UserError, match=r"outputs cannot be written there; name another --out"):
+    with pytest.raises(UserError, match=r"not writable; name another --out"):
         refuse_early(0, layout=Layout(tmp_path / "out"), params=project.params.train)
 
 

@@ -60,9 +60,12 @@ def test_one_process_alone_has_every_row_in_order() -> None:
     [
         (
             "auto",
-            r"--gpus 1000: this machine shows \d+ CUDA devices; give at most that many, or use --device cpu",
+            r"--gpus 1000: this machine has \d+ CUDA devices; give at most that many, or use --device cpu",
         ),
-        ("cuda:1", r"--device cuda:1: with --gpus each process has its own; leave the option out"),
+        (
+            "cuda:1",
+            r"--device cuda:1: with --gpus each process has a device of its own; leave the option out",
+        ),
     ],
 )
 def test_processes_without_a_gpu_each_are_refused(device: str, message: str) -> None:
@@ -166,7 +169,7 @@ def test_what_is_not_finite_in_one_process_is_skipped_by_both(seen: Seen) -> Non
 
 def test_a_fault_of_the_call_is_said_by_the_first_process_alone(seen: Seen) -> None:
     first, second = seen.ranks["a batch that does not divide"]
-    message = "train.batch_size: 7 does not fall into 1 passes of 2 processes; take a multiple of 2."
+    message = "train.batch_size: 7 cannot be split into 1 passes of 2 processes; take a multiple of 2."
     assert (first["fault"], second["fault"], second["code"]) == (message, "", 2)
     assert first["rows"] == second["rows"] == []
 
@@ -243,7 +246,7 @@ def test_stopped_killed_without_launcher_and_started_by_torchrun_two_processes_c
     wait_for_end(list(ranks.values()))
     *_, told, command = said.splitlines()
     assert told.startswith("train: SIGTERM after ")
-    assert said.count("This goes on with it:") == 1
+    assert said.count("Resume with:") == 1
     name, *arguments = shlex.split(command)
     assert (name, arguments) == ("cxrscore", [*words(mine), "--gpus", "2", "--state-every-s", "0"])
     assert "Traceback" not in said
@@ -257,10 +260,7 @@ def test_stopped_killed_without_launcher_and_started_by_torchrun_two_processes_c
     assert run.returncode == 4
     wait_for_end(list(ranks.values()))
     *_, told, command = said.splitlines()
-    assert told == (
-        "train: process 1 was ended by SIGKILL; what was done until the last state is kept. "
-        "This goes on with it:"
-    )
+    assert told == ("train: process 1 was ended by SIGKILL; the last saved state is kept. Resume with:")
     assert shlex.split(command) == ["cxrscore", *arguments]
     assert contents(mine.layout.root) == before
 
@@ -281,4 +281,4 @@ def test_a_fold_that_does_not_exist_is_said_once(mine: Project) -> None:
     with begin([*words(mine, fold=2), "--gpus", "2"]) as run:
         _, said = run.communicate()
     assert run.returncode == 2
-    assert said == "error: --fold 2: no image is validated in it; folds are from 0 to 1.\n"
+    assert said == "error: --fold 2: there are no images in it; folds are from 0 to 1.\n"

@@ -201,7 +201,7 @@ def test_where_nothing_can_be_written_the_states_before_stand(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("cxrscore.core.files.os.fsync", refuse)
-    with pytest.raises(Stopped, match=rf"{folder.folder}: {os.strerror(number)}; make room") as stopped:
+    with pytest.raises(Stopped, match=rf"{folder.folder}: {os.strerror(number)}; free some space") as stopped:
         save(folder, 3)
     assert stopped.value.code == 4
     assert contents(folder.folder) == before
@@ -221,7 +221,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def test_a_disk_that_is_full_within_the_tensors_stops_the_run(folder: StateFolder) -> None:
     save(folder, 1)
     before = contents(folder.folder)
-    with files_of_at_most(5000), pytest.raises(Stopped, match=r"make room"):
+    with files_of_at_most(5000), pytest.raises(Stopped, match=r"free some space"):
         folder.save(2, {"w": torch.zeros(100_000)}, {"step": 2})
     assert contents(folder.folder) == before
 
@@ -420,7 +420,7 @@ def test_a_place_that_cannot_hold_states_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CXRSCORE_STATE", str(tmp_path / "file" / "below"))
-    with pytest.raises(UserError, match=r"no place for the state of a training .*CXRSCORE_STATE"):
+    with pytest.raises(UserError, match=r"cannot hold the state of a training .*CXRSCORE_STATE"):
         train(mine)
 
 

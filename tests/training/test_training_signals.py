@@ -108,7 +108,7 @@ def test_ctrl_c_and_then_the_command_it_names_give_the_same_bytes(mine: Project,
         *_, told, command = ask(run, signal.SIGINT)
     assert run.returncode == 130
     assert told.startswith("train: SIGINT after ")
-    assert told.endswith(", which are kept. This goes on with it:")
+    assert told.endswith(", which are kept. Resume with:")
     assert contents(mine.layout.root) == before
     name, *arguments = shlex.split(command)
     assert (name, arguments) == ("cxrscore", words(mine))  # without --fresh, which would forget it
@@ -136,7 +136,7 @@ def test_a_step_that_takes_a_minute_is_not_waited_for(mine: Project) -> None:
         read_until(run, "sleeps")
         said = ask(run, signal.SIGTERM)
     assert run.returncode == 143
-    assert said[-2] == "stopped within a step; the state kept last stands. This goes on with it:"
+    assert said[-2] == "stopped within a training step; the last saved state is kept. Resume with:"
     assert shlex.split(said[-1]) == ["cxrscore", *words(mine), "--state-every-s", "0"]
     kept = [path.name for path in states(mine) if path.name != "lock"]
     assert kept == ["state-000000001.safetensors", "state-000000002.safetensors"]

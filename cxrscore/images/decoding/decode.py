@@ -122,7 +122,7 @@ def _check_identity(about: os.stat_result, place: Place) -> None:
     if not place.is_still(identity_of(about)):
         what = "file" if place.stored < 0 else "archive"
         raise Unreadable(
-            "CHANGED", f"the {what} was replaced or written to after it was listed; score it anew"
+            "CHANGED", f"the {what} was replaced or written to after it was listed; score it again"
         )
 
 

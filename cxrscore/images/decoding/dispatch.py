@@ -216,7 +216,7 @@ class Dispatcher:
         if self._stillborn == STILLBORN:
             words = worker.last_words().strip().splitlines() or ["it wrote nothing"]
             raise WorkersLost(
-                f"decoding processes end before they begin, the last by {worker.cause()}: {words[0]}",
+                f"decoding processes fail to start; the last one was ended by {worker.cause()}: {words[0]}",
                 *words[1:],
             )
 

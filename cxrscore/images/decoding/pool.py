@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrscore.core.errors import Unreadable, UserError, promise
+from cxrscore.core.errors import Unreadable, UserError, counted, promise
 from cxrscore.core.resources import DECODER_BYTES, most_decoders
 from cxrscore.images.decoding.decode import Decoded, decode_into
 from cxrscore.images.decoding.dispatch import Dispatcher
@@ -120,10 +120,10 @@ def second_limit_s(timeout_s: float) -> float:
     return max(SECOND_S, SECOND_TIMES * timeout_s)
 
 
-def once_more(timeout_s: float, workers: int) -> str:
-    """What is said of files that get a second try."""
+def once_more(files: int, timeout_s: float, workers: int) -> str:
+    """The message about files that get a second try."""
     limit = f", for up to {second_limit_s(timeout_s):g} s each" if workers else ""
-    return f"took longer than {timeout_s:g} s and are tried once more{limit}"
+    return f"{counted(files, 'file')} took longer than {timeout_s:g} s; trying once more{limit}"
 
 
 def second_try(

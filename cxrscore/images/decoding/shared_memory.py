@@ -33,7 +33,7 @@ def reserve_ring(shape: tuple[int, ...]) -> int:
         os.posix_fallocate(handle, 0, nbytes)  # without it the pages would be looked for when written
     except OSError as error:
         os.close(handle)
-        raise UserError(f"{what} cannot be had: {error.strerror}; {REMEDY}.") from error
+        raise UserError(f"{what} cannot be allocated: {error.strerror}; {REMEDY}.") from error
     return handle
 
 

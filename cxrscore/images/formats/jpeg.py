@@ -53,7 +53,7 @@ def read_jpeg_header(data: bytes) -> Header:
         elif marker == APP2 and segment.startswith(b"MPF\0") and GAIN_MAP not in data[:65536]:
             pictures = _pictures(segment[4:])
     if frame is None or not frame.width or not frame.height:
-        raise Unreadable("CORRUPT_DATA", "a JPEG that does not say its size")
+        raise Unreadable("CORRUPT_DATA", "the JPEG does not state its size")
     scans = _scans(data, at, segment)
     in_one_scan = not frame.progressive and set(frame.components) <= set(segment[1 : 1 + 2 * segment[0] : 2])
     if not in_one_scan:
@@ -108,7 +108,9 @@ def _frame(marker: int, segment: bytes) -> _Frame:
     depth, height, width, components = struct.unpack_from(">BHHB", segment)
     if marker not in (0xC0, 0xC1, PROGRESSIVE) or depth != 8:
         process = "JPEG-LS" if marker == 0xF7 else "lossless JPEG" if marker == 0xC3 else "this JPEG process"
-        raise Unreadable("UNSUPPORTED_FORMAT", f"{process} with {depth} bits is not read; convert to PNG")
+        raise Unreadable(
+            "UNSUPPORTED_FORMAT", f"{process} with {depth} bits is not supported; convert to PNG"
+        )
     if components not in (1, 3):
         raise Unreadable("UNSUPPORTED_COLORSPACE", f"{components} colour components (CMYK?); convert to gray")
     sampling = [divmod(byte, 16) for byte in segment[7 : 7 + 3 * components : 3]]

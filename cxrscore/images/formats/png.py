@@ -36,7 +36,7 @@ def read_png_header(data: bytes) -> Header:
         raise Unreadable("CORRUPT_DATA", f"colour type {colour} does not exist")
     if packing or filtering or interlacing > 1:
         found = f"compression {packing}, filter {filtering} or interlace {interlacing}"
-        raise Unreadable("CORRUPT_DATA", f"no PNG has {found}")
+        raise Unreadable("CORRUPT_DATA", f"not valid in a PNG: {found}")
     if depth == 16 and b"tRNS" in chunks:
         raise Unreadable("UNSUPPORTED_FORMAT", "16 bits with a transparent shade; save without transparency")
     _check_colours(chunks, colour, depth)
@@ -137,7 +137,7 @@ def _chunks(data: bytes) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]
             raise Unreadable("UNSUPPORTED_FORMAT", "a private PNG variant (Apple's CgBI?); save as plain PNG")
         follows = kind == last == b"IDAT" or RANK.get(kind, MAX_RANK) > rank
         if not follows:
-            raise Unreadable("CORRUPT_DATA", f"byte {at}: a chunk {kind.decode()} where a PNG has none")
+            raise Unreadable("CORRUPT_DATA", f"byte {at}: a chunk {kind.decode()} that is not allowed there")
         last, rank = kind, RANK.get(kind, rank)
         body = data[at + 8 : at + 8 + length]
         if kind == b"IDAT":

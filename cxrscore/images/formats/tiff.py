@@ -98,7 +98,9 @@ def _refuse_unread_samples(directory: Directory) -> None:
             )
     compression = directory.number(COMPRESSION, NONE)
     if compression not in LOSSLESS:
-        raise Unreadable("UNSUPPORTED_FORMAT", f"TIFF compression {compression} is not read; convert to PNG")
+        raise Unreadable(
+            "UNSUPPORTED_FORMAT", f"TIFF compression {compression} is not supported; convert to PNG"
+        )
     if set(directory.numbers(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED}:
         raise Unreadable("UNSUPPORTED_FORMAT", "signed or floating samples; convert to 8 or 16 bits")
     photometric = _photometric(directory)
@@ -117,9 +119,7 @@ def _refuse_unread_samples(directory: Directory) -> None:
 def _refuse_unread_depth(directory: Directory, photometric: int) -> None:
     if BITS not in directory and directory.number(COMPRESSION, NONE) == LZW:
         # one bit by TIFF 6.0, as Pillow writes it; of a file that lost the tag no length here says otherwise
-        raise Unreadable(
-            "CORRUPT_DATA", "a TIFF that does not say how many bits a sample has; save it anew as PNG"
-        )
+        raise Unreadable("CORRUPT_DATA", "the TIFF does not state how many bits a sample has; save it as PNG")
     bits, samples = directory.numbers(BITS, (1,)), directory.number(SAMPLES, 1)
     if len(set(bits)) > 1 or len(bits) not in (1, samples) or not 0 < bits[0] <= 64:
         found = f"{samples} samples of {bits} bits in a pixel"
@@ -131,9 +131,7 @@ def _refuse_unread_depth(directory: Directory, photometric: int) -> None:
 def _photometric(directory: Directory) -> int:
     """As libtiff fills it in where it is missing, of gray alone."""
     if PHOTOMETRIC not in directory and directory.number(SAMPLES, 1) > 1:
-        raise Unreadable(
-            "UNSUPPORTED_FORMAT", "a TIFF that does not say what its samples are; convert to PNG"
-        )
+        raise Unreadable("UNSUPPORTED_FORMAT", "the TIFF does not state what its samples are; convert to PNG")
     return directory.number(PHOTOMETRIC, BLACK_IS_ZERO)
 
 
@@ -143,7 +141,7 @@ def _refuse_unread_planes(directory: Directory, samples: int, bits: int) -> None
         raise Unreadable("CORRUPT_DATA", f"planar configuration {planes} does not exist")
     misread = samples == 2 or (bits == 16 and directory.number(COMPRESSION, NONE) == NONE)  # by Pillow
     if planes == SEPARATE and misread:
-        raise Unreadable("UNSUPPORTED_FORMAT", "planes of this kind are not read; save as PNG")
+        raise Unreadable("UNSUPPORTED_FORMAT", "planes of this kind are not supported; save as PNG")
 
 
 def rewrite_tiff(data: bytes, header: Header) -> bytes:

@@ -57,7 +57,7 @@ def declared_parts(directory: Directory) -> Parts:
     width, height = directory.number(WIDTH, 0), directory.number(HEIGHT, 0)
     tiled = TILE_STARTS in directory
     if tiled == (STRIP_STARTS in directory):
-        raise Unreadable("CORRUPT_DATA", "a TIFF that does not say where its pixels are")
+        raise Unreadable("CORRUPT_DATA", "the TIFF does not state where its pixels are")
     part_width = directory.number(TILE_WIDTH, 0) if tiled else width
     rows = directory.number(TILE_HEIGHT, 0) if tiled else min(directory.number(STRIP_ROWS, height), height)
     if not (width and height and part_width and rows):

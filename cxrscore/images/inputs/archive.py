@@ -66,11 +66,13 @@ def list_archive(path: Path) -> Listing:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); fetch it again.") from error
     except DAMAGE as error:
-        raise UserError(f"{path}: a damaged archive ({error}); fetch it again, or pack it anew.") from error
+        raise UserError(f"{path}: a damaged archive ({error}); fetch it again, or pack it again.") from error
     if not still:
         raise UserError(f"{path}: it was written to while it was listed; start again when it is complete.")
     if not index.names and not index.faults:
-        raise UserError(f"{path}: no images here{seen(index.skipped)}; name what holds them.")
+        raise UserError(
+            f"{path}: no images here{seen(index.skipped)}; name an archive or a folder of images."
+        )
     return _listing(path, identity, index)
 
 

@@ -158,5 +158,5 @@ def take_links(
                 index,
                 link.name,
                 NOWHERE,
-                fault=("VANISHED", "a link to no file of the archive; pack it anew"),
+                fault=("VANISHED", "a link to no file of the archive; pack it again"),
             )

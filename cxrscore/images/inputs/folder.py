@@ -96,7 +96,7 @@ class Listing:
         """
         if there := sorted(set(names).intersection(self.paths)):
             raise UserError(
-                f"{self.source}: {there[0]!r} is a file, and a row of the template that means another one; "
+                f"{self.source}: {there[0]!r} names a file, but the template means another file by it; "
                 "score with --id relpath."
             )
         size_of = dict.fromkeys(names, -1) | dict(zip(self.paths, self.sizes, strict=True))
@@ -181,7 +181,7 @@ def list_glob(pattern: str, *, exclude: Iterable[Path] = (), follow_symlinks: bo
     """Paths are relative to the longest folder without a wildcard. Raises UserError where nothing matches."""
     root, segments = split_pattern(pattern)
     if not root.is_dir():
-        raise UserError(f"{pattern}: {root} is no folder, so nothing there can match; correct the pattern.")
+        raise UserError(f"{pattern}: {root} is not a folder, so nothing can match; correct the pattern.")
     search = _search(root, segments, exclude, follow_symlinks=follow_symlinks)
     if not search.paths and not search.file_faults and not search.folder_faults:
         met = seen(search.skipped) if search.skipped else ""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.images.inputs.archive import is_archive, list_archive, packed
 from cxrscore.images.inputs.folder import Listing, list_glob, list_images
 from cxrscore.images.inputs.glob_pattern import is_pattern
@@ -115,4 +115,7 @@ def case_notes(paths: Iterable[str]) -> list[str]:
     alike = sum(count for count in counts.values() if count > 1)
     if not alike:
         return []
-    return [f"{alike} names differ from another in case alone; macOS and Windows take them for one"]
+    return [
+        f"{counted(alike, 'name differs', 'names differ')} from another only in case; macOS and Windows "
+        "treat them as the same"
+    ]

@@ -93,7 +93,7 @@ def _names(table: Table, cells: list[str], root: Path) -> list[str]:
         name = _relative(cell, f"{table.path}:{line}", prefixes)
         if name in line_of:
             raise UserError(
-                f"{table.path}:{line}: {cell!r} is on line {line_of[name]} too; keep one row a file."
+                f"{table.path}:{line}: {cell!r} is on line {line_of[name]} too; keep one row per file."
             )
         line_of[name] = line
     return list(line_of)
@@ -222,7 +222,7 @@ def _studies(table: Table, names: list[str], column: str) -> tuple[dict[str, str
     for study, line in zip(cells, table.lines, strict=True):
         if not study:
             raise UserError(
-                f"{table.path}:{line}: no {column}; a file that stands alone is its own study: name it."
+                f"{table.path}:{line}: no {column}; fill it in; a single image is a study of its own."
             )
     notes = (
         [f"{told(numbers, column)}; each spelling counts as a study"] if (numbers := spellings(cells)) else []

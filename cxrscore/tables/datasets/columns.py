@@ -7,7 +7,7 @@ from cxrscore.tables.datasets.patient_ids import number
 from cxrscore.tables.image_names import without_blanks
 
 BLANK, UNCERTAIN = -2, -1  # codes beside 0 and 1, until a policy has read them
-LEGAL = "0, 1, -1 or blank (1.0, True and nan, too)"
+LEGAL = "0, 1, -1 or blank (also 1.0, True and nan)"
 WORDS = {"true": 1, "false": 0, **dict.fromkeys(("", "nan", "na", "n/a", "<na>", "#n/a", "null"), BLANK)}
 DECIMAL_COMMA = re.compile(r"[-+\u2212]?[01],0{0,2}")  # 1,000 would be a thousand
 NUMBERS = {0: 0, 1: 1, -1: UNCERTAIN}

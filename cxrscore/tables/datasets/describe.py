@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cxrscore.core.errors import UserError
+from cxrscore.core.errors import UserError, counted
 from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets import chexpert, nih
 from cxrscore.tables.datasets.column_names import FACTS, IDS, PATIENTS, SPLITS, STUDIES, WEAK, named, plain
@@ -73,18 +73,22 @@ def _describe_plain(table: Table, said: Said, files: Sequence[str]) -> tuple[dic
     if not findings:
         raise UserError(_no_finding(table, left_out))
     settings = _settings("table", said, id_column, patient, study, findings)
-    notes = [*_flags(settings, said), f"{len(findings)} findings: {', '.join(findings)}"]
+    notes = [*_flags(settings, said), f"{counted(len(findings), 'finding')}: {', '.join(findings)}"]
     facts = [name for name in free if name in taken - {patient, study} and not said.findings]
-    notes += [f"no findings by their names, left out: {', '.join(facts)}"] if facts else []
-    notes += [f"no finding, left out: {why}" for why in left_out]
+    notes += [f"columns left out, because their names are not findings: {', '.join(facts)}"] if facts else []
+    notes += [f"column left out, because it is not a finding: {why}" for why in left_out]
     counts = Counter(cell for name in findings for cell in table.columns[name])
     blanks = sum(count for cell, count in counts.items() if label_code(cell) == BLANK)
     if blanks:
-        notes.append(f"{blanks:,} labels are blank; labels.blank in params.yaml says what that means")
+        notes.append(
+            f"{counted(blanks, 'label is', 'labels are')} blank; labels.blank in params.yaml says what that "
+            "means"
+        )
     if patient is None:
         notes.append(
-            "no patient column was found: folds are by image, and a patient's images leak across them. Name "
-            "one by --patient COLUMN; or, where file names begin with it, say --patient-pattern '^([0-9]+)_'"
+            "no patient column was found: folds are assigned by image, so that images of a patient leak "
+            "across them. Name one with --patient COLUMN or, if file names begin with it, use "
+            "--patient-pattern '^([0-9]+)_'"
         )
     return settings, notes
 
@@ -110,7 +114,7 @@ def _flags(settings: dict[str, Any], said: Said) -> list[str]:
     shown = {key: settings[key] for key in ("id", patient, "study") if settings[key] is not None}
     shown["findings"] = _joined(settings["findings"])
     flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(value)}" for key, value in shown.items())
-    return [f"columns were guessed by their names; the flags that say the same: {flags}"]
+    return [f"columns were guessed from their names; the same as options: {flags}"]
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -174,7 +178,7 @@ def _refuse_slips(table: Table, name: str) -> None:
         line = table.lines[table.columns[name].index(odd[0])]
         raise UserError(
             f"{table.path}:{line}: {name!r} holds {odd[0]!r} among labels; correct the cell, or name the "
-            "columns that are findings by --findings."
+            "columns that are findings with --findings."
         )
 
 
@@ -185,9 +189,9 @@ def _why(table: Table, name: str) -> str:
         return f"{name!r} holds {cells[odd]!r} on line {table.lines[odd]}"
     filled = next((cell for cell in cells if label_code(cell) != BLANK), None)
     if filled is None:
-        return f"{name!r} is blank throughout"
+        return f"{name!r} is blank in every row"
     blank = " or blank" if BLANK in map(label_code, set(cells)) else ""
-    return f"{name!r} is {filled!r}{blank} throughout; --findings takes it in all the same"
+    return f"{name!r} is {filled!r}{blank} in every row; --findings includes it anyway"
 
 
 def _no_id(table: Table, files: Sequence[str]) -> str:
@@ -201,7 +205,7 @@ def _no_id(table: Table, files: Sequence[str]) -> str:
         else ""
     )
     return (
-        f"{table.path}:1: no column names the images; there are {found}.{like}{studies} Name the column by "
+        f"{table.path}:1: no column names the images; there are {found}.{like}{studies} Name the column with "
         "--id COLUMN, or call it Image_name."
     )
 
@@ -209,7 +213,7 @@ def _no_id(table: Table, files: Sequence[str]) -> str:
 def _no_finding(table: Table, left_out: Sequence[str]) -> str:
     lists = next((name for name, cells in table.columns.items() if name and cells[0].startswith("[")), None)
     parts = next((name for name, cells in table.columns.items() if any("|" in cell for cell in cells)), None)
-    remedy = "name columns of such cells by --findings A,B"
+    remedy = "name columns of such cells with --findings A,B"
     if lists or parts:
         column = f"df[{(lists or parts)!r}]"
         split = f"{column}.map(ast.literal_eval).str.join('|')" if lists else column
@@ -218,4 +222,4 @@ def _no_finding(table: Table, left_out: Sequence[str]) -> str:
             f"column of 0 and 1 for each: df.join({split}.str.get_dummies()) in pandas"
         )
     found = "; ".join(left_out) or "no other column"
-    return f"{table.path}: no column is a finding, whose cells are {LEGAL}: {found}. {remedy}."
+    return f"{table.path}: none of the columns is a finding, whose cells are {LEGAL}: {found}. {remedy}."

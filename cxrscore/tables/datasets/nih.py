@@ -41,7 +41,7 @@ def read_nih(
     for name in wanted:
         if name not in FINDINGS:
             raise UserError(
-                f"labels.findings: {name!r} is no finding of this format; {nearest(name, FINDINGS)}."
+                f"labels.findings: {name!r} is not a finding of this format; {nearest(name, FINDINGS)}."
             )
     columns = table.columns
     return Columns(

@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
+from cxrscore.core.errors import counted
+
 
 def number(name: str) -> Decimal | None:
     """The number that an id spells, in the digits of any script; None where it is a name.
@@ -53,8 +55,8 @@ def one_id_per_number(ids: Sequence[str]) -> list[str]:
 def told(groups: Sequence[Sequence[str]], column: str) -> str:
     """How many ids spell how many numbers, with the first as an example."""
     return (
-        f"{sum(map(len, groups))} ids of {column!r} spell {len(groups)} numbers in several ways, such as "
-        f"{some(groups[0])}"
+        f"{sum(map(len, groups))} ids of {column!r} spell {counted(len(groups), 'number')} in several ways, "
+        f"such as {some(groups[0])}"
     )
 
 

@@ -21,8 +21,8 @@ def read_plain(
             if name != id and None not in map(label_code, set(cells))
         ]
         raise UserError(
-            f"{table.path}: labels.findings is empty, and this format has no own list; list the columns "
-            f"that are findings. Those with only 0, 1, -1 and blanks: {', '.join(labels) or 'none'}."
+            f"{table.path}: labels.findings is empty, and this format has no list of its own; list the "
+            f"columns that are findings. Those with only 0, 1, -1 and blanks: {', '.join(labels) or 'none'}."
         )
     columns = table.columns
     return Columns(

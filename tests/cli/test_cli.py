@@ -2,16 +2,20 @@
 
 import json
 import os
+import platform
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Call, Door, Project, contents, unseal
 
 import cxrscore
+import cxrscore.cli.version as cli_version
 
 
 def is_one_error(call: Call) -> bool:
@@ -20,8 +24,36 @@ def is_one_error(call: Call) -> bool:
     return call.code == 2 and not call.out and len(lines) == 1 and lines[0].startswith("error: ")
 
 
-def test_the_version_is_printed(door: Door) -> None:
-    assert door("--version") == (0, f"{cxrscore.__version__}\n", "")
+@pytest.mark.parametrize("word", ["--version", "-V"])
+def test_the_version_comes_with_those_of_python_torch_and_timm_and_the_device(door: Door, word: str) -> None:
+    call = door(word)
+    assert (call.code, call.err) == (0, "")
+    name, *others, device = call.out.splitlines()
+    assert name == f"cxrscore {cxrscore.__version__}"
+    assert others == [
+        f"Python {platform.python_version()}",
+        f"torch {torch.__version__.split('+')[0]}",
+        f"timm {version('timm')}",
+    ]
+    assert device.startswith("device: ")
+
+
+def test_the_version_without_a_driver_loads_no_torch() -> None:
+    code = (
+        "import sys; import cxrscore.cli.version as v; v.has_driver = lambda: False; "
+        "print(v.version_lines()[-1]); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    device, loaded = done.stdout.splitlines()
+    assert device.startswith("device: cpu (") and loaded == "False"
+
+
+def test_the_version_names_the_gpu_that_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_version, "DRIVER", "libc.so.6")  # any library that can be loaded
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    assert cli_version.version_lines()[-1] == "device: GPU 0 and 2 more"
 
 
 def test_stages_by_command_write_what_the_functions_wrote(
@@ -59,7 +91,7 @@ def test_a_score_table_is_measured_without_a_project(door: Door, project: Projec
     call = door("evaluate", "--scores", oof, "--labels", project.labels, "--json")
     rows = len(oof.read_text().splitlines()) - 1
     assert (call.code, json.loads(call.out)["images"]) == (0, rows)
-    assert f"note: {40 - rows} of 40 labelled images have no score\n" in call.err
+    assert f"note: {40 - rows} of 40 labelled images without a score\n" in call.err
 
 
 def test_scoring_tells_the_sum_and_exits_with_zero(door: Door, project: Project, tmp_path: Path) -> None:
@@ -102,7 +134,7 @@ def test_a_quarantined_file_makes_the_exit_code_three(door: Door, project: Proje
     call = door("score", "images", "-o", "sub.csv", "--models", project.layout.models)
     assert (call.code, call.out) == (3, "")
     assert "9 listed = 8 scored + 1 quarantined" in call.err
-    assert "named in sub.csv.errors.csv" in call.err
+    assert "listed in sub.csv.errors.csv" in call.err
     assert "bad.jpg" not in call.err  # names stay in the file
 
 
@@ -115,7 +147,7 @@ def test_a_run_that_stops_says_why_and_last_how_to_go_on(
     call = door(*words, "--overwrite")
     assert (call.code, call.out) == (4, "")
     *_, why, command = call.err.splitlines()
-    assert "1 files cannot be scored (1 EMPTY_FILE), more than --max-errors 0" in why
+    assert "1 file cannot be scored (1 EMPTY_FILE), more than --max-errors 0" in why
     assert "bad.jpg" not in call.err
     again = shlex.split(command)
     assert again == ["cxrscore", *map(str, words), "--resume", "--max-errors", "9"]
@@ -138,10 +170,10 @@ def test_a_check_before_a_run_and_a_verification_after_it(
     assert door("score", "images", "-o", "sub.csv", "--models", project.layout.models).code == 3
     words = ["verify", "sub.csv", "--models", project.layout.models, "--input", "images"]
     call = door(*words)
-    assert call.code == 0 and [line[:3] for line in call.out.splitlines()] == ["yes"] * 4
+    assert call.code == 0 and [line[:3] for line in call.out.splitlines()] == ["OK "] * 4
     (tmp_path / "images" / "bad.jpg").write_bytes(b"x")
     call = door(*words)
-    assert call.code == 1 and "    1 files have other bytes: bad.jpg" in call.out
+    assert call.code == 1 and "     1 file changed: SHA-256 does not match: bad.jpg" in call.out
 
 
 def test_an_unsealed_model_scores_once_it_is_resealed(door: Door, project: Project, tmp_path: Path) -> None:
@@ -174,7 +206,7 @@ def test_two_finding_names_that_changed_places_score_nothing(
         assert len(path.read_bytes()) == len(data)
     call = door("score", project.data / "test", "-o", "sub.csv", "--models", "models")
     assert is_one_error(call)
-    assert "its facts do not match the sha256 that seals them" in call.err
+    assert "its facts do not match their SHA-256" in call.err
     assert not list(tmp_path.glob("sub.csv*"))
 
 
@@ -220,7 +252,7 @@ def test_folds_that_are_no_numbers_are_refused(
         "score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models, "--folds", folds
     )
     assert call.code == 2
-    assert "distinct fold numbers with commas between" in " ".join(call.err.split())
+    assert "distinct fold numbers, separated by commas" in " ".join(call.err.split())
     assert "Traceback" not in call.err
     assert not (tmp_path / "sub.csv").exists()
 
