@@ -28,6 +28,11 @@ class Predictor:
     engine: Engine
     card: Card
     batch_size: int
+    folds: tuple[int, ...]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return tuple(self.engine.views)
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, S, S) -> (n, L). Raises UserError for other pixels, or an image without a finite score; Stopped
@@ -62,9 +67,9 @@ def load_predictor(
     views: Sequence[str] | None,
     batch_size: int | None,
     compile: bool,
-) -> tuple[Predictor, list[str]]:
-    """-> the predictor and the views that it averages, by default those that the folds were trained with.
-    Raises UserError.
+) -> Predictor:
+    """`views`: those that are averaged, by default the ones that the folds were trained with. Raises
+    UserError.
     """
     ensemble = load_ensemble(folder, machine, folds=folds)
     card, averaged = ensemble[0].card, list(views or trained_views(ensemble))
@@ -79,7 +84,7 @@ def load_predictor(
         forwards=0,
     )
     engine = build_engine(ensemble, recipe, machine, views=averaged)
-    return Predictor(engine, card, images), averaged
+    return Predictor(engine, card, images, tuple(fold.card.fold for fold in ensemble))
 
 
 def _check_pixels(pixels: object, size: int) -> None:
