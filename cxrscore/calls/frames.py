@@ -6,18 +6,20 @@ Out   frames and records; text stays text, and a table of faults may have no row
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from cxrscore.calls.records import Scores
 from cxrscore.core.errors import UserError
-from cxrscore.scoring.finish import Outcome
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.score_table import write_scores
+
+if TYPE_CHECKING:  # which imports torch
+    from cxrscore.scoring.finish import Outcome
 
 ERRORS = dict.fromkeys(("path", "stage", "kind", "message"), pl.String)
 
@@ -39,7 +41,7 @@ def labels_frame(table: LabelTable) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def scores_of(outcome: Outcome, table: Path, options: Options, *, path: Path | None) -> Scores:
+def scores_of(outcome: "Outcome", table: Path, options: Options, *, path: Path | None) -> Scores:
     """The files of a run that is done. `path`: where the caller finds the table, if it stays."""
 
     def read(file: Path) -> pl.DataFrame:
