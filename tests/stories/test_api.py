@@ -54,7 +54,9 @@ def test_importing_the_api_loads_no_heavy_library() -> None:
 
 def test_what_needs_no_model_imports_no_torch() -> None:
     """It takes ten seconds and more."""
-    code = "import sys, cxrscore.calls.frames, cxrscore.check, cxrscore.phantom; print('torch' in sys.modules)"
+    code = (
+        "import sys, cxrscore.calls.frames, cxrscore.check, cxrscore.phantom; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
