@@ -4,7 +4,9 @@ The map. A module imports only from rows below its own, never sideways, and neve
 tests/test_architecture.py holds it. Stages and stories are files: command = module = test. Wings are folders.
 
     __main__                                           the console script
+    api                                                what the commands do, as Python functions
     cli/                                               the commands: each is one call
+    calls/                                             of api: arguments checked; results as records, frames
     project/ ablate bench                              params.yaml, init, data use; heads compared; timings
     ablation/ benchmarks/                              the trainings compared; what is timed against what
     prepare folds train evaluate report                the stages of dvc.yaml

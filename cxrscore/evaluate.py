@@ -79,11 +79,11 @@ def evaluate(
     with all views and images of a study.
     """
     table = read_labels(labels_csv, **labels.model_dump())
-    plain = [_join(layout.scores(fold, views=False), table) for fold in folds]
-    averaged = [_join(layout.scores(fold, views=True), table) for fold in folds]
+    plain = [join(layout.scores(fold, views=False), table) for fold in folds]
+    averaged = [join(layout.scores(fold, views=True), table) for fold in folds]
     _refuse_overlap(plain, layout)
     learned = _learned_tables(layout, dict(zip(folds, plain, strict=True)))
-    pooled, pooled_views = _pool(plain), _pool(averaged)
+    pooled, pooled_views = pool(plain), pool(averaged)
     metrics = summarise(pooled)
     metrics["views"] = _macro(pooled_views)
     metrics |= _by_study(averaged)
@@ -112,15 +112,23 @@ def evaluate_table(
     The findings are the score table's columns. Without a project's `labels`, a plain table is expected, and a
     blank or -1 is an error: nobody has said what they mean. Patients and studies are optional.
     """
-    scored = read_scores(scores_csv)
-    settings, notes = _label_settings(labels_csv, scored.id_column, labels)
-    table = read_labels(labels_csv, **settings | {"findings": scored.findings})
-    joined = _join(scores_csv, table)
-    notes += [*scored.notes, *table.notes, *joined.notes, *_undefined(joined)]
+    joined, notes = join_tables(scores_csv, labels_csv, labels=labels)
+    notes += _undefined(joined)
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
         notes.append(f"{joined.unscored} of {counted(total, 'labelled image')} without a score")
     return summarise(joined) | _by_study([joined]), notes
+
+
+def join_tables(
+    scores_csv: Path, labels_csv: Path, *, labels: "LabelParams | None"
+) -> tuple[Scored, list[str]]:
+    """What `evaluate_table` measures, and notes on how it was read."""
+    scored = read_scores(scores_csv)
+    settings, notes = _label_settings(labels_csv, scored.id_column, labels)
+    table = read_labels(labels_csv, **settings | {"findings": scored.findings})
+    joined = join(scores_csv, table)
+    return joined, [*notes, *scored.notes, *table.notes, *joined.notes]
 
 
 def _label_settings(
@@ -158,7 +166,7 @@ def summarise(scored: Scored) -> dict[str, Any]:
     return metrics | counts | ({"patients": patients} if patients is not None else {}) | {"auc": defined}
 
 
-def _join(scores_csv: Path, table: LabelTable) -> Scored:
+def join(scores_csv: Path, table: LabelTable) -> Scored:
     """A score table with the labels of its rows, in its order. Raises UserError for rows without labels."""
     _, ids, findings, scores, _ = read_scores(scores_csv)
     if list(findings) != list(table.findings):
@@ -194,7 +202,7 @@ def _matched(ids: Sequence[str], table: LabelTable, scores_csv: Path) -> tuple[n
     return rows, [f"{scores_csv}: {note}." for note in notes]
 
 
-def _pool(parts: Sequence[Scored]) -> Scored:
+def pool(parts: Sequence[Scored]) -> Scored:
     first = parts[0]
     scores = np.concatenate([part.scores for part in parts])
     y, mask = (np.concatenate([getattr(part.table, name) for part in parts]) for name in ("y", "mask"))
@@ -219,7 +227,7 @@ def _by_study(parts: Sequence[Scored]) -> dict[str, dict[str, float]]:
         for part in parts
         if part.table.study is not None
     ]
-    return {"study": _macro(_pool(means))} if means else {}
+    return {"study": _macro(pool(means))} if means else {}
 
 
 def _refuse_overlap(parts: Sequence[Scored], layout: Layout) -> None:

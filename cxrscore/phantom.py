@@ -8,23 +8,22 @@ Files, names and columns have the Grand X-Ray SLAM shape. An image depends on (s
 alone.
 """
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cxrscore.core.errors import UserError
 from cxrscore.core.files import write_bytes
+from cxrscore.core.python_processes import call_in_processes
 from cxrscore.phantoms.cohort import Study, draw_cohort
 from cxrscore.phantoms.contact_sheet import contact_sheet
 from cxrscore.phantoms.radiograph import encode, picture
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.datasets.chexpert import FINDINGS
 
-__all__ = ["contact_sheet", "make_phantoms"]
+__all__ = ["contact_sheet", "make_phantoms", "write_pictures"]
 
 ID = "Image_name"
 COLUMNS = (ID, "Patient_ID", "Study", "Sex", "Age", "ViewCategory", "ViewPosition", *FINDINGS)
@@ -36,11 +35,13 @@ def make_phantoms(
     """Write `images` radiographs of about `size` x `size` px and their tables, or raise UserError."""
     _check(out, images=images, size=size, seed=seed, test_share=test_share, workers=workers)
     studies = draw_cohort(seed, images=images, test_share=test_share)
-    write = partial(_write_study, out=out, size=size, seed=seed)
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of whoever calls
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:  # starts no process before its first task
-        run = map if workers == 1 else partial(pool.map, chunksize=8)
-        list(run(write, studies))
+    parts = min(workers, len(studies))
+    cohort = {"out": str(out), "images": images, "size": size, "seed": seed, "test_share": test_share}
+    calls: list[dict[str, Any]] = [{**cohort, "part": part, "parts": parts} for part in range(parts)]
+    if parts == 1:
+        write_pictures(**calls[0])
+    else:
+        call_in_processes("cxrscore.phantom:write_pictures", calls)
     train, test = (sorted(_rows(studies, test=part)) for part in (False, True))
     order = np.random.default_rng([seed, images]).permutation(len(test))
     write_table(out / "test_labels.csv", COLUMNS, test)
@@ -48,6 +49,14 @@ def make_phantoms(
         out / "sample_submission.csv", (ID, *FINDINGS), [(test[i][0], *[0] * len(FINDINGS)) for i in order]
     )
     write_table(out / "labels.csv", COLUMNS, train)
+
+
+def write_pictures(
+    out: str, *, images: int, size: int, seed: int, test_share: float, part: int, parts: int
+) -> None:
+    """Of the cohort's studies every `parts`-th, from `part` on: what one of several processes draws."""
+    for study in draw_cohort(seed, images=images, test_share=test_share)[part::parts]:
+        _write_study(study, out=Path(out), size=size, seed=seed)
 
 
 def _check(out: Path, *, images: int, size: int, seed: int, test_share: float, workers: int) -> None:

@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import sha256_bytes
 from cxrscore.images.inputs.listing import Listing
 from cxrscore.images.reading import PREPROCESSING
-from cxrscore.model.checkpoint import Card
 from cxrscore.scoring.faults import Cause, known_faults
 from cxrscore.scoring.journal import Listed
 from cxrscore.scoring.row_ids import (
@@ -28,6 +28,9 @@ from cxrscore.scoring.row_ids import (
     shown_names,
     without_file,
 )
+
+if TYPE_CHECKING:  # `check` needs no model, and importing torch takes ten seconds
+    from cxrscore.model.checkpoint import Card
 
 Fault = tuple[str, str, str, str]  # path, stage, kind, message
 STUDY_IN_NAME = re.compile(r"(.*/)?(\d+_\d+)_\d+\.[^./]+")  # Grand X-Ray SLAM: patient, study, image
@@ -92,7 +95,7 @@ class Plan:
 
 def make_plan(
     listing: Listing,
-    card: Card,
+    card: "Card",
     *,
     template: Template | None,
     id_kind: str,

@@ -1,0 +1,1 @@
+"""A call of the Python API: its arguments checked, its results as records and polars frames."""

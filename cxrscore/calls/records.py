@@ -1,0 +1,82 @@
+"""What the functions of the Python API return: counts, notes and polars frames, together.
+
+A frame's columns are said here, beside the record that holds it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class QuarantineWarning(UserWarning):
+    """Files could not be scored. They are in `Scores.errors`."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `score` has done. listed = scored + quarantined, always.
+
+    table   the id column, then one Float32 column per finding, as in the file that was written
+    errors  path, stage, kind and message of each file that could not be scored; no row where all could
+    std     the spread over folds, in the shape of `table`, where it was asked for
+    path    the table's file; None where `out` was not given
+    """
+
+    table: "pl.DataFrame" = field(repr=False)
+    errors: "pl.DataFrame" = field(repr=False)
+    listed: int
+    scored: int
+    quarantined: int
+    notes: tuple[str, ...] = ()
+    std: "pl.DataFrame | None" = field(default=None, repr=False)
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well scores agree with labels. What is undefined, as only one class is present, is NaN or null.
+
+    findings  finding, images (labelled ones), positives, auc (under the ROC curve), average_precision
+    folds     fold and macro_auc of each fold's own images; only of out-of-fold scores
+    metrics   the numbers that `cxrscore evaluate --json` prints, rounded to five digits
+    """
+
+    findings: "pl.DataFrame"
+    macro_auc: float
+    macro_average_precision: float
+    folds: "pl.DataFrame | None" = None
+    metrics: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` has done. `index`: one row per stored image; `quarantine`: one per image left out."""
+
+    index: "pl.DataFrame" = field(repr=False)
+    quarantine: "pl.DataFrame" = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoldTable:
+    """What `folds` has done: `table` holds the id, the patient where one is known, and the fold."""
+
+    table: "pl.DataFrame" = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` has found. `errors` as in `Scores`; `shapes`: width, height, images of that shape."""
+
+    listed: int
+    readable: int
+    errors: "pl.DataFrame" = field(repr=False)
+    shapes: "pl.DataFrame" = field(repr=False)
+    turned_upright: int
+    notes: tuple[str, ...] = ()
