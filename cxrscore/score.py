@@ -47,6 +47,7 @@ def score(
     template = read_template(options.template) if options.template else None
     with opened_journal(files.journal, shard_rows=options.shard_rows) as journal, asked_to_stop() as asked:
         _refuse_to_replace(files, journal, options)
+        progress.say(f"listing {source}")
         listing = list_input(
             source,
             exclude=files.all(),
@@ -55,6 +56,7 @@ def score(
             path_column=options.path_column,
             study_column=options.study_column,
         )
+        progress.say(f"loading the models of {models}")
         ensemble = load_ensemble(models, machine, folds=options.folds)
         card, views = ensemble[0].card, options.views or trained_views(ensemble)
         plan, notes = make_plan(
@@ -78,6 +80,7 @@ def score(
             run = Run(plan, journal, asked, progress, options.on_error == "fail", _max_errors(plan, options))
             try:
                 _compute(run, ensemble, recipe, options, views=views, machine=machine)
+                progress.say(f"writing {files.table}")
                 outcome = finish(run, files, ensemble, identity, options, notes=notes)
             except UserError:
                 if not resumed:
@@ -163,6 +166,7 @@ def _recipe(
         batch_size=batch_size,
         compile=options.compile,
         forwards=-(-len(plan.paths) // batch_size) * views * len(ensemble),
+        say=progress.say,
     )
     return _safely(recipe, asked=options.compile == "on", progress=progress) if recipe.compile else recipe
 
@@ -277,6 +281,11 @@ def _compute(
     run.progress.start("score", total - done)
     if done == total and not run.slow:
         return
+    compiling = "; the first batch compiles the models, which takes minutes" if recipe.compile else ""
+    run.progress.say(
+        f"scoring {total - done:,} files: {len(ensemble)} folds, {len(views)} views, batches of "
+        f"{recipe.batch_size}, on {machine}{compiling}"
+    )
     engine = build_engine(ensemble, recipe, machine, views=views, chunk=min(run.halvings, default=None))
     reading = Reading(
         size=card.size,

@@ -17,6 +17,7 @@ from cxrscore.cli.checkpoints import reseal
 from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
+from cxrscore.cli.slow_imports import tell_of_slow_imports
 from cxrscore.cli.stages import code, evaluate, folds, prepare, report, train
 from cxrscore.cli.terminal import print_lines
 from cxrscore.cli.weights import weights_convert
@@ -47,6 +48,7 @@ def root(
     ] = False,
 ) -> None:
     name_code_cache()  # before a command imports torch
+    tell_of_slow_imports()
 
 
 # in the order that --help lists them

@@ -34,7 +34,7 @@ from cxrscore.cli.options import (
     ParamsFile,
     Workers,
 )
-from cxrscore.cli.terminal import print_lines
+from cxrscore.cli.terminal import print_lines, print_notes
 
 
 def prepare(
@@ -169,6 +169,7 @@ def _launched(device: str, gpus: int) -> bool:
     several = gpus > 1 and not launched()
     if several:
         check_devices(device, gpus)
+        print_notes(f"starting {gpus} processes")
         launch(sys.argv[1:], gpus)
     return several
 

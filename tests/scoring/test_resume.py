@@ -54,7 +54,7 @@ class Heard(Silent):
     def __init__(self) -> None:
         self.said, self.total = list[str](), -1
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, what: str, total: int, **how: Any) -> None:
         self.total = total
 
     def say(self, text: str) -> None:
