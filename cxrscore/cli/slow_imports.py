@@ -1,7 +1,8 @@
 """A line before a library is imported that takes seconds: nobody should look at nothing for so long.
 
 In    the first import of one of `SLOW`, by whatever command.
-Out   one line on stderr, by the first process of several. Asking whether a library is there says nothing.
+Out   a line on stderr, by the first process of several; one more where PyTorch comes after others. Asking
+      whether a library is there says nothing.
 """
 
 import os
@@ -12,7 +13,7 @@ from types import ModuleType
 
 from cxrscore.cli.terminal import print_notes
 
-SLOW = {"torch": "PyTorch", "sklearn": "scikit-learn", "matplotlib": "Matplotlib"}
+SLOW = {"torch": "PyTorch", "scipy": "SciPy", "sklearn": "scikit-learn", "matplotlib": "Matplotlib"}
 
 
 def tell_of_slow_imports() -> None:
@@ -22,7 +23,9 @@ def tell_of_slow_imports() -> None:
 
 
 class _Telling:
-    """Finds the slow libraries as Python does, and tells of the first one that is run."""
+    """Finds the slow libraries as Python does, and tells of the first that is run, and of PyTorch."""
+
+    told = False
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -34,9 +37,11 @@ class _Telling:
 
     def _telling(self, name: str, usual: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
         def exec_module(module: ModuleType) -> None:
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
+            if name == "torch" or not self.told:
+                self.told = True
                 print_notes(f"loading {SLOW[name]}")
+            if name == "torch":  # beside it the others take no time
+                sys.meta_path.remove(self)
             usual(module)
 
         return exec_module

@@ -12,12 +12,12 @@ UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def duration(seconds: float) -> str:
-    """In its two largest units: 40 s, 3 min 20 s, 2 h 5 min."""
+    """In its two largest units: 40 s, 3 min 20 s, 2 h 5 min; at least 1 s."""
     for (large, size), (small, part) in pairwise(UNITS):
         if round(seconds) >= size:
             whole, rest = divmod(round(seconds / part), size // part)
             return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
-    return f"{max(0, round(seconds))} s"
+    return f"{max(1, round(seconds))} s"
 
 
 class Progress(Protocol):

@@ -216,11 +216,11 @@ def _note(loss: float, pace: Pace, course: Course, outlook: Outlook, *, batch: i
 
 def _sentence(row: dict[str, Any], pace: Pace, course: Course, outlook: Outlook) -> str:
     """Of an epoch that is done. One that was trained before a stop, and only validated now, has no pace."""
-    best = course.best
+    best = f"best so far {course.best['macro_auc']:.4f} in epoch {course.best['epoch'] + 1}"
     parts = [
         f"{outlook.at(row['epoch'])}: train loss {row['train_loss']:.4f}, validation macro-AUC "
-        f"{row['macro_auc']:.4f} ({row['weights']} weights), best so far {best['macro_auc']:.4f} in epoch "
-        f"{best['epoch'] + 1}",
+        f"{row['macro_auc']:.4f} ({row['weights']} weights), "
+        + ("the best so far" if course.best is row else best),
         str(pace) if pace.images else "",
         outlook.time_left(course),
     ]
