@@ -151,7 +151,7 @@ def _train(
         save_checkpoint(layout.checkpoint(job.fold), course.weights, card_of(job, course.best))
     world.gather(None)  # all processes predict with the file
     loaded = load_fold(layout.checkpoint(job.fold), machine)
-    progress.start(f"{outlook}, predicting", len(data.val), quiet_s=QUIET_S)
+    progress.start(f"fold {job.fold}, predicting", len(data.val), quiet_s=QUIET_S)
     views = _predict_again(job, loaded, machine=machine, keeper=keeper, after=progress.advance)
     if views is None:
         keeper.stop(learner, course)

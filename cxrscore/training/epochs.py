@@ -78,7 +78,7 @@ def fit(
             outlook=outlook,
             after_step=lambda: keeper.after_step(learner, course),
         )
-        progress.start(f"{outlook.at(course.epoch)}, validating", 2 * len(data.val), quiet_s=QUIET_S)
+        progress.start(f"{outlook.short(course.epoch)}, validating", 2 * len(data.val), quiet_s=QUIET_S)
         row, weights = validate(learner, data, params, course, keeper=keeper, after=progress.advance)
         course.end_epoch(row, weights)
         if pace.images:
@@ -118,7 +118,7 @@ def train_epoch(
     warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
     outlook = outlook or Outlook(params.epochs, params.patience)
     left = (len(rows) - course.step) * params.batch_size
-    progress.start(outlook.at(epoch), left, quiet_s=QUIET_S)
+    progress.start(outlook.short(epoch), left, quiet_s=QUIET_S)
     pace = Pace(whole=len(rows) * params.batch_size)
     stream = batches(
         data.store, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
@@ -211,7 +211,7 @@ def _note(loss: float, pace: Pace, course: Course, outlook: Outlook, *, batch: i
     """Within an epoch. Until one is done, its own steps are the measure, and validations are left out."""
     epoch_s = outlook.epoch_s() if outlook.seconds else pace.seconds * pace.whole / pace.images
     left_s = outlook.fold_left_s(course, share=course.step * batch / pace.whole, epoch_s=epoch_s)
-    return f"loss {loss:.3f}, fold ends in {duration(left_s)}"
+    return f"loss {loss:.3f}, fold: {duration(left_s)}"
 
 
 def _sentence(row: dict[str, Any], pace: Pace, course: Course, outlook: Outlook) -> str:

@@ -42,6 +42,10 @@ class Outlook:
     def at(self, epoch: int) -> str:
         return f"{self}, epoch {epoch + 1} of {self.epochs}"
 
+    def short(self, epoch: int) -> str:
+        """Beside a live bar on 80 columns."""
+        return f"fold {self.fold}, epoch {epoch + 1} of {self.epochs}"
+
     def epoch_s(self) -> float:
         """Of a usual epoch: the first also compiles and fills caches."""
         return statistics.median(self.seconds[1:] or self.seconds)
