@@ -118,6 +118,7 @@ def tabulate(
     with torch.inference_mode():
         features = torch.rand(images, *map_shape(params.train.backbone, size=size), device=machine.device)
         features = features.to(memory_format=torch.channels_last)  # as backbones give them
+    progress.say(f"ablate: timing {len(heads)} heads on {device_name(machine.device)}")
     costs = head_costs(heads, features, findings=table.findings, rounds=ROUNDS, progress=progress)
     timed = f"{device_name(machine.device)}, fp32, {rows(images, machine)}"
 
@@ -126,6 +127,7 @@ def tabulate(
             raise Stopped("ablate: stopped while comparing; the trainings are kept", code=128 + asked.number)
         progress.advance(resamples)
 
+    progress.say(f"ablate: comparing by {RESAMPLES:,} resamples of patients")
     progress.start("comparing", RESAMPLES)
     found = compare(scored, after=after)
     result = {

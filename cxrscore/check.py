@@ -60,6 +60,7 @@ def check(
     """Decode every file to `size` x `size`. `listed`: how they are listed, as `list_input` takes it. Raises
     UserError where there is nothing to look at, or where two files would look alike in the list of faults.
     """
+    progress.say(f"listing {source}")
     listing = list_input(source, exclude=exclude, **(listed or {}))
     paths = listing.paths
     shown_names([*paths, *(path for path, _, _ in listing.folder_faults)])
@@ -69,6 +70,7 @@ def check(
     how: dict[str, Any] = {"size": size, "batch_size": BATCH, "workers": workers, "timeout_s": timeout_s}
     how["bit_depth"] = bit_depth
     causes: dict[int, Cause] = {}
+    progress.say(f"reading {len(paths):,} files")
     progress.start("check", len(paths))
     _look(decode_batches(listing, paths, **how), range(len(paths)), listing, found, causes, progress)
     slow = [i for i, cause in causes.items() if cause[:2] == TOO_SLOW]

@@ -56,6 +56,7 @@ def prepare(
     files = find_files(images, listing, table.ids, max_unreadable=params.max_unreadable)
     strangers = sorted(set(listing.paths).difference(files.paths))
     tally = Tally(len(table.ids), params.max_unreadable)
+    progress.say(f"decoding {tally.total:,} images to {params.size} x {params.size} pixels")
     progress.start("prepare", tally.total)
     decoded = _decoded(
         listing.places,

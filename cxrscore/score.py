@@ -34,6 +34,7 @@ def score(
     check_outputs(files)
     with opened_journal(files.journal, shard_rows=options.shard_rows) as journal, asked_to_stop() as asked:
         refuse_to_replace(files, journal, options)
+        progress.say(f"listing {source}")
         listing = list_input(
             source,
             exclude=files.all(),
@@ -48,6 +49,7 @@ def score(
         with _kept_on_faults(files, journal, resumed=options.resume and journal.begun):
             run = begin_run(setup, journal, asked, progress)
             score_rows(run, setup)
+            progress.say(f"writing {files.table}")
             outcome = finish(run, setup)
             if left := journal.remove():
                 others = ", ".join(left[:3])

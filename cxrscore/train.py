@@ -11,7 +11,7 @@ III-A to III-F.
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from cxrscore.training.fold_data import FoldData
 from cxrscore.training.job import Job, card_of, identity, read_job
 from cxrscore.training.learner import Learner
 from cxrscore.training.process_group import ALONE, World
+from cxrscore.training.progress_lines import QUIET_S, Outlook, left_out, outlook_of
 from cxrscore.training.resume_state import StateFolder, state_root
 from cxrscore.training.run_state import Course, Keeper
 from cxrscore.training.validation import look_at_rows, predict_rows
@@ -75,6 +76,9 @@ def train_fold(
 
     Raises UserError before any work, and Stopped, Busy.
     """
+    outlook = outlook_of(fold, params, layout)
+    weights = "" if params.train.init == "none" else f" with weights of {params.train.init}"
+    progress.say(f"{outlook}: reading {layout.prepared}, building {params.train.backbone}{weights}")
     job = world.agreed(
         lambda: read_job(
             fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, world=world
@@ -90,7 +94,7 @@ def train_fold(
             place = state.folder.parent
             progress.say(f"unfinished trainings of other settings hold {others:.1f} GB in {place}")
         keeper = Keeper(state, world, asked or Asked(), keeping.every_s)
-        _train(job, layout, machine=machine, keeper=keeper, progress=progress)
+        _train(job, layout, machine=machine, keeper=keeper, progress=progress, outlook=outlook)
         if world.first:
             state.drop()
 
@@ -112,27 +116,44 @@ def _held(state: StateFolder, layout: Layout, fold: int) -> Iterator[None]:
             ) from error
 
 
-def _train(job: Job, layout: Layout, *, machine: Machine, keeper: Keeper, progress: "Progress") -> None:
+def _train(
+    job: Job,
+    layout: Layout,
+    *,
+    machine: Machine,
+    keeper: Keeper,
+    progress: "Progress",
+    outlook: Outlook,
+) -> None:
     world, data = keeper.world, job.data
     learner = world.agreed(
         lambda: build_learner(job.fold, data, job.params.train, machine=machine, world=world)
     )
     processes = f", {world.size} processes" if world.size > 1 else ""
     progress.say(
-        f"fold {job.fold}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
+        f"{outlook}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
         f"{parameter_count(learner.model):,} parameters, on {machine}{processes}"
     )
+    if words := left_out(len(data.train), job.params.train, processes=world.size):
+        progress.say(f"{outlook}: {words}")
+    if machine.compile:
+        progress.say(f"{outlook}: the first step compiles the model, which takes a minute or two")
     try:
-        course = fit(learner, data, job.params.train, keeper=keeper, progress=progress)
+        course = fit(learner, data, job.params.train, keeper=keeper, progress=progress, outlook=outlook)
     except Diverged as fault:
         _give_up(job, fault, keeper, machine)
+    progress.say(
+        f"{outlook}: saving the model of epoch {course.best['epoch'] + 1}, macro-AUC "
+        f"{course.best['macro_auc']:.4f}, and predicting {len(data.val):,} images with it"
+    )
     keeper.keep(learner, course)
     if world.first:
         layout.summary(job.fold).unlink(missing_ok=True)  # of an earlier training, whose outputs now go
         save_checkpoint(layout.checkpoint(job.fold), course.weights, card_of(job, course.best))
     world.gather(None)  # all processes predict with the file
     loaded = load_fold(layout.checkpoint(job.fold), machine)
-    views = _predict_again(job, loaded, machine=machine, keeper=keeper)
+    progress.start(f"fold {job.fold}, predicting", len(data.val), quiet_s=QUIET_S)
+    views = _predict_again(job, loaded, machine=machine, keeper=keeper, after=progress.advance)
     if views is None:
         keeper.stop(learner, course)
     seen = look_at_rows(
@@ -191,13 +212,15 @@ def _give_up(job: Job, fault: Diverged, keeper: Keeper, machine: Machine) -> NoR
         keeper.folder.drop_states()  # they lead to where we are
     keeper.world.gather(None)  # nobody leaves before it is written
     if best:
-        epoch, area = best["epoch"], best["macro_auc"]
+        epoch, area = best["epoch"] + 1, best["macro_auc"]
         kept = f" The best until then, epoch {epoch} (macro-AUC {area:.4f}), is kept: {keeper.folder.good}."
     calmer = "lower train.lr" + (", or use --dtype fp32" if machine.dtype is not torch.float32 else "")
     keeper.world.refuse(f"train: {fault}; {calmer}.{kept}")
 
 
-def _predict_again(job: Job, loaded: Fold, *, machine: Machine, keeper: Keeper) -> Tensor | None:
+def _predict_again(
+    job: Job, loaded: Fold, *, machine: Machine, keeper: Keeper, after: Callable[[int], None]
+) -> Tensor | None:
     """(V, n_val, L) from the checkpoint as it lies on disk: what was saved is what was measured. None where
     someone asked to stop.
     """
@@ -210,6 +233,7 @@ def _predict_again(job: Job, loaded: Fold, *, machine: Machine, keeper: Keeper) 
         machine=machine,
         world=keeper.world,
         asked=keeper.asked,
+        after=after,
     )
     if found is None:
         return None

@@ -119,6 +119,7 @@ def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:
     missing = [
         path for path in stated if path not in here and fault[path] != "VANISHED"
     ]  # not there then, too
+    progress.say(f"reading {len(stated):,} files again")
     progress.start("verify", len(stated))
     others = []
     for path, sha256 in stated.items():

@@ -7,16 +7,18 @@ Out   out/ablation/<head>/seed<k>/ with what the train stage writes, and done/fo
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
 from cxrscore.core.files import read_json, sha256_file, write_text
 from cxrscore.core.paths import Layout
-from cxrscore.core.progress import Progress
+from cxrscore.core.progress import Progress, duration
 from cxrscore.core.signals import Asked
 from cxrscore.train import Keeping, train_fold
 from cxrscore.training.job import identity, read_job
@@ -73,7 +75,9 @@ def train_all(
     asked: Asked,
 ) -> None:
     """Trains what is not done. Raises UserError, which names the run; Stopped, Busy. What is done is kept."""
+    seconds: list[float] = []
     for i, run in enumerate(runs, 1):
+        begun = time.monotonic()
         data: dict[str, Any] = {"labels_csv": labels_csv, "layout": run.layout, "params": run.params}
         try:
             job = read_job(run.fold, **data, machine=machine, world=ALONE)
@@ -81,10 +85,12 @@ def train_all(
             if is_done(run, fingerprint):
                 progress.say(f"ablate: {run} is already trained ({i} of {len(runs)})")
                 continue
-            progress.say(f"ablate: {run} ({i} of {len(runs)})")
+            left = f", about {duration(mean(seconds) * (len(runs) - i + 1))} left" if seconds else ""
+            progress.say(f"ablate: {run} ({i} of {len(runs)}{left})")
             done_mark(run).unlink(missing_ok=True)
             train_fold(run.fold, **data, machine=machine, progress=progress, keeping=keeping, asked=asked)
             mark_done(run, fingerprint)
+            seconds.append(time.monotonic() - begun)
         except UserError as fault:
             raise UserError(f"ablate: {run}: {fault} Or list only the other heads with --heads.") from fault
 

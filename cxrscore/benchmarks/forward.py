@@ -47,7 +47,7 @@ def bench_forward(
     batch_size, size = len(gray), gray.shape[-1]
     model = random_model(backbone, gray[:CALIBRATION], seed=0).to(machine.device)
     gray = gray.to(machine.device)
-    shape = {"size": size, "batch_size": batch_size}
+    shape: dict[str, Any] = {"size": size, "batch_size": batch_size}
     folded = partial(folded_backbone, model, machine)
     recipe = choose_recipe(backbone, folded, machine, **shape, compile="off", forwards=0)
     lines = forwards_by_hand(model, gray, machine, compile=compile)

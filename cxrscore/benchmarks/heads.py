@@ -51,7 +51,7 @@ def bench_heads(
     images, size = len(gray), gray.shape[-1]
     model = random_model(backbone, gray[:CALIBRATION], seed=0).to(machine.device)
     gray = gray.to(machine.device)
-    shape = {"size": size, "batch_size": images}
+    shape: dict[str, Any] = {"size": size, "batch_size": images}
     folded = partial(folded_backbone, model, machine)
     recipe = choose_recipe(backbone, folded, machine, **shape, compile="off", forwards=0)
     forward = partial(_forward, FastModel(model, folded(), recipe), gray)

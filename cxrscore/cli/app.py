@@ -15,6 +15,7 @@ from cxrscore.cli.help_page import HelpIndex, HelpPage
 from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
+from cxrscore.cli.slow_imports import tell_of_slow_imports
 from cxrscore.cli.stages import code, evaluate, folds, prepare, report, train
 from cxrscore.cli.terminal import print_lines
 from cxrscore.cli.version import version_lines
@@ -100,6 +101,7 @@ def root(
     ] = False,
 ) -> None:
     name_code_cache()  # before a command imports torch
+    tell_of_slow_imports()
 
 
 HEADING = {name: heading for heading, names in COMMANDS.items() for name in names}

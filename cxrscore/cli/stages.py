@@ -38,7 +38,7 @@ from cxrscore.cli.options import (
     StateEvery,
     Workers,
 )
-from cxrscore.cli.terminal import print_lines
+from cxrscore.cli.terminal import print_lines, print_notes
 
 
 def prepare(
@@ -199,6 +199,7 @@ def _launched(device: str, gpus: int) -> bool:
     several = gpus > 1 and not launched()
     if several:
         check_devices(device, gpus)
+        print_notes(f"starting {gpus} processes")
         launch(sys.argv[1:], gpus)
     return several
 

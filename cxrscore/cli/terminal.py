@@ -1,4 +1,4 @@
-"""For a person at a terminal: progress as a live bar (elsewhere plain lines every few seconds) on stderr, and
+"""For a person at a terminal: progress as a live bar (elsewhere a plain line now and then) on stderr, and
 results as tables on stdout.
 
 In    lines, tables, the state of the work; they may quote names of files that somebody made up to deceive.
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
+from cxrscore.core.progress import QUIET_S, duration
 from cxrscore.core.text_table import Block, TextTable, visible
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 GAP = 1  # between the columns of a table
-QUIET_S = 10.0  # between plain progress lines
 
 
 def print_lines(*lines: str) -> None:
@@ -124,9 +124,10 @@ class Terminal:
         self.bar = _Bar(console) if console.is_terminal else None
         self.what, self.total, self.done = "", 0, 0
         self.started = self.told = 0.0
+        self.quiet_s = QUIET_S
 
-    def start(self, what: str, total: int) -> None:
-        self.what, self.total, self.done = what, total, 0
+    def start(self, what: str, total: int, *, quiet_s: float = QUIET_S) -> None:
+        self.what, self.total, self.done, self.quiet_s = what, total, 0, quiet_s
         self.started = self.told = time.monotonic()
         if self.bar:
             self.bar.start(what, total)
@@ -137,12 +138,10 @@ class Terminal:
         rate = self.done / max(now - self.started, 1e-9)
         if self.bar:
             self.bar.advance(steps, f"{rate:.1f}/s  {note}")
-        elif now - self.told >= QUIET_S:
+        elif now - self.told >= self.quiet_s:
             self.told = now
-            left_s = (self.total - self.done) / rate
-            self.say(
-                f"{self.what}: {self.done:,} of {self.total:,}, {rate:.1f}/s, {left_s:.0f} s left; {note}"
-            )
+            left = duration((self.total - self.done) / rate)
+            self.say(f"{self.what}: {self.done:,} of {self.total:,}, {rate:.1f}/s, {left} left; {note}")
 
     def say(self, text: str) -> None:
         if self.bar:

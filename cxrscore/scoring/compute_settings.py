@@ -71,6 +71,7 @@ def choose_recipe(
     batch_size: int,
     compile: str,
     forwards: int,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Recipe:
     """`backbone()` as it will compute (folded, on the device, in its number format), timm calls it `name`;
     `forwards`: batches times views times folds; `compile`: auto, on or off. What was not measured here yet is
@@ -80,6 +81,7 @@ def choose_recipe(
     factors = recall(f"merge | {about}")
     if factors != {} and not merges_fit(factors, backbone()):
         try:
+            say("measuring which convolutions are faster merged; later runs with these models recall it")
             factors = measure_merges(backbone(), machine, batch_size=batch_size, size=size)
         except torch.OutOfMemoryError:
             factors = {}  # the run will find the batch that fits

@@ -82,6 +82,7 @@ def set_up(
     progress: Progress,
 ) -> Setup:
     template = read_template(options.template) if options.template else None
+    progress.say(f"loading the models of {models}")
     ensemble = load_ensemble(models, machine, folds=options.folds)
     card, views = ensemble[0].card, options.views or trained_views(ensemble)
     plan, notes = make_plan(
@@ -156,6 +157,7 @@ class Forwards:
             batch_size=batch_size,
             compile=options.compile,
             forwards=-(-self.files // batch_size) * self.views * len(self.ensemble),
+            say=progress.say,
         )
         return _safely(recipe, asked=options.compile == "on", progress=progress) if recipe.compile else recipe
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from cxrscore.core.progress import duration
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.training.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
 from cxrscore.training.batches import batches
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.learner import Learner, lr_at
 from cxrscore.training.process_group import rank_rows
+from cxrscore.training.progress_lines import QUIET_S, Outlook
 from cxrscore.training.run_state import Course, Keeper
 from cxrscore.training.validation import predict_rows
 
@@ -37,9 +39,12 @@ class Diverged(Exception):
 
 @dataclass
 class Pace:
-    """How fast an epoch went: images of all processes, seconds, and how many of them this one waited."""
+    """How fast an epoch went: images of all processes, seconds, and how many of them this one waited. A run
+    that was stopped does what is left of the `whole` epoch, perhaps nothing.
+    """
 
     images: int = 0
+    whole: int = 0
     seconds: float = 0.0
     waiting_s: float = 0.0
 
@@ -50,24 +55,36 @@ class Pace:
 
 
 def fit(
-    learner: Learner, data: FoldData, params: "TrainParams", *, keeper: Keeper, progress: "Progress"
+    learner: Learner,
+    data: FoldData,
+    params: "TrainParams",
+    *,
+    keeper: Keeper,
+    progress: "Progress",
+    outlook: Outlook,
 ) -> Course:
     """Raises Stopped where someone asks, Diverged where nothing is finite any more."""
     course, notes = keeper.resume(learner)
     for note in notes:
         progress.say(note)
     while course.goes_on(epochs=params.epochs, patience=params.patience):
+        begun = time.perf_counter()
         pace = train_epoch(
             learner,
             data,
             params,
             course,
             progress=progress,
+            outlook=outlook,
             after_step=lambda: keeper.after_step(learner, course),
         )
-        row, weights = validate(learner, data, params, course, keeper=keeper)
-        progress.say(_sentence(row, pace))
+        progress.start(f"{outlook.short(course.epoch)}, validating", 2 * len(data.val), quiet_s=QUIET_S)
+        row, weights = validate(learner, data, params, course, keeper=keeper, after=progress.advance)
         course.end_epoch(row, weights)
+        if pace.images:
+            validating_s = time.perf_counter() - begun - pace.seconds
+            outlook.seconds.append(pace.seconds * pace.whole / pace.images + validating_s)
+        progress.say(_sentence(row, pace, course, outlook))
         keeper.after_step(learner, course)
     if course.epoch < params.epochs:
         progress.say(f"no better epoch for {params.patience}: stopped early")
@@ -81,6 +98,7 @@ def train_epoch(
     course: Course,
     *,
     progress: "Progress",
+    outlook: Outlook | None = None,
     after_step: Callable[[], None] = lambda: None,
 ) -> Pace:
     """The steps of the epoch that are not done yet. Each image's place and warp are functions of (seed,
@@ -98,9 +116,10 @@ def train_epoch(
     share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=augment.mixup)).to(device)
     learner.train_head_alone(epoch < params.freeze_epochs)
     warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
-    progress.start(f"epoch {epoch}", len(rows) * params.batch_size)
-    progress.advance(course.step * params.batch_size)
-    pace = Pace()
+    outlook = outlook or Outlook(params.epochs, params.patience)
+    left = (len(rows) - course.step) * params.batch_size
+    progress.start(outlook.short(epoch), left, quiet_s=QUIET_S)
+    pace = Pace(whole=len(rows) * params.batch_size)
     stream = batches(
         data.store, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
     )
@@ -118,7 +137,8 @@ def train_epoch(
         pace.images += params.batch_size
         if learner.skipped_in_a_row > params.max_bad_steps:
             raise Diverged(f"no finite loss in {learner.skipped_in_a_row} steps in a row", course)
-        progress.advance(params.batch_size, f"loss {loss:.3f}")
+        pace.seconds = time.perf_counter() - begun
+        progress.advance(params.batch_size, _note(loss, pace, course, outlook, batch=params.batch_size))
         after_step()
     pace.seconds = time.perf_counter() - begun
     return pace
@@ -136,7 +156,13 @@ def _waited(stream: Iterator[Any], pace: Pace) -> Iterator[Any]:
 
 
 def validate(
-    learner: Learner, data: FoldData, params: "TrainParams", course: Course, *, keeper: Keeper
+    learner: Learner,
+    data: FoldData,
+    params: "TrainParams",
+    course: Course,
+    *,
+    keeper: Keeper,
+    after: Callable[[int], None] = lambda images: None,
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """-> the epoch's row, and the better weights: the average's, or the raw ones."""
     models = {"ema": learner.averaged, "raw": learner.model}
@@ -150,13 +176,14 @@ def validate(
             machine=learner.machine,
             world=learner.world,
             asked=keeper.asked,
+            after=after,
         )
         if scores is None:
             keeper.stop(learner, course)
         areas[name] = _area(data, scores)
     better = max(areas, key=lambda name: np.nan_to_num(areas[name], nan=-1.0))
     if math.isnan(areas[better]):
-        raise Diverged(f"the scores after epoch {course.epoch} are not finite", course)
+        raise Diverged(f"the scores after epoch {course.epoch + 1} are not finite", course)
     row = {
         "epoch": course.epoch,
         "train_loss": float(np.mean(course.losses)) if course.losses else math.nan,
@@ -180,6 +207,21 @@ def _area(data: FoldData, scores: Any) -> float:
     return macro(auc_by_finding(*data.truth(data.val), scores[0]))
 
 
-def _sentence(row: dict[str, Any], pace: Pace) -> str:
-    measured = f"validation macro-AUC {row['macro_auc']:.4f} ({row['weights']} weights)"
-    return f"epoch {row['epoch']}: train loss {row['train_loss']:.4f}, {measured}; {pace}"
+def _note(loss: float, pace: Pace, course: Course, outlook: Outlook, *, batch: int) -> str:
+    """Within an epoch. Until one is done, its own steps are the measure, and validations are left out."""
+    epoch_s = outlook.epoch_s() if outlook.seconds else pace.seconds * pace.whole / pace.images
+    left_s = outlook.fold_left_s(course, share=course.step * batch / pace.whole, epoch_s=epoch_s)
+    return f"loss {loss:.3f}, fold: {duration(left_s)}"
+
+
+def _sentence(row: dict[str, Any], pace: Pace, course: Course, outlook: Outlook) -> str:
+    """Of an epoch that is done. One that was trained before a stop, and only validated now, has no pace."""
+    best = f"best so far {course.best['macro_auc']:.4f} in epoch {course.best['epoch'] + 1}"
+    parts = [
+        f"{outlook.at(row['epoch'])}: train loss {row['train_loss']:.4f}, validation macro-AUC "
+        f"{row['macro_auc']:.4f} ({row['weights']} weights), "
+        + ("the best so far" if course.best is row else best),
+        str(pace) if pace.images else "",
+        outlook.time_left(course),
+    ]
+    return "; ".join(part for part in parts if part)

@@ -31,6 +31,12 @@ class Course:
     best: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """As a person counts, from one."""
+        if self.epoch and not self.step:
+            return f"after epoch {self.epoch}"
+        return f"after {self.step} steps of epoch {self.epoch + 1}"
+
     def goes_on(self, *, epochs: int, patience: int) -> bool:
         stale = bool(self.best) and self.epoch - 1 - self.best["epoch"] >= patience
         return self.epoch < epochs and not stale
@@ -71,7 +77,7 @@ class Keeper:
             if name.startswith("best.")
         }
         course = Course(**facts["course"], weights=best)
-        return course, [*notes, f"goes on after {course.step} steps of epoch {course.epoch}"]
+        return course, [*notes, f"goes on {course}"]
 
     def after_step(self, learner: Learner, course: Course) -> None:
         """Raises Stopped where a process was asked to stop, and then the state is on disk."""
@@ -91,8 +97,8 @@ class Keeper:
         self.asked.holding = True  # what follows is worth waiting for
         self.keep(learner, course)
         self.world.gather(None)  # nobody leaves before it is written
-        where = f"after {course.step} steps of epoch {course.epoch}"
-        raise Stopped(f"train: {signal.Signals(number).name} {where}, which are kept", code=128 + number)
+        where = f"{course}, which {'are' if course.step else 'is'} kept"
+        raise Stopped(f"train: {signal.Signals(number).name} {where}", code=128 + number)
 
     def _write(self, learner: Learner, course: Course) -> None:
         tensors = learner.tensors() | {f"best.{name}": tensor for name, tensor in course.weights.items()}

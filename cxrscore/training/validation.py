@@ -5,7 +5,7 @@ In    a model, the fold's rows, the views to take.
 Out   (V, n_val, L), the same in every process; None where one was asked to stop. Pictures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -29,8 +29,11 @@ def predict_rows(
     machine: Machine,
     world: World,
     asked: Asked,
+    after: Callable[[int], None] = lambda images: None,
 ) -> np.ndarray | None:
-    """In batches of one shape, so that neither a row's neighbours nor the number of processes change it."""
+    """In batches of one shape, so that neither a row's neighbours nor the number of processes change it.
+    `after` each batch: images that all processes together have done.
+    """
     model.eval()
     rows = np.array_split(data.val, world.size)[world.rank]
     parts = [np.empty((len(views), 0, len(data.findings)), np.float32)]
@@ -41,6 +44,7 @@ def predict_rows(
             break
         probs = predict_views(model, pad(gray, batch_size), views=views, machine=machine)
         parts.append(probs[:, : len(chunk)].cpu().numpy())
+        after(len(chunk) * world.size)
     gathered = world.gather(None if asked.number else np.concatenate(parts, axis=1))
     found = [part for part in gathered if part is not None]
     return np.concatenate(found, axis=1) if len(found) == world.size else None

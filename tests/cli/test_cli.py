@@ -1,5 +1,7 @@
 """The door: exit codes, one line for a fault that a person can mend, and settings from the environment."""
 
+import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -16,12 +18,14 @@ from conftest import Call, Door, Project, contents, unseal
 
 import cxrscore
 import cxrscore.cli.version as cli_version
+from cxrscore.cli import slow_imports, terminal
 
 
 def is_one_error(call: Call) -> bool:
-    """Exit code 2, nothing on stdout, one line on stderr."""
-    lines = call.err.splitlines()
-    return call.code == 2 and not call.out and len(lines) == 1 and lines[0].startswith("error: ")
+    """Exit code 2, nothing on stdout; on stderr one line, behind what was being done."""
+    *doing, last = call.err.splitlines()
+    is_last = last.startswith("error: ") and not [line for line in doing if "error" in line]
+    return call.code == 2 and not call.out and is_last
 
 
 @pytest.mark.parametrize("word", ["--version", "-V"])
@@ -291,7 +295,7 @@ def test_a_closed_stdout_is_no_crash(project: Project, tmp_path: Path) -> None:
     )
     os.close(writing)
     assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if not line.startswith("note: ")] == []
+    assert [line for line in done.stderr.splitlines() if not line.startswith(("note: ", "loading "))] == []
 
 
 def test_in_a_locale_without_utf8_a_tables_names_still_meet_their_files(
@@ -306,3 +310,73 @@ def test_in_a_locale_without_utf8_a_tables_names_still_meet_their_files(
     done = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["readable"] == 3
+
+
+BEFORE_IT_LOADS = """
+import os
+from cxrscore.cli import slow_imports
+usual = slow_imports.print_notes
+def said(line):
+    usual(line)
+    os._exit(line != "loading PyTorch")
+slow_imports.print_notes = said
+from cxrscore.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", ["train", "score", "check", "verify", "bench"])
+def test_the_first_line_comes_before_torch_is_loaded(project: Project, command: str) -> None:
+    stage = ["--labels", project.labels, "--out", project.layout.root]
+    words = {
+        "train": ["--fold", 0, *stage, "--params", project.layout.root.with_name("params.yaml")],
+        "score": [project.data / "test", "-o", "sub.csv"],
+        "check": [project.data / "test"],
+        "verify": ["sub.csv"],
+        "bench": ["decode"],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_IT_LOADS, command, *map(str, words[command])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "loading PyTorch\n")
+
+
+def test_a_slow_library_is_told_of_once_and_only_where_it_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(slow_imports, "SLOW", {"colorsys": "Colours", "sndhdr": "Sounds", "this": "Zen"})
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    for name in slow_imports.SLOW:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setenv("RANK", "1")
+    slow_imports.tell_of_slow_imports()
+    assert not [one for one in sys.meta_path if isinstance(one, slow_imports._Telling)]
+    monkeypatch.delenv("RANK")
+    slow_imports.tell_of_slow_imports()
+    assert importlib.util.find_spec("colorsys")
+    assert capsys.readouterr().err == ""
+    importlib.import_module("colorsys")
+    assert capsys.readouterr().err == "loading Colours\n"
+    importlib.import_module("this")
+    assert capsys.readouterr().err == ""
+
+
+def test_in_a_pipe_work_is_told_of_only_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: seconds[0])
+    progress = terminal.Terminal()
+    for quiet, lines in (({}, 4), ({"quiet_s": 180.0}, 0), ({"quiet_s": 60.0}, 2)):
+        progress.start("work", 240, **quiet)
+        for _ in range(120):
+            seconds[0] += 1.0
+            progress.advance(2, "a note")
+        assert len(capsys.readouterr().err.splitlines()) == lines
+    progress.start("work", 400)
+    seconds[0] += 100.0
+    progress.advance(100, "a note")
+    assert capsys.readouterr().err == "work: 100 of 400, 1.0/s, 5 min left; a note\n"

@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ class SwapsAtTheStart(Silent):
     def __init__(self, source: Path) -> None:
         self.source = source
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, what: str, total: int, **how: Any) -> None:
         if what in ("score", "prepare"):
             replace_by_move(self.source)
 

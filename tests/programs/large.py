@@ -98,11 +98,11 @@ class Gauge(Silent):
             sys.stdout.write(f"first step after {self.first_step_s:.1f} s, of which {busy:.1f} on a core\n")
 
     def say(self, text: str) -> None:
-        if text.startswith("epoch"):
+        if ", epoch " in text:
             mb = memory()
             self.anon.append(mb["RssAnon"])
             found = ", ".join(f"{name} {mb[name]:,.0f} MB" for name in ("RssAnon", "RssFile", "VmHWM"))
-            sys.stdout.write(f"epoch {len(self.anon)}: {found}; {text.rpartition('; ')[2]}\n")
+            sys.stdout.write(f"epoch {len(self.anon)}: {found}; {text.split('; ')[1]}\n")
 
     @property
     def growth(self) -> float:

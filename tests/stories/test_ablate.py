@@ -130,7 +130,7 @@ def test_a_stopped_ablation_goes_on_where_it_was(mine: Project, tmp_path: Path, 
     alone = mine.copy_to(tmp_path / "alone")
     run(alone, "independent", cpu=cpu)
     told.each_step = stops_at(6, asked, signal.SIGTERM)  # two epochs of two steps a fold: in the second
-    with pytest.raises(Stopped, match="SIGTERM after 2 steps of epoch 0, which are kept") as stop:
+    with pytest.raises(Stopped, match="SIGTERM after 2 steps of epoch 1, which are kept") as stop:
         run(mine, "independent", cpu=cpu, told=told, asked=asked)
     assert stop.value.code == 143
     assert not mine.layout.ablation.joinpath("table.csv").exists()
@@ -355,7 +355,7 @@ def test_sigterm_names_the_command_that_goes_on(
     params.write_text(text.replace("epochs: 2", "epochs: 99").replace("patience: 3", "patience: 99"))
     with call(mine, params, "--heads", "independent") as process:
         assert process.stderr
-        next(line for line in process.stderr if line.startswith("epoch 1: "))
+        next(line for line in process.stderr if line.startswith("fold 0 (1 of 2), epoch 2 of "))
         os.killpg(process.pid, signal.SIGTERM)
         out, err = process.communicate()
     *_, told, command = err.splitlines()

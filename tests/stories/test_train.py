@@ -329,7 +329,7 @@ def test_the_card_names_the_very_data_it_was_trained_on(project: Project) -> Non
             {"batch_size": 2, "lr": 1e30, "max_bad_steps": 3},
             r"not? .*finite.* 4 steps in a row; lower train.lr\.",
         ),
-        (0, {"lr": 1e30}, r"the scores after epoch 0 are not finite; lower train.lr\."),
+        (0, {"lr": 1e30}, r"the scores after epoch 1 are not finite; lower train.lr\."),
     ],
     ids=["no such fold", "batch too large", "no such backbone", "loss not finite", "scores not finite"],
 )

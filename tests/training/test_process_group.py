@@ -222,7 +222,7 @@ def wait_for_end(pids: list[int]) -> None:
 def kill_the_launcher(arguments: list[str]) -> None:
     """Nobody is left to tell its processes; the kernel does."""
     with begin(arguments) as run:
-        heard = read_until(run, "epoch 4: ")
+        heard = read_until(run, "fold 0 (1 of 2), epoch 5 of ")
         ranks = [pid for pid in descendants(run.pid) if rank_of(pid)]
         run.kill()
         run.communicate()
@@ -236,7 +236,7 @@ def test_stopped_killed_without_launcher_and_started_by_torchrun_two_processes_c
 ) -> None:
     before = contents(mine.layout.root)
     with begin([*words(mine), "--gpus", "2", "--state-every-s", "0"]) as run:
-        read_until(run, "epoch 0: ")
+        read_until(run, "fold 0 (1 of 2), epoch 1 of ")
         ranks = {rank_of(pid): pid for pid in descendants(run.pid) if rank_of(pid)}
         begun = time.monotonic()
         run.send_signal(signal.SIGTERM)
@@ -252,7 +252,7 @@ def test_stopped_killed_without_launcher_and_started_by_torchrun_two_processes_c
     assert "Traceback" not in said
 
     with begin(arguments) as run:
-        heard = read_until(run, "epoch 2: ")
+        heard = read_until(run, "fold 0 (1 of 2), epoch 3 of ")
         ranks = {rank_of(pid): pid for pid in descendants(run.pid) if rank_of(pid)}
         os.kill(ranks["1"], signal.SIGKILL)
         _, said = run.communicate()

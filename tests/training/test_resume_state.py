@@ -334,7 +334,7 @@ OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {
 def test_the_same_training_goes_on_and_leaves_nothing_over(mine: Project) -> None:
     told = Told()
     train(mine, told=told)
-    assert "goes on after 1 steps of epoch 1" in told.lines
+    assert "goes on after 1 steps of epoch 2" in told.lines
     assert mine.layout.checkpoint(0).exists()
     assert list((mine.layout.root.parent / ".cxrscore" / "training").iterdir()) == []
 
@@ -454,7 +454,7 @@ def test_the_best_weights_of_a_training_that_diverges_lie_where_its_state_was(
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(UserError, match=r"2 steps in a row.*epoch 0 \(macro-AUC 0") as told,
+        pytest.raises(UserError, match=r"2 steps in a row.*epoch 1 \(macro-AUC 0") as told,
     ):
         patch.setattr(Learner, "_loss", not_finite_in_epoch_1)
         train(mine, max_bad_steps=1)

@@ -104,11 +104,11 @@ def trained_alone(project: Project, root: Path) -> dict[str, bytes]:
 def test_ctrl_c_and_then_the_command_it_names_give_the_same_bytes(mine: Project, tmp_path: Path) -> None:
     expected, before = trained_alone(mine, tmp_path / "alone"), contents(mine.layout.root)
     with begin([*words(mine), "--fresh"]) as run:
-        read_until(run, "epoch 1: ")
+        read_until(run, "fold 0 (1 of 2), epoch 2 of ")
         *_, told, command = ask(run, signal.SIGINT)
     assert run.returncode == 130
     assert told.startswith("train: SIGINT after ")
-    assert told.endswith(", which are kept. Resume with:")
+    assert told.endswith(" kept. Resume with:")
     assert contents(mine.layout.root) == before
     name, *arguments = shlex.split(command)
     assert (name, arguments) == ("cxrscore", words(mine))  # without --fresh, which would forget it
@@ -122,7 +122,7 @@ def test_ctrl_c_and_then_the_command_it_names_give_the_same_bytes(mine: Project,
 @pytest.mark.slow
 def test_sigterm_to_a_stage_of_dvc_names_the_stage(mine: Project) -> None:
     with begin(words(mine), DVC_STAGE="train@0") as run:
-        read_until(run, "epoch 1: ")
+        read_until(run, "fold 0 (1 of 2), epoch 2 of ")
         *_, told, command = ask(run, signal.SIGTERM)
     assert run.returncode == 143
     assert told.startswith("train: SIGTERM after ")

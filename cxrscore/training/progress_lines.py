@@ -1,0 +1,113 @@
+"""What a person reads of a training: which fold of how many, which epoch, the best so far, the time left.
+
+In    the fold, folds.train and which of them are trained; the settings; how far it is, and how long epochs
+      took.
+Out   Words for Progress. They count epochs from one, as people do; files and Course count from zero.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cxrscore.core.paths import Layout
+from cxrscore.core.progress import duration
+from cxrscore.training.run_state import Course
+
+if TYPE_CHECKING:
+    from cxrscore.project.params import Params, TrainParams
+
+QUIET_S = 180.0  # a shorter epoch has one line, when it is done
+MUCH = 0.05  # of the images: so many left out of each epoch are worth another batch size
+
+
+@dataclass
+class Outlook:
+    """`folds`: folds.train. `waiting`: how many of the others will be trained after this one. `seconds`: of
+    each epoch that this run has done, as if it had done all its steps.
+    """
+
+    epochs: int
+    patience: int
+    fold: int = 0
+    folds: Sequence[int] = ()
+    waiting: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if self.fold not in self.folds:
+            return f"fold {self.fold}"
+        return f"fold {self.fold} ({self.folds.index(self.fold) + 1} of {len(self.folds)})"
+
+    def at(self, epoch: int) -> str:
+        return f"{self}, epoch {epoch + 1} of {self.epochs}"
+
+    def short(self, epoch: int) -> str:
+        """Beside a live bar on 80 columns."""
+        return f"fold {self.fold}, epoch {epoch + 1} of {self.epochs}"
+
+    def epoch_s(self) -> float:
+        """Of a usual epoch: the first also compiles and fills caches."""
+        return statistics.median(self.seconds[1:] or self.seconds)
+
+    def fold_left_s(self, course: Course, *, share: float, epoch_s: float) -> float:
+        """`share` of the course's epoch is done."""
+        on = course.goes_on(epochs=self.epochs, patience=self.patience)
+        return (self.epochs - course.epoch - share) * epoch_s if on else 0.0
+
+    def time_left(self, course: Course) -> str:
+        """After an epoch; empty where nothing was measured or nothing is left. Other folds are taken to need
+        as many epochs of the same length.
+        """
+        if not self.seconds:
+            return ""
+        mine = self.fold_left_s(course, share=0.0, epoch_s=self.epoch_s())
+        others = self.waiting * self.epochs * self.epoch_s()
+        mine_early = bool(mine) and self._may_stop_early(course.best.get("epoch", course.epoch))
+        early = mine_early or (self.waiting > 0 and self._may_stop_early(0))
+        parts = [f"{_bound(mine_early)} {duration(mine)} for this fold"] if mine else []
+        if others or (mine and len(self.folds) > 1):
+            parts.append(f"{_bound(early)} {duration(mine + others)} for all folds")
+        return f"time left: {', '.join(parts)}" if parts else ""
+
+    def _may_stop_early(self, best: int) -> bool:
+        """Whether patience can end a fold whose best epoch is `best` before its last."""
+        return best + 1 + self.patience < self.epochs
+
+
+def outlook_of(fold: int, params: "Params", layout: Layout) -> Outlook:
+    """DVC trains each fold in a process of its own, in the order of folds.train: those that have no summary
+    and those that come later are still to be trained.
+    """
+    folds, train = params.folds.train, params.train
+    if fold not in folds:
+        return Outlook(train.epochs, train.patience, fold)
+    at = folds.index(fold)
+    waiting = [
+        other for i, other in enumerate(folds) if i > at or (i < at and not layout.summary(other).is_file())
+    ]
+    return Outlook(train.epochs, train.patience, fold, folds, len(waiting))
+
+
+def left_out(images: int, params: "TrainParams", *, processes: int) -> str:
+    """What an epoch of whole batches does not train on, and which batch size would use more of it; empty
+    where that is nothing.
+    """
+    size = params.batch_size
+    rest = images % size
+    if not rest:
+        return ""
+    pieces = params.accumulate * processes * (2 if params.augment.mixup else 1)
+    sizes = [other for other in range(size, size // 2, -1) if other % pieces == 0]
+    better = min(sizes, key=lambda other: images % other)
+    words = (
+        f"each epoch trains on {images - rest:,} of {images:,} images, and leaves out {rest:,}, others each "
+        f"time: whole batches of {size} only"
+    )
+    if rest <= MUCH * images or images % better == rest:
+        return words
+    return f"{words}; train.batch_size {better} would leave out {images % better:,}"
+
+
+def _bound(early: bool) -> str:
+    return "at most" if early else "about"
