@@ -39,7 +39,7 @@ from cxrscore.training.epochs import Diverged, fit, validation_batch
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.job import Job, card_of, identity, read_job
 from cxrscore.training.learner import Learner
-from cxrscore.training.process_group import ALONE, World
+from cxrscore.training.process_group import world
 from cxrscore.training.progress_lines import QUIET_S, Outlook, left_out, outlook_of
 from cxrscore.training.resume_state import StateFolder, state_root
 from cxrscore.training.run_state import Course, Keeper
@@ -69,7 +69,6 @@ def train_fold(
     machine: Machine,
     progress: "Progress",
     keeping: Keeping = Keeping(),
-    world: World = ALONE,
     asked: Asked | None = None,
 ) -> None:
     """Goes on where a run of the same training was stopped: to the same bytes on a CPU.
@@ -79,23 +78,22 @@ def train_fold(
     outlook = outlook_of(fold, params, layout)
     weights = "" if params.train.init == "none" else f" with weights of {params.train.init}"
     progress.say(f"{outlook}: reading {layout.prepared}, building {params.train.backbone}{weights}")
-    job = world.agreed(
-        lambda: read_job(
-            fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, world=world
-        )
+    everyone = world()
+    job = everyone.agreed(
+        lambda: read_job(fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine)
     )
-    fingerprint = identity(job, machine, world)
+    fingerprint = identity(job, machine)
     state = StateFolder(state_root(layout.root) / fingerprint[:16])
-    with reused_memory(), _held(state, layout, fold) if world.first else nullcontext():
-        if keeping.fresh and world.first:
+    with reused_memory(), _held(state, layout, fold) if everyone.first else nullcontext():
+        if keeping.fresh and everyone.first:
             state.drop()
-        world.gather(None)  # nobody looks for a state before it is dropped
+        everyone.gather(None)  # nobody looks for a state before it is dropped
         if others := state.others_gb():
             place = state.folder.parent
             progress.say(f"unfinished trainings of other settings hold {others:.1f} GB in {place}")
-        keeper = Keeper(state, world, asked or Asked(), keeping.every_s)
+        keeper = Keeper(state, asked or Asked(), keeping.every_s)
         _train(job, layout, machine=machine, keeper=keeper, progress=progress, outlook=outlook)
-        if world.first:
+        if everyone.first:
             state.drop()
 
 
@@ -125,16 +123,14 @@ def _train(
     progress: "Progress",
     outlook: Outlook,
 ) -> None:
-    world, data = keeper.world, job.data
-    learner = world.agreed(
-        lambda: build_learner(job.fold, data, job.params.train, machine=machine, world=world)
-    )
-    processes = f", {world.size} processes" if world.size > 1 else ""
+    everyone, data = world(), job.data
+    learner = everyone.agreed(lambda: build_learner(job.fold, data, job.params.train, machine=machine))
+    processes = f", {everyone.size} processes" if everyone.size > 1 else ""
     progress.say(
         f"{outlook}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
         f"{parameter_count(learner.model):,} parameters, on {machine}{processes}"
     )
-    if words := left_out(len(data.train), job.params.train, processes=world.size):
+    if words := left_out(len(data.train), job.params.train, processes=everyone.size):
         progress.say(f"{outlook}: {words}")
     if machine.compile:
         progress.say(f"{outlook}: the first step compiles the model, which takes a minute or two")
@@ -147,10 +143,10 @@ def _train(
         f"{course.best['macro_auc']:.4f}, and predicting {len(data.val):,} images with it"
     )
     keeper.keep(learner, course)
-    if world.first:
+    if everyone.first:
         layout.summary(job.fold).unlink(missing_ok=True)  # of an earlier training, whose outputs now go
         save_checkpoint(layout.checkpoint(job.fold), course.weights, card_of(job, course.best))
-    world.gather(None)  # all processes predict with the file
+    everyone.gather(None)  # all processes predict with the file
     loaded = load_fold(layout.checkpoint(job.fold), machine)
     progress.start(f"fold {job.fold}, predicting", len(data.val), quiet_s=QUIET_S)
     views = _predict_again(job, loaded, machine=machine, keeper=keeper, after=progress.advance)
@@ -161,12 +157,11 @@ def _train(
         data,
         batch_size=validation_batch(job.params.train),
         machine=machine,
-        world=world,
         asked=keeper.asked,
     )
     if seen is None:
         keeper.stop(learner, course)
-    if world.first:
+    if everyone.first:
         _write_scores(layout, job, loaded.card, views)
         pictures = loaded.model.head.learned() | seen
         write_learned(layout.learned(job.fold), data.findings, pictures, head=_head_of(loaded.card))
@@ -174,9 +169,7 @@ def _train(
         _write_summary(layout, loaded, learner)  # last: it says that all is there
 
 
-def build_learner(
-    fold: int, data: FoldData, params: "TrainParams", *, machine: Machine, world: World = ALONE
-) -> Learner:
+def build_learner(fold: int, data: FoldData, params: "TrainParams", *, machine: Machine) -> Learner:
     """At step 0: weights from (seed, fold) or the file of `init`."""
     truth = data.truth(data.train)
     with seeded(machine, params.seed, fold):
@@ -199,23 +192,22 @@ def build_learner(
         ema_decay=params.ema_decay,
         layer_decay=params.layer_decay,
         parts=params.accumulate,
-        world=world,
     )
 
 
 def _give_up(job: Job, fault: Diverged, keeper: Keeper, machine: Machine) -> NoReturn:
     """The best weights until then are kept as a checkpoint, where the state was. Raises UserError."""
     best, kept = fault.course.best, ""
-    if best and keeper.world.first:
+    if best and world().first:
         save_checkpoint(keeper.folder.good, fault.course.weights, card_of(job, best))
-    if keeper.world.first:
+    if world().first:
         keeper.folder.drop_states()  # they lead to where we are
-    keeper.world.gather(None)  # nobody leaves before it is written
+    world().gather(None)  # nobody leaves before it is written
     if best:
         epoch, area = best["epoch"] + 1, best["macro_auc"]
         kept = f" The best until then, epoch {epoch} (macro-AUC {area:.4f}), is kept: {keeper.folder.good}."
     calmer = "lower train.lr" + (", or use --dtype fp32" if machine.dtype is not torch.float32 else "")
-    keeper.world.refuse(f"train: {fault}; {calmer}.{kept}")
+    world().refuse(f"train: {fault}; {calmer}.{kept}")
 
 
 def _predict_again(
@@ -231,7 +223,6 @@ def _predict_again(
         views=loaded.card.views,
         batch_size=validation_batch(job.params.train),
         machine=machine,
-        world=keeper.world,
         asked=keeper.asked,
         after=after,
     )

@@ -22,7 +22,6 @@ from cxrscore.core.progress import Progress, duration
 from cxrscore.core.signals import Asked
 from cxrscore.train import Keeping, train_fold
 from cxrscore.training.job import identity, read_job
-from cxrscore.training.process_group import ALONE
 
 if TYPE_CHECKING:
     from cxrscore.project.params import Params
@@ -80,8 +79,8 @@ def train_all(
         begun = time.monotonic()
         data: dict[str, Any] = {"labels_csv": labels_csv, "layout": run.layout, "params": run.params}
         try:
-            job = read_job(run.fold, **data, machine=machine, world=ALONE)
-            fingerprint = identity(job, machine, ALONE)
+            job = read_job(run.fold, **data, machine=machine)
+            fingerprint = identity(job, machine)
             if is_done(run, fingerprint):
                 progress.say(f"ablate: {run} is already trained ({i} of {len(runs)})")
                 continue

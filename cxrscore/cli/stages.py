@@ -185,7 +185,6 @@ def train(
                     machine=machine,
                     progress=progress if world.first else Silent(),
                     keeping=Keeping(state_every_s, fresh),
-                    world=world,
                     asked=asked,
                 )
     except Ended as ended:

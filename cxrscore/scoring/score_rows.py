@@ -39,8 +39,8 @@ def score_rows(run: Run, setup: Setup) -> None:
     folds, views = counted(len(setup.ensemble), "fold"), counted(len(setup.views), "view")
     compiling = "; the first batch compiles the models, which takes minutes" if setup.recipe.compile else ""
     run.progress.say(
-        f"scoring {counted(total - done, 'file')}: {folds}, {views}, batches of {setup.recipe.batch_size}, on "
-        f"{setup.machine}{compiling}"
+        f"scoring {counted(total - done, 'file')}: {folds}, {views}, "
+        f"batches of {setup.recipe.batch_size}, on {setup.machine}{compiling}"
     )
     chunk = min(run.halvings, default=None)
     engine = build_engine(setup.ensemble, setup.recipe, setup.machine, views=setup.views, chunk=chunk)

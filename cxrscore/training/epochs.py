@@ -19,7 +19,7 @@ from cxrscore.training.augment import draw_jitters, draw_mixes, draw_warps, epoc
 from cxrscore.training.batches import batches
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.learner import Learner, lr_at
-from cxrscore.training.process_group import rank_rows
+from cxrscore.training.process_group import rank_rows, world
 from cxrscore.training.progress_lines import QUIET_S, Outlook
 from cxrscore.training.run_state import Course, Keeper
 from cxrscore.training.validation import predict_rows
@@ -106,7 +106,7 @@ def train_epoch(
     """
     seed, epoch = params.seed, course.epoch
     order = epoch_order(data.train, seed=seed, epoch=epoch)
-    rows = rank_rows(order, batch_size=params.batch_size, parts=params.accumulate, world=learner.world)
+    rows = rank_rows(order, batch_size=params.batch_size, parts=params.accumulate, world=world())
     n, augment = len(data.store), params.augment
     low, high = augment.scale
     warps: dict[str, Any] = {"scale": (low, high), "flip": augment.flip, "degrees": augment.degrees}
@@ -174,7 +174,6 @@ def validate(
             views=("plain",),
             batch_size=validation_batch(params),
             machine=learner.machine,
-            world=learner.world,
             asked=keeper.asked,
             after=after,
         )

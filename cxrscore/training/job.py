@@ -25,7 +25,7 @@ from cxrscore.model.network import check_backbone
 from cxrscore.tables.cooccurrence import prevalence, read_embeddings
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.preflight import embeddings_file, refuse_early
-from cxrscore.training.process_group import World
+from cxrscore.training.process_group import world
 from cxrscore.training.resume_state import fingerprint
 
 if TYPE_CHECKING:
@@ -45,12 +45,10 @@ class Job:
     sha256: dict[str, str]
 
 
-def read_job(
-    fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine, world: World
-) -> Job:
+def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine) -> Job:
     """When all that training the fold takes is there and fits. Raises UserError."""
     train = params.train
-    refuse_early(fold, layout=layout, params=train, processes=world.size)
+    refuse_early(fold, layout=layout, params=train, processes=world().size)
     check_backbone(
         train.backbone,
         size=params.prepare.size,
@@ -98,7 +96,7 @@ def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> Non
         )
 
 
-def identity(job: Job, machine: Machine, world: World) -> str:
+def identity(job: Job, machine: Machine) -> str:
     """The training's fingerprint. Raises UserError where the processes do not agree on it."""
     found = fingerprint(
         {
@@ -112,8 +110,8 @@ def identity(job: Job, machine: Machine, world: World) -> str:
             "numbers": [machine.device.type, str(machine.dtype), machine.compile],
         }
     )
-    if len(set(world.gather(found))) > 1:
-        world.refuse("train: the processes see different settings, data, code or versions.")
+    if len(set(world().gather(found))) > 1:
+        world().refuse("train: the processes see different settings, data, code or versions.")
     return found
 
 

@@ -19,7 +19,7 @@ from cxrscore.core.user_cache import secure_code_cache
 from cxrscore.model.loss import Loss
 from cxrscore.model.network import CXRModel
 from cxrscore.model.param_groups import parameter_groups
-from cxrscore.training.process_group import ALONE, World, last_pass_shares, synchronise_batch_norm
+from cxrscore.training.process_group import last_pass_shares, synchronise_batch_norm, world
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, beside its count of steps
 
@@ -37,7 +37,7 @@ def lr_at(step: int, *, warmup: int, total: int, peak: float) -> float:
 class Learner:
     """`ema` is timm's ModelEmaV3, whose decay after step t is min(ema_decay, 1 - t^(-2/3)).
 
-    `parts`: passes over a batch before a step; batch norm sees a part, over all processes of `world`.
+    `parts`: passes over a batch before a step; batch norm sees a part, over all processes.
     """
 
     def __init__(
@@ -51,11 +51,10 @@ class Learner:
         ema_decay: float,
         layer_decay: float = 1.0,
         parts: int = 1,
-        world: World = ALONE,
     ) -> None:
         self.model = model.to(machine.device).train()
         self.loss, self.machine, self.clip_norm = loss, machine, clip_norm
-        self.parts, self.world = parts, world
+        self.parts = parts
         self.ema = ModelEmaV3(self.model, decay=ema_decay, use_warmup=True)
         pairs = list(zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True))
         self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
@@ -65,14 +64,14 @@ class Learner:
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=weight_decay, fused=True)
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype is torch.float16)
         self.steps = self.skipped = self.skipped_in_a_row = 0
-        synchronise_batch_norm(self.model, world, machine.device)
+        synchronise_batch_norm(self.model, machine.device)
         if machine.checkpointing:
             _checkpoint_gradients(self.model)
         if machine.compile:
             secure_code_cache()
             self.model.compile(dynamic=False)
         self.head_alone = False
-        self.shared = world.share(self.model, machine.device)
+        self.shared = world().share(self.model, machine.device)
 
     @property
     def averaged(self) -> CXRModel:
@@ -85,7 +84,7 @@ class Learner:
             self.head_alone = alone
             self.model.backbone.requires_grad_(not alone)
             self.model.eval()  # the next step puts each part in its mode
-            self.shared = self.world.share(self.model, self.machine.device)
+            self.shared = world().share(self.model, self.machine.device)
 
     def step(self, gray: Tensor, y: Tensor, mask: Tensor, *, lr: float, keys: tuple[int, ...]) -> float:
         """One update -> the loss over the whole batch. Dropout draws from `keys`, pass and rank alone.
@@ -128,8 +127,8 @@ class Learner:
         total = 0.0
         for i, part in enumerate(zip(*(t.chunk(self.parts) for t in (gray, y, mask)), strict=True)):
             with last_pass_shares(self.shared, last=i == self.parts - 1):
-                loss = self._loss(*part, keys=(*keys, i, self.world.rank))
-                value = self.world.mean(float(loss.detach()))
+                loss = self._loss(*part, keys=(*keys, i, world().rank))
+                value = world().mean(float(loss.detach()))
                 total += value / self.parts
                 if not math.isfinite(value):
                     break

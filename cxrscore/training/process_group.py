@@ -102,11 +102,18 @@ class World:
 
 
 ALONE = World()
+_joined = [ALONE]  # as torch has one default process group per process
+
+
+def world() -> World:
+    """The processes that train together, this one among them: those of `joined`, or this one alone."""
+    return _joined[-1]
 
 
 @contextmanager
 def joined(machine: Machine) -> Iterator[World]:
-    """The world that torch's launcher has made, for the length of a `with`; without it, this process alone.
+    """The world that torch's launcher has made; within the `with`, `world()` gives it, too. Without a
+    launcher, this process alone.
 
     Raises Stopped where another process is lost.
     """
@@ -119,12 +126,14 @@ def joined(machine: Machine) -> Iterator[World]:
     dist.init_process_group(backend, timeout=timeout, device_id=machine.device if backend == "nccl" else None)
     host = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=timeout))
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), host)
+        _joined.append(World(dist.get_rank(), dist.get_world_size(), host))
+        yield world()
     except RuntimeError as error:
         if not any(word in str(error) for word in LOST):
             raise
         raise Stopped("train: another process of this training is lost") from error
     finally:
+        _joined[1:] = []
         dist.destroy_process_group()
 
 
@@ -152,11 +161,11 @@ def last_pass_shares(model: nn.Module, *, last: bool) -> AbstractContextManager[
     return nullcontext()
 
 
-def synchronise_batch_norm(model: nn.Module, world: World, device: torch.device) -> None:
+def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
     """In place: statistics over the images of all processes. torch's own kernel needs a GPU; on a CPU the
     same is done here, slower.
     """
-    if world.size == 1:
+    if world().size == 1:
         return
     if device.type == "cuda":
         convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from torch import Tensor
 from cxrscore.core.errors import Stopped
 from cxrscore.core.signals import Asked
 from cxrscore.training.learner import Learner
-from cxrscore.training.process_group import World
+from cxrscore.training.process_group import world
 from cxrscore.training.resume_state import StateFolder
 
 
@@ -57,7 +57,6 @@ class Keeper:
     """Writes the state every `every_s` seconds and when the run is asked to stop; the first process does."""
 
     folder: StateFolder
-    world: World
     asked: Asked
     every_s: float
     written: float = field(default_factory=time.monotonic)
@@ -65,8 +64,8 @@ class Keeper:
     def resume(self, learner: Learner) -> tuple[Course, list[str]]:
         """The course that was kept, the learner brought there; without one, the beginning. And notes."""
         tensors, facts, notes = self.folder.load()
-        if len(set(self.world.gather(facts.get("learner", {}).get("steps")))) > 1:
-            self.world.refuse(f"{self.folder.folder}: not every process sees the same state there; share it.")
+        if len(set(world().gather(facts.get("learner", {}).get("steps")))) > 1:
+            world().refuse(f"{self.folder.folder}: not every process sees the same state there; share it.")
         if not tensors:
             return Course(), notes
         learner.restore(tensors, facts["learner"])
@@ -77,26 +76,26 @@ class Keeper:
             if name.startswith("best.")
         }
         course = Course(**facts["course"], weights=best)
-        return course, [*notes, f"goes on {course}"]
+        return course, [*notes, f"resuming {course}"]
 
     def after_step(self, learner: Learner, course: Course) -> None:
         """Raises Stopped where a process was asked to stop, and then the state is on disk."""
-        if self.world.any(self.asked.number > 0):
+        if world().any(self.asked.number > 0):
             self.stop(learner, course)
         if time.monotonic() - self.written >= self.every_s:
             self.keep(learner, course)
 
     def keep(self, learner: Learner, course: Course) -> None:
         """Write it now, if this process is the one that writes."""
-        if self.world.first:
+        if world().first:
             self._write(learner, course)
 
     def stop(self, learner: Learner, course: Course) -> NoReturn:
         """Raises Stopped when the state is on disk."""
-        number = max(self.world.gather(self.asked.number))
+        number = max(world().gather(self.asked.number))
         self.asked.holding = True  # what follows is worth waiting for
         self.keep(learner, course)
-        self.world.gather(None)  # nobody leaves before it is written
+        world().gather(None)  # nobody leaves before it is written
         where = f"{course}, which {'are' if course.step else 'is'} kept"
         raise Stopped(f"train: {signal.Signals(number).name} {where}", code=128 + number)
 

@@ -17,7 +17,7 @@ from cxrscore.model.network import CXRModel
 from cxrscore.model.predict import pad, predict_views
 from cxrscore.training.batches import batches
 from cxrscore.training.fold_data import FoldData
-from cxrscore.training.process_group import World
+from cxrscore.training.process_group import world
 
 
 def predict_rows(
@@ -27,7 +27,6 @@ def predict_rows(
     views: Sequence[str],
     batch_size: int,
     machine: Machine,
-    world: World,
     asked: Asked,
     after: Callable[[int], None] = lambda images: None,
 ) -> np.ndarray | None:
@@ -35,7 +34,8 @@ def predict_rows(
     `after` each batch: images that all processes together have done.
     """
     model.eval()
-    rows = np.array_split(data.val, world.size)[world.rank]
+    everyone = world()
+    rows = np.array_split(data.val, everyone.size)[everyone.rank]
     parts = [np.empty((len(views), 0, len(data.findings)), np.float32)]
     for chunk, gray in batches(
         data.store, rows, batch_size=batch_size, device=machine.device, whole_only=False
@@ -44,20 +44,21 @@ def predict_rows(
             break
         probs = predict_views(model, pad(gray, batch_size), views=views, machine=machine)
         parts.append(probs[:, : len(chunk)].cpu().numpy())
-        after(len(chunk) * world.size)
-    gathered = world.gather(None if asked.number else np.concatenate(parts, axis=1))
+        after(len(chunk) * everyone.size)
+    gathered = everyone.gather(None if asked.number else np.concatenate(parts, axis=1))
     found = [part for part in gathered if part is not None]
-    return np.concatenate(found, axis=1) if len(found) == world.size else None
+    return np.concatenate(found, axis=1) if len(found) == everyone.size else None
 
 
 @torch.inference_mode()
 def look_at_rows(
-    model: CXRModel, data: FoldData, *, batch_size: int, machine: Machine, world: World, asked: Asked
+    model: CXRModel, data: FoldData, *, batch_size: int, machine: Machine, asked: Asked
 ) -> dict[str, Picture] | None:
     """The head's `look` at the validated images as they are: of what belongs to a finding the mean over the
     images that show it. A head that has nothing to show is asked once. None where one was asked to stop.
     """
-    rows = np.array_split(data.val, world.size)[world.rank]
+    everyone = world()
+    rows = np.array_split(data.val, everyone.size)[everyone.rank]
     seen = Seen(len(data.findings))
     for chunk, gray in batches(
         data.store, rows, batch_size=batch_size, device=machine.device, whole_only=False
@@ -70,8 +71,8 @@ def look_at_rows(
             break
         y, mask = data.truth(chunk)
         seen.add(pictures, (y == 1) & mask)
-    found = [part for part in world.gather(None if asked.number else seen) if part is not None]
-    if len(found) < world.size:
+    found = [part for part in everyone.gather(None if asked.number else seen) if part is not None]
+    if len(found) < everyone.size:
         return None
     first, *others = found
     for other in others:

@@ -163,7 +163,7 @@ def faults_of(
     states = len(list(root.glob(".cxrscore/training/*/state-*")))
     if ended(forked(lambda: _to_the_end(mine, recipe))) != 0:
         faults.append("does not go on")
-    goes_on = "goes on after" in (root / "told.txt").read_text()
+    goes_on = "resuming after" in (root / "told.txt").read_text()
     if goes_on != (states > (kill.step % 3 == 2)):
         faults.append(f"{states} states, and the run {'goes on' if goes_on else 'begins anew'}")
     if kill.every_s == 0 and states != min(kill.step + (kill.place == "after"), KEPT):

@@ -26,7 +26,7 @@ from cxrscore.core.safetensors_digest import digest_of
 from cxrscore.project.params_file import read_params
 from cxrscore.train import train_fold
 from cxrscore.training.learner import Learner
-from cxrscore.training.process_group import World, joined
+from cxrscore.training.process_group import joined, world
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("", "fixtures")]  # pytest has them
 from conftest import Project
@@ -82,11 +82,11 @@ def recorded(seen: dict[str, Any], *, poisoned: bool) -> Iterator[None]:
         cxrscore.training.epochs.batches, Learner.step = usual_batches, usual_step  # type: ignore[method-assign]
 
 
-def train_case(project: Project, case: str, world: World) -> dict[str, Any]:
+def train_case(project: Project, case: str) -> dict[str, Any]:
     """-> what this process saw: see `recorded`; `fault`, `code` where it did not come to the end."""
     seen: dict[str, Any] = {"fault": "", "code": 0}
-    changes = PLAIN | CASES[case] | ({"seed": world.rank} if case == SEEDS else {})
-    last = world.rank == world.size - 1
+    changes = PLAIN | CASES[case] | ({"seed": world().rank} if case == SEEDS else {})
+    last = world().rank == world().size - 1
     with recorded(seen, poisoned=case == POISONED and last):
         try:
             train_fold(
@@ -96,7 +96,6 @@ def train_case(project: Project, case: str, world: World) -> dict[str, Any]:
                 params=project.with_settings(**changes),
                 machine=CPU,
                 progress=Silent(),
-                world=world,
             )
         except UserError as error:
             seen["fault"] = str(error)
@@ -123,17 +122,17 @@ def main() -> None:
     source, folder = Path(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
     base = Project(source / "data", read_params(source / "params.yaml"), Layout(source / "out"))
-    with joined(CPU) as world:
-        if world.first:
+    with joined(CPU) as everyone:
+        if everyone.first:
             for case in CASES:
                 base.copy_to(folder / case)
-        world.gather(None)
+        everyone.gather(None)
         written = written_under(folder)
         for case in CASES:
             project = Project(base.data, base.params, Layout(folder / case / "out"))
-            seen = train_case(project, case, world) | {"written": list(written)}
+            seen = train_case(project, case) | {"written": list(written)}
             written.clear()
-            (folder / f"{case}-{world.rank}.json").write_text(json.dumps(seen))
+            (folder / f"{case}-{everyone.rank}.json").write_text(json.dumps(seen))
             written.clear()
 
 

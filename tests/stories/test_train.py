@@ -23,6 +23,7 @@ from cxrscore.core.progress import Silent
 from cxrscore.core.safetensors_digest import KEY
 from cxrscore.images.reading import read_image
 from cxrscore.model.checkpoint import load_fold, read_card
+from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.network import build_model
 from cxrscore.model.predict import VIEWS
 from cxrscore.project.params import AugmentParams, IndependentHead, TrainParams
@@ -365,7 +366,7 @@ def test_uncertain_labels_that_are_ignored_count_nowhere(mine: Project, cpu: Mac
     device, edema = findings.index("Support Devices"), findings.index("Edema")
     assert saved.card.prevalence[device] == pytest.approx(share, abs=1e-6)
     with seeded(cpu, mine.params.train.seed, 0):
-        new = build_model(TINY, init="none", findings=len(findings), head=INDEPENDENT, size=32)
+        new = build_model(TINY, init="none", findings=len(findings), head=head_settings(INDEPENDENT), size=32)
     moved = (saved.model.head.classifier.bias - new.head.classifier.bias).abs()
     assert moved[edema] < 1e-7 < moved[device]
 

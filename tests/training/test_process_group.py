@@ -113,7 +113,7 @@ def seen(untrained: Project, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     runs = [
         begin([], program=tuple(words), RANK=str(rank), LOCAL_RANK=str(rank), **world) for rank in range(SIZE)
     ]
-    alone = {case: train_case(untrained.copy_to(root / "alone" / case), case, ALONE) for case in CASES}
+    alone = {case: train_case(untrained.copy_to(root / "alone" / case), case) for case in CASES}
     said = [run.communicate()[1] for run in runs]
     assert [run.returncode for run in runs] == [0] * SIZE, said
     ranks = {
@@ -226,7 +226,7 @@ def kill_the_launcher(arguments: list[str]) -> None:
         ranks = [pid for pid in descendants(run.pid) if rank_of(pid)]
         run.kill()
         run.communicate()
-    assert any(line.startswith("goes on after ") for line in heard)
+    assert any(line.startswith("resuming after ") for line in heard)
     wait_for_end(ranks)
 
 
@@ -256,7 +256,7 @@ def test_stopped_killed_without_launcher_and_started_by_torchrun_two_processes_c
         ranks = {rank_of(pid): pid for pid in descendants(run.pid) if rank_of(pid)}
         os.kill(ranks["1"], signal.SIGKILL)
         _, said = run.communicate()
-    assert any(line.startswith("goes on after ") for line in heard)
+    assert any(line.startswith("resuming after ") for line in heard)
     assert run.returncode == 4
     wait_for_end(list(ranks.values()))
     *_, told, command = said.splitlines()
@@ -270,7 +270,7 @@ def test_stopped_killed_without_launcher_and_started_by_torchrun_two_processes_c
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()))
     with begin(["-m", "cxrscore", *words(mine)], program=launcher) as run:
         _, said = run.communicate()
-    assert (run.returncode, said.count("goes on after ")) == (0, 1), said
+    assert (run.returncode, said.count("resuming after ")) == (0, 1), said
     assert said.count("on cpu, fp32, 2 processes") == 1
     history = mine.layout.history(0).read_text().splitlines()
     assert [line.split(",")[0] for line in history[1:]] == [str(epoch) for epoch in range(12)]

@@ -334,7 +334,7 @@ OTHERS: dict[str, tuple[dict[str, Any], Callable[[Project], None]]] = {
 def test_the_same_training_goes_on_and_leaves_nothing_over(mine: Project) -> None:
     told = Told()
     train(mine, told=told)
-    assert "goes on after 1 steps of epoch 2" in told.lines
+    assert "resuming after 1 steps of epoch 2" in told.lines
     assert mine.layout.checkpoint(0).exists()
     assert list((mine.layout.root.parent / ".cxrscore" / "training").iterdir()) == []
 

@@ -113,7 +113,7 @@ def test_stopped_after_any_step_it_ends_with_the_same_bytes(
     assert contents(untrained.layout.root) == before
     told = Told()
     train(untrained, told=told, **LONG)
-    assert f"goes on after {done + 1} steps of epoch {epoch + 1}" in told.lines
+    assert f"resuming after {done + 1} steps of epoch {epoch + 1}" in told.lines
     assert outputs_of_fold_0(untrained) == alone(**LONG)
     assert states(untrained) == []
 

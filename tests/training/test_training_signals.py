@@ -114,7 +114,7 @@ def test_ctrl_c_and_then_the_command_it_names_give_the_same_bytes(mine: Project,
     assert (name, arguments) == ("cxrscore", words(mine))  # without --fresh, which would forget it
     with begin(arguments) as run:
         _, said = run.communicate()
-    assert (run.returncode, "goes on after " in said) == (0, True)
+    assert (run.returncode, "resuming after " in said) == (0, True)
     assert contents(mine.layout.root) == expected
     assert states(mine) == []
 
