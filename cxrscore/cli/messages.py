@@ -30,7 +30,7 @@ def tell(notes: Iterable[str]) -> None:
     print_notes(*(f"note: {note}" for note in notes))
 
 
-def warn(warnings: Iterable[str]) -> None:
+def tell_warnings(warnings: Iterable[str]) -> None:
     print_notes(*(f"warning: {warning}" for warning in warnings))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cxrscore.cli.messages import shell_words, tell, warn
+from cxrscore.cli.messages import shell_words, tell, tell_warnings
 from cxrscore.cli.options import CORES, INPUT, LabelsCsv, Workers
 from cxrscore.cli.terminal import print_lines
 
@@ -187,7 +187,7 @@ def _source(
 def _say_next(where: str, hindrances: list[str]) -> None:
     """`dvc repro` is named only if it would run."""
     if hindrances:
-        warn(f"`dvc repro` would fail: {hindrance}" for hindrance in hindrances)
+        tell_warnings(f"`dvc repro` would fail: {hindrance}" for hindrance in hindrances)
         print_lines(where)
     else:
         print_lines(f"{where} && dvc repro")

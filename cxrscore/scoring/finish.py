@@ -168,8 +168,7 @@ def finished_before(setup: Setup) -> Outcome:
     if difference is not None:
         name, before, now = difference
         raise UserError(
-            f"{files.table}: of a finished run with {name} {before}, which is now {now}; --overwrite "
-            "replaces it."
+            f"{files.table}: from a finished run with {name} {before}, now {now}; --overwrite replaces it."
         )
     if about["sha256"].get("table") != sha256_file(files.table):
         raise UserError(f"{files.table}: changed since it was written; --overwrite replaces it.")

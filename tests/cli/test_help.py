@@ -157,15 +157,20 @@ def test_an_example_stays_on_one_line() -> None:
     assert f"  Example: {example}\n" in done.output
 
 
-def test_help_is_there_at_once() -> None:
-    """By processor time, which does not count who runs beside it."""
-    took = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "cxrscore", "--help"], capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(took) < 0.4
+def processor_s(*words: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_takes_hardly_longer_than_typer_alone() -> None:
+    """0.11 s, of which typer is 0.07; in turns, as both are slower beside others."""
+    took = [
+        (processor_s("-m", "cxrscore", "--help"), processor_s("-c", "import typer.main")) for _ in range(5)
+    ]
+    ours, typers = map(min, zip(*took, strict=True))
+    assert ours < 4 * typers
 
 
 def test_a_shell_completes_commands_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +184,7 @@ def test_a_shell_completes_commands_and_options(monkeypatch: pytest.MonkeyPatch)
 
 
 RAISED = ("UserError", "Stopped", "Unreadable", "Busy", "WorkersLost", "BadParameter", "ValueError")
-PRINTED = ("print_lines", "print_notes", "tell", "warn", "say", "append")
+PRINTED = ("print_lines", "print_notes", "tell", "tell_warnings", "say", "append")
 
 
 def texts(node: ast.AST) -> Iterator[str]:

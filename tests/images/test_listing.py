@@ -300,8 +300,8 @@ def test_a_folder_or_a_file_whose_name_has_a_wildcard_is_taken_for_itself(tmp_pa
     [
         ("*.tif", r"matches no image under .*; correct the pattern: \* stays within a folder"),
         ("*", r"matches no image under .* but 1 folders that the pattern matches and does not enter"),
-        ("nowhere/*.png", "nowhere is no folder"),
-        ("a/x.png/*.png", "x.png is no folder"),
+        ("nowhere/*.png", "nowhere is not a folder"),
+        ("a/x.png/*.png", "x.png is not a folder"),
         ("a/*/../x.png", "matches no image"),
         ("a/X*", "matches no image.*case counts"),
     ],

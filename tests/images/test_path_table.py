@@ -192,7 +192,7 @@ def test_studies_are_read_when_their_column_is_named(tmp_path: Path) -> None:
     assert list_input(source, study_column="study").studies == {"y.png": "s2", "x.png": "s1"}
     with pytest.raises(UserError, match=r"no column 'Study'; the nearest is 'study'"):
         list_input(source, study_column="Study")
-    with pytest.raises(UserError, match=r"list.csv:2: no study; a file that stands alone"):
+    with pytest.raises(UserError, match=r"list.csv:2: no study; fill it in; a single image"):
         list_input(table(tmp_path, "x.png, ", header="path,study"), study_column="study")
 
 

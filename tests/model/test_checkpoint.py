@@ -332,7 +332,7 @@ def test_a_mixture_names_the_setting_that_differs(tmp_path: Path, cpu: Machine) 
 def test_the_same_fold_twice_is_refused(tmp_path: Path, cpu: Machine) -> None:
     save_folds(tmp_path, cpu)
     (tmp_path / "fold1.safetensors").write_bytes((tmp_path / "fold0.safetensors").read_bytes())
-    with pytest.raises(UserError, match=r"folds \[0, 0\] are there"):
+    with pytest.raises(UserError, match=r"folds \[0, 0\] were found"):
         load_ensemble(tmp_path, cpu)
 
 

@@ -78,7 +78,7 @@ def run(
 def interrupt(folder: Path, out_csv: Path, models: Path, *, batches: int = 4, **options: Any) -> Path:
     """A run that Ctrl-C ends after so many batches; its journal."""
     ctrl_c = After(batches, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(Stopped, match=rf"interrupted; {4 * batches} of \d+ files are kept") as stopped:
+    with pytest.raises(Stopped, match=rf"interrupted; {4 * batches} of \d+ files done and kept") as stopped:
         run(folder, out_csv, models, ctrl_c, **options)
     assert stopped.value.code == 130
     return out_csv.with_name(f"{out_csv.name}.journal")
@@ -280,7 +280,7 @@ def test_what_is_done_is_not_taken_for_another_run(
 ) -> None:
     run(folder, tmp_path / "sub.csv", project.layout.models)
     before = contents(tmp_path)
-    with pytest.raises(UserError, match=rf"sub.csv: a finished run {message}.*--overwrite replaces it"):
+    with pytest.raises(UserError, match=rf"sub.csv: from a finished run {message}.*--overwrite replaces it"):
         run(folder, tmp_path / "sub.csv", project.layout.models, resume=True, **change)
     assert contents(tmp_path) == before
 
@@ -511,4 +511,4 @@ def test_what_a_storage_device_puts_into_the_journal_neither_goes_nor_stops_a_ru
         assert tables(out_csv) == tables(tmp_path / "plain.csv")
         assert contents(journal) == stays
         done_before = how == {"resume": True} and heard.total == -1
-        assert done_before or any("sub.csv.journal: stays, as it holds" in said for said in heard.said)
+        assert done_before or any("sub.csv.journal: not removed, as it holds" in said for said in heard.said)

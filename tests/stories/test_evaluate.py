@@ -419,7 +419,7 @@ THREE = salgl(2, [0, 1]) | {"scenes": Picture(("image", "scene"), np.ones((2, 3)
         ),
         (
             (salgl(2, [0, 1]), salgl(2, [0, 1])),
-            r"fold0.json: not of the same training as the scores beside it",
+            r"fold0.json: from another training than the scores beside it",
         ),
     ],
     ids=["none and a head", "a head and none", "numbers of scenes", "numbers of images"],
@@ -436,7 +436,7 @@ def test_heads_of_different_trainings_are_refused_before_anything_is_written(
 def test_a_head_of_other_findings_is_refused(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
     write_learned(layout.learned(1), ["Fracture", "Edema"], {}, head=HEAD)
-    with pytest.raises(UserError, match=r"fold1.json: not of the same training"):
+    with pytest.raises(UserError, match=r"fold1.json: from another training"):
         evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
 
 

@@ -89,7 +89,10 @@ def test_a_checkpoint_from_before_views_were_written_has_those_of_its_time(
 
 def test_what_is_sealed_already_is_not_sealed_again(tmp_path: Path, tiny_model: CXRModel) -> None:
     save_checkpoint(tmp_path / "f.safetensors", tiny_model.state_dict(), CARD)
-    refused(tmp_path / "f.safetensors", r"f\.safetensors: sealed already; use it as it is")
+    refused(
+        tmp_path / "f.safetensors",
+        r"f\.safetensors: it has a SHA-256 of its metadata already; use it as it is",
+    )
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
@@ -192,7 +195,10 @@ def test_the_old_file_is_never_written_to(old: Path, tmp_path: Path, link: Any) 
 
 
 def test_an_output_that_cannot_be_written_is_told(old: Path, tmp_path: Path) -> None:
-    for output, match in ((tmp_path, "no regular file"), (tmp_path / "no" / "new", "cannot be written to")):
+    for output, match in (
+        (tmp_path, "not a regular file"),
+        (tmp_path / "no" / "new", "cannot be written to"),
+    ):
         with pytest.raises(UserError, match=match):
             reseal(old, output, overwrite=True)
 

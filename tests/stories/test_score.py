@@ -439,7 +439,7 @@ def change_fold(project: Project, root: Path, cpu: Machine, **card: object) -> P
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": (0, 7)}, r"folds \[0\] are there, \[0, 7\] are needed"),
+        ({"folds": (0, 7)}, r"folds \[0\] were found, \[0, 7\] are needed"),
         ({"template": "strange.csv"}, r"strange.csv: 1 id without a file: 'x.jpg'"),
         ({"template": "other.csv"}, r"other.csv:1: no column 'Atelectasis'.*'Oedema' is not a finding"),
         ({"id_kind": "stem"}, r"2 files with the same id \(stem\).*use --id relpath"),
