@@ -13,7 +13,8 @@ tests/test_architecture.py holds it. Stages and stories are files: command = mod
         score check verify phantom reseal convert_weights   the other stories
     training/ scoring/ phantoms/                       epochs; the scorer's engine; synthetic films
     model/ images/                                     pixels -> logits -> probabilities; files -> pixels
-    tables/ evaluation/                                labels, folds, scores as tables; statistics and figures
+    evaluation/                                        scores and labels joined; statistics and figures
+    tables/                                            labels, folds and scores as tables; datasets
     core/                                              errors, files, locks, signals, the device, paths
 
 Data flow forward only:

@@ -373,7 +373,7 @@ def read_labels(
         >>> read_labels("data/labels.csv", params="params.yaml").findings[:2]
         ('Atelectasis', 'Cardiomegaly')
     """
-    from cxrscore.evaluate import PLAIN
+    from cxrscore.evaluation.joined_scores import PLAIN
     from cxrscore.project.params_file import read_params
     from cxrscore.tables import labels
     from cxrscore.tables.csv_table import read_table

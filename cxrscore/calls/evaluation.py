@@ -12,8 +12,9 @@ import polars as pl
 
 from cxrscore.calls.records import Evaluation
 from cxrscore.core.paths import Layout
-from cxrscore.evaluate import Scored, evaluate, evaluate_table, join, join_tables, pool
+from cxrscore.evaluate import evaluate, evaluate_table
 from cxrscore.evaluation.average_precision import average_precision_by_finding
+from cxrscore.evaluation.joined_scores import Scored, join, join_tables, pool
 from cxrscore.evaluation.metrics import macro
 from cxrscore.project.params import LabelParams
 from cxrscore.project.params_file import read_params

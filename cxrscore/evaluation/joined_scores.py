@@ -1,0 +1,134 @@
+"""A score table and labels -> scores and truth of the same rows, in the table's order.
+
+In    score tables with ids; a LabelTable, or the CSV file of one.
+Out   Scored: (n, L) scores with y and mask. Raises UserError for rows that no label belongs to, and for other
+      findings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxrscore.core.errors import UserError, counted
+from cxrscore.evaluation.metrics import auc_by_finding
+from cxrscore.tables.datasets.column_names import IDS, named
+from cxrscore.tables.foreign_table import read_foreign_table
+from cxrscore.tables.image_names import match_names
+from cxrscore.tables.label_table import LabelTable
+from cxrscore.tables.labels import read_labels
+from cxrscore.tables.polars_frames import places
+from cxrscore.tables.score_table import read_scores
+
+if TYPE_CHECKING:
+    from cxrscore.project.params import LabelParams
+
+PLAIN = {
+    "format": "table",
+    "patient": None,
+    "patient_pattern": None,
+    "study": None,
+    "patient_ids": "text",
+    "blank": "error",
+    "uncertain": "error",
+    "readers": "error",
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores (n, L) with the truth of the same rows, y and mask (n, L)."""
+
+    findings: Sequence[str]
+    scores: np.ndarray
+    table: LabelTable
+    unscored: int
+    notes: Sequence[str] = ()
+
+    def areas(self) -> np.ndarray:
+        return auc_by_finding(self.table.y, self.table.mask, self.scores)
+
+    def patients(self) -> int | None:
+        return len(set(self.table.patient)) if self.table.patient is not None else None
+
+
+def join_tables(
+    scores_csv: Path, labels_csv: Path, *, labels: "LabelParams | None"
+) -> tuple[Scored, list[str]]:
+    """What `evaluate_table` measures, and notes on how it was read."""
+    scored = read_scores(scores_csv)
+    settings, notes = _label_settings(labels_csv, scored.id_column, labels)
+    table = read_labels(labels_csv, **settings | {"findings": scored.findings})
+    joined = join(scores_csv, table)
+    return joined, [*notes, *scored.notes, *table.notes, *joined.notes]
+
+
+def _label_settings(
+    labels_csv: Path, id_column: str, labels: "LabelParams | None"
+) -> tuple[dict[str, Any], list[str]]:
+    """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""
+    settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
+    columns, notes = read_foreign_table(labels_csv).columns, []
+    if settings["id"] not in columns:
+        settings["id"] = id_column if id_column in columns else named(columns, IDS) or settings["id"]
+    derived = settings["format"] == "chexpert"  # from the path
+    for key in ("patient", "study"):
+        name = settings[key]
+        if name is not None and name not in columns and not derived and settings["patient_pattern"] is None:
+            settings[key] = None
+            notes.append(f"{labels_csv}: no column {name!r}; metrics are not grouped by {key}.")
+    return settings, notes
+
+
+def join(scores_csv: Path, table: LabelTable) -> Scored:
+    """A score table with the labels of its rows, in its order. Raises UserError for rows without labels."""
+    _, ids, findings, scores, _ = read_scores(scores_csv)
+    if list(findings) != list(table.findings):
+        raise UserError(
+            f"{scores_csv}: scores {', '.join(findings)}; the labels hold {', '.join(table.findings)}; name "
+            "a table of the same findings in the same order."
+        )
+    rows, notes = places(ids, table.ids), list[str]()
+    if (rows < 0).any():
+        rows, notes = _matched(ids, table, scores_csv)
+    return Scored(findings, scores, table.rows(rows), len(table.ids) - len(rows), notes)
+
+
+def _matched(ids: Sequence[str], table: LabelTable, scores_csv: Path) -> tuple[np.ndarray, list[str]]:
+    """The labelled image that each row means; where labels name images in less than their path, as `prepare`
+    matches those to files, the row that each labelled image means. Raises UserError.
+    """
+    match = match_names(ids, table.ids)
+    rows, notes = np.array(match.files), match.notes
+    if (rows < 0).any():
+        back = match_names(table.ids, ids)
+        found = np.full(len(ids), -1)
+        found[[at for at in back.files if at >= 0]] = [i for i, at in enumerate(back.files) if at >= 0]
+        if (found >= 0).sum() > (rows >= 0).sum():
+            rows, notes = found, back.notes
+    unknown = [match.told(name) for name, row in zip(ids, rows, strict=True) if row < 0]
+    if unknown:
+        raise UserError(
+            f"{scores_csv}: {counted(len(unknown), 'row is', 'rows are')} not in {table.path}: "
+            f"{', '.join(unknown[:10])}; the labels name images like {table.ids[0]!r}: add the missing "
+            "images, or remove their scores."
+        )
+    return rows, [f"{scores_csv}: {note}." for note in notes]
+
+
+def pool(parts: Sequence[Scored]) -> Scored:
+    first = parts[0]
+    scores = np.concatenate([part.scores for part in parts])
+    y, mask = (np.concatenate([getattr(part.table, name) for part in parts]) for name in ("y", "mask"))
+    ids = [name for part in parts for name in part.table.ids]
+    patient = (
+        [name for part in parts for name in part.table.patient or []]
+        if first.table.patient is not None
+        else None
+    )
+    table = LabelTable(
+        path=first.table.path, ids=ids, findings=first.table.findings, y=y, mask=mask, patient=patient
+    )
+    return Scored(first.findings, scores, table, 0)
