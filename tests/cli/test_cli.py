@@ -325,13 +325,12 @@ main()
 """
 
 
-@pytest.mark.parametrize("command", ["train", "score", "check", "verify", "bench"])
+@pytest.mark.parametrize("command", ["train", "score", "verify", "bench"])
 def test_the_first_line_comes_before_torch_is_loaded(project: Project, command: str) -> None:
     stage = ["--labels", project.labels, "--out", project.layout.root]
     words = {
         "train": ["--fold", 0, *stage, "--params", project.layout.root.with_name("params.yaml")],
         "score": [project.data / "test", "-o", "sub.csv"],
-        "check": [project.data / "test"],
         "verify": ["sub.csv"],
         "bench": ["decode"],
     }

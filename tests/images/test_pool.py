@@ -458,7 +458,7 @@ def test_workers_that_cannot_start_are_an_error_and_not_a_loop(
 def test_a_worker_that_never_gets_ready_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path / "worker.py", "import time; time.sleep(1e6)", monkeypatch)
     monkeypatch.setattr("cxrscore.images.decoding.dispatch.START_S", 0.3)
-    with pytest.raises(RuntimeError, match="end before they begin"):
+    with pytest.raises(RuntimeError, match="fail to start; the last one was ended"):
         run(tmp_path, ["a"], workers=1)
 
 

@@ -156,7 +156,7 @@ def test_files_without_an_array_are_refused(path: Path, spoil: Callable[[Path], 
     before = path.read_bytes()
     spoil(path)
     assert path.read_bytes() != before
-    with pytest.raises(UserError, match=r"words\.npy: no array of numbers that numpy\.save wrote \(.+\)"):
+    with pytest.raises(UserError, match=r"words\.npy: not an array of numbers written by numpy\.save \(.+\)"):
         read_embeddings(path, FINDINGS, dim=D)
 
 

@@ -102,5 +102,5 @@ def test_a_backbone_that_does_not_tell_its_layers_is_refused() -> None:
     silent = nn.Conv2d(3, 3, 1)
     silent.pretrained_cfg = {"architecture": "silent"}  # type: ignore[assignment]
     model.backbone = silent
-    with pytest.raises(UserError, match=r"train\.layer_decay: timm does not tell the layers of silent"):
+    with pytest.raises(UserError, match=r"train\.layer_decay: timm does not list the layers of silent"):
         parameter_groups(model, LR, 0.5)

@@ -154,7 +154,7 @@ def test_stopped_within_the_second_try_and_resumed_it_ends_with_the_same_bytes(
     interrupt(folder, tmp_path / "sub.csv", project.layout.models, batches=10, **SLOW)
     heard = Heard()
     run(folder, tmp_path / "sub.csv", project.layout.models, heard, resume=True, **SLOW)
-    assert heard.said[0] == "resuming: 40 of 40 files done"
+    assert "resuming: 40 of 40 files done" in heard.said
     assert any("once more" in line for line in heard.said)
     assert tables(tmp_path / "sub.csv") == plain
 
@@ -189,7 +189,7 @@ def test_what_is_finished_is_not_tried_again(
     run(folder, tmp_path / "sub.csv", project.layout.models, **SLOW)
     before, heard = tables(tmp_path / "sub.csv"), Heard()
     outcome = run(folder, tmp_path / "sub.csv", project.layout.models, heard, resume=True, **SLOW)
-    assert (outcome.notes[-1], heard.said) == ("done before", [])
+    assert outcome.notes[-1] == "done before" and not [line for line in heard.said if "scoring" in line]
     assert tables(tmp_path / "sub.csv") == before
 
 
@@ -229,7 +229,7 @@ def test_a_store_holds_a_file_that_stalled_in_its_place(
     monkeypatch.setattr("cxrscore.prepare.TIMEOUT_S", 0.5)
     heard = Heard()
     (note,) = prepare(*sources, **how, workers=2, progress=heard)
-    assert "1 images cannot be read" in note and f"c hang.png (TIMEOUT: {HUNG})" in note
+    assert "1 image cannot be read" in note and f"c hang.png (TIMEOUT: {HUNG})" in note
     assert sum("once more" in line for line in heard.said) >= 3
     for path in expected.rglob("*"):
         if path.is_file() and path.name != "quarantine.csv":

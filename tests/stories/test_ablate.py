@@ -70,7 +70,7 @@ def run(
 def trained(told: Told) -> list[str]:
     """The runs that were begun, without those that were done."""
     lines = [line.removeprefix("ablate: ") for line in told.lines if line.startswith("ablate: ")]
-    return [line.partition(" (")[0] for line in lines if "(" in line and "is done" not in line]
+    return [line.partition(" (")[0] for line in lines if "(" in line and "already trained" not in line]
 
 
 @pytest.fixture

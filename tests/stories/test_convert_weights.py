@@ -106,7 +106,7 @@ def test_weights_within_a_trainings_dictionary_are_found(
 def test_of_several_dictionaries_one_is_chosen_by_name(tmp_path: Path, weights: Weights) -> None:
     ema = {key: value + 1 for key, value in weights.items()}
     source = saved(tmp_path / "w.pth", {"state_dict": weights, "state_dict_ema": ema})
-    assert "2 dictionaries of tensors; choose one by --entry: state_dict, state_dict_ema" in refusal(source)
+    assert "2 dictionaries of tensors; choose one with --entry: state_dict, state_dict_ema" in refusal(source)
     assert "--entry emma: no such dictionary" in refusal(source, entry="emma")
     assert convert(source, entry="state_dict_ema")["beside"] == ["state_dict"]
     assert torch.equal(load_file(tmp_path / "out.safetensors")["bn1.bias"], ema["bn1.bias"])

@@ -126,7 +126,7 @@ def test_a_seal_that_was_stripped_is_not_replaced(tmp_path: Path, tiny_model: CX
         ({"backbone": ...}, r"lacks the fields \['backbone'\]"),
         ({"strange": 1}, r"has others, \['strange'\]"),
         ({"backbone": "resnet19"}, "does not build a model: .*timm has no model 'resnet19'"),
-        ({"head": {"kind": "independent"}}, "does not build a model: TypeError"),
+        ({"head": {"kind": "independent"}}, "does not build a model: train.head: kind independent lacks"),
         ({"backbone": "test_efficientnet"}, "not this model"),
         ({"findings": ["a", "b", "c", "d"], "prevalence": [0.1] * 4}, "not this model"),
     ],
