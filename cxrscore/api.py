@@ -45,6 +45,7 @@ from cxrscore.calls.arguments import (
 )
 from cxrscore.calls.records import Checked, Evaluation, FoldTable, Prepared, QuarantineWarning, Scores
 from cxrscore.core.errors import Busy, Stopped, Unreadable, UserError
+from cxrscore.core.text_table import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -223,7 +224,7 @@ def score(
         rows = "hold the training prevalences" if on_error == "fill" else "have no row"
         warnings.warn(
             f"{scores.quarantined:,} of {scores.listed:,} files could not be scored and {rows}; `errors` "
-            f"names them, the first is {path} ({kind}: {message})",
+            f"names them, the first is {visible(path)} ({kind}: {visible(message)})",
             QuarantineWarning,
             stacklevel=2,
         )

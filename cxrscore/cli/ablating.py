@@ -26,33 +26,38 @@ from cxrscore.cli.options import (
 COMPARISON = "Comparison"
 
 
+Heads = Annotated[
+    str | None,
+    typer.Option(
+        "--heads",
+        help="Heads to compare, separated by commas, such as coupling,lamp. lamp, agcn and "
+        "salgl stand for all heads of that kind, project for the head in params.yaml. independent is "
+        "always included (default: all except coupling-prox, -steps, -centred and -conditional).",
+        rich_help_panel=COMPARISON,
+    ),
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        help="Seeds, one training each, such as 0,1 (default: train.seed).",
+        rich_help_panel=COMPARISON,
+    ),
+]
+Experiments = Annotated[
+    bool,
+    typer.Option(
+        "--experiments",
+        help="Run each head and seed as a DVC experiment on top of the last commit.",
+        rich_help_panel=COMPARISON,
+    ),
+]
+
+
 def ablate(
-    heads: Annotated[
-        str | None,
-        typer.Option(
-            "--heads",
-            help="Heads to compare, separated by commas, such as coupling,lamp. lamp, agcn and "
-            "salgl stand for all heads of that kind, project for the head in params.yaml. independent is "
-            "always included (default: all except coupling-prox, -steps, -centred and -conditional).",
-            rich_help_panel=COMPARISON,
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(
-            "--seeds",
-            help="Seeds, one training each, such as 0,1 (default: train.seed).",
-            rich_help_panel=COMPARISON,
-        ),
-    ] = None,
-    experiments: Annotated[
-        bool,
-        typer.Option(
-            "--experiments",
-            help="Run each head and seed as a DVC experiment on top of the last commit.",
-            rich_help_panel=COMPARISON,
-        ),
-    ] = False,
+    heads: Heads = None,
+    seeds: Seeds = None,
+    experiments: Experiments = False,
     labels: LabelsCsv = LABELS,
     params: ParamsFile = PARAMS,
     out: Out = OUT,

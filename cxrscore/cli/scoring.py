@@ -146,20 +146,24 @@ def _tell_outcome(outcome: "Outcome", on_error: str) -> None:
         raise typer.Exit(3)
 
 
+Size = Annotated[
+    int,
+    typer.Option("--size", min=32, max=4096, help="Pixels per side to decode to.", rich_help_panel=INPUT),
+]
+Faults = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write the faults to this CSV file.", rich_help_panel=OUTPUT),
+]
+
+
 def check(
     source: Source,
     root: Root = None,
     path_column: PathColumn = None,
     follow_symlinks: FollowSymlinks = False,
     bit_depth: CheckedDepth = None,
-    size: Annotated[
-        int,
-        typer.Option("--size", min=32, max=4096, help="Pixels per side to decode to.", rich_help_panel=INPUT),
-    ] = 380,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write the faults to this CSV file.", rich_help_panel=OUTPUT),
-    ] = None,
+    size: Size = 380,
+    output: Faults = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     timeout_s: Timeout = 8.0,

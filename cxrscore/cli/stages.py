@@ -96,46 +96,53 @@ def folds(labels: LabelsCsv = LABELS, out: Out = OUT, params: ParamsFile = PARAM
     tell(remove_stale(layout, params=settings.folds))
 
 
+Fold = Annotated[int, typer.Option("--fold", min=0, help="Fold to validate on.", rich_help_panel=INPUT)]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Start over instead of resuming a training that was stopped.",
+        rich_help_panel=RESUMING,
+    ),
+]
+Gpus = Annotated[
+    int,
+    typer.Option(
+        "--gpus",
+        min=1,
+        max=64,
+        help="Processes that share each batch, one per GPU.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the model: takes a minute or two, then steps are faster.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Checkpointing = Annotated[
+    bool,
+    typer.Option(
+        "--checkpointing",
+        help="Recompute activations in the backward pass: less memory, slower steps.",
+        rich_help_panel=MACHINE,
+    ),
+]
+
+
 def train(
-    fold: Annotated[int, typer.Option("--fold", min=0, help="Fold to validate on.", rich_help_panel=INPUT)],
+    fold: Fold,
     labels: LabelsCsv = LABELS,
     params: ParamsFile = PARAMS,
     out: Out = OUT,
-    fresh: Annotated[
-        bool,
-        typer.Option(
-            "--fresh",
-            help="Start over instead of resuming a training that was stopped.",
-            rich_help_panel=RESUMING,
-        ),
-    ] = False,
+    fresh: Fresh = False,
     state_every_s: StateEvery = 300.0,
-    gpus: Annotated[
-        int,
-        typer.Option(
-            "--gpus",
-            min=1,
-            max=64,
-            help="Processes that share each batch, one per GPU.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = 1,
-    compile_model: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            help="Compile the model: takes a minute or two, then steps are faster.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = False,
-    checkpointing: Annotated[
-        bool,
-        typer.Option(
-            "--checkpointing",
-            help="Recompute activations in the backward pass: less memory, slower steps.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = False,
+    gpus: Gpus = 1,
+    compile_model: Compile = False,
+    checkpointing: Checkpointing = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:

@@ -82,7 +82,7 @@ def test_heads_are_experiments_that_run_once_and_give_the_table(chest: Path, cpu
         by_experiments(chest, again, cpu)["heads"]["coupling"]["folds"]
         == result["heads"]["coupling"]["folds"]
     )
-    assert again.lines[:2] == [f"ablate: {name} is there" for name in sorted(names, reverse=True)]
+    assert again.lines[:2] == [f"ablate: {name} already exists" for name in sorted(names, reverse=True)]
 
 
 def test_labels_that_dvc_does_not_have_are_refused(chest: Path, cpu: Machine) -> None:
