@@ -1,6 +1,8 @@
 """What docs/offline.md says: a wheel, a folder, no network, and every command works away from the clone."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import TINY, Project
 
 pytestmark = pytest.mark.slow  # a new environment, and torch is imported anew
 ROOT = Path(__file__).parents[1]
@@ -84,3 +86,21 @@ def test_an_installed_wheel_makes_a_project(installed: Path, project: Project, t
     environment = f"PATH={path}"
     run("env", environment, installed, "init", "chest", *words, cwd=tmp_path)
     assert (tmp_path / "chest" / "dvc.yaml").is_file()
+
+
+def test_weights_carried_by_hand_start_a_training(installed: Path, project: Project, tmp_path: Path) -> None:
+    """The page's own command, but for a small backbone and weights that need no download."""
+    page = (ROOT / "docs" / "offline.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^python -c '(import timm;.*?)'$", page, re.MULTILINE | re.DOTALL)
+    assert "pretrained=True" in code
+    code = code.replace("pretrained=True", "pretrained=False").replace("seresnext101_32x4d", TINY)
+    run(installed.parent / "python", "-c", code, cwd=tmp_path)
+    mine = project.copy_to(tmp_path / "mine")
+    params = tmp_path / "params.yaml"
+    settings = project.layout.root.with_name("params.yaml").read_text()
+    params.write_text(settings.replace("init: none", "init: weights.safetensors"))
+    assert "weights.safetensors" in params.read_text()
+    words = ["--labels", mine.labels, "--out", mine.layout.root, "--params", params]
+    run(installed, "train", "--fold", "0", *words, cwd=tmp_path)
+    facts = json.loads((mine.layout.root / "summary" / "fold0.json").read_text())
+    assert facts["steps"] > 0

@@ -188,7 +188,7 @@ def test_the_command_prints_json_and_nothing_else(
 
 
 def test_a_benchmark_loads_only_what_computes() -> None:
-    """On a machine with a GPU there may be nothing else: see .ci/gpu."""
+    """On a machine with a GPU there may be nothing else: see tests/programs/gpu.py."""
     loaded = set()
     for file in closure("cxrscore.bench"):
         for node in ast.parse((ROOT / file).read_bytes()).body:  # those inside functions may never be run

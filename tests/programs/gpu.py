@@ -1,15 +1,15 @@
-#!/usr/bin/env python3
 """Check and time scoring and training on a machine with an NVIDIA GPU, in one call:
 
-    OUT=results .ci/gpu [WHEELS] [STEP ...]
+    OUT=results python tests/programs/gpu.py [WHEELS] [STEP ...]
 
-Its python has torch, torchvision, timm, numpy, pillow, safetensors, typer, rich, scipy, matplotlib. WHEELS is a folder of
-wheels for what it lacks: simplejpeg to measure; to train also pydantic, pydantic-core, annotated-types,
-typing-inspection, typing-extensions and ruamel.yaml; to compare heads polars and polars-runtime-32. Nothing is
-fetched from the network; dvc is not needed. Without a STEP all are taken in the order below; one that fails costs no other but those that
-need its files, which lie in $WORK, so that a later call finds them.
+Its python has torch, torchvision, timm, numpy, pillow, safetensors, typer, rich, scipy, matplotlib. WHEELS is
+a folder of wheels for what it lacks: simplejpeg to measure; to train also pydantic, pydantic-core,
+annotated-types, typing-inspection, typing-extensions and ruamel.yaml; to compare heads polars and
+polars-runtime-32. Nothing is fetched from the network; dvc is not needed. Without a STEP all are taken in the
+order below. One that fails costs no other, except those that need its files, which lie in $WORK, so that a
+later call finds them.
 
-Out   $OUT (default gpu-results): results.jsonl, a line a step: its seconds and its result or error;
+Out   $OUT (default gpu-results): results.jsonl, one line per step: its seconds and its result or error;
       log.txt, what the commands said and the tables for a person. Both grow: a call that is stopped keeps
       what it had.
 """
@@ -17,6 +17,7 @@ Out   $OUT (default gpu-results): results.jsonl, a line a step: its seconds and 
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ import traceback
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 ENV = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
@@ -111,9 +112,10 @@ def device():
 def bench(what, *words):
     usual = ("--device", DEVICE, "--workers", WORKERS, "--backbone", BACKBONE, "--size", SIZE, "--json")
     result = json.loads(cxrscore("bench", what, *usual, *words))
-    from cxrscore.bench.text import as_text
+    from cxrscore.benchmarks.result_tables import text_blocks
+    from cxrscore.core.text_table import plain_text
 
-    log(as_text(result))
+    log(plain_text(text_blocks(result)))
     return result
 
 
@@ -231,7 +233,7 @@ def said_while_training(out, kill_after=None):
     for line in process.stderr:
         said.append((time.perf_counter() - begun, line.strip()))
         log(line)
-        if kill_after is not None and line.startswith("epoch 0: train loss"):
+        if kill_after is not None and ends_of_epochs([(0.0, line)]).keys() == {1}:
             time.sleep(kill_after)
             process.send_signal(signal.SIGKILL)
     code = process.wait()
@@ -240,7 +242,9 @@ def said_while_training(out, kill_after=None):
 
 
 def ends_of_epochs(said):
-    return {line.split(":")[0]: seconds for seconds, line in said if "train loss" in line}
+    """Epoch, counted from one -> when its line came."""
+    found = [(re.search(r"epoch (\d+) of \d+: train loss", line), seconds) for seconds, line in said]
+    return {int(end[1]): seconds for end, seconds in found if end}
 
 
 def resume():
@@ -249,12 +253,12 @@ def resume():
     outs = {name: new_out(folder, name) for name in ("alone", "alone-again", "killed")}
     ends = ends_of_epochs(said_while_training(outs["alone"]))
     said_while_training(outs["alone-again"])
-    epoch_s = ends["epoch 1"] - ends["epoch 0"]
+    epoch_s = ends[2] - ends[1]
     before = ends_of_epochs(said_while_training(outs["killed"], kill_after=epoch_s / 3))
     said = said_while_training(outs["killed"])
     after = ends_of_epochs(said)
     result = {
-        "goes_on": [line for _, line in said if line.startswith("goes on after")],
+        "resuming": [line for _, line in said if line.startswith("resuming after")],
         "epoch_s": epoch_s,
         "epochs_before_the_kill": list(before),
         "epochs_after_it": list(after),
@@ -293,16 +297,16 @@ STEPS = {
 }
 
 
-def went_on(result):
-    """From the state, and as near to a run left alone as two of these are to each other, or to 1e-3."""
-    assert result["goes_on"], result
+def resumed(result):
+    """From its state, and as near to a run left alone as two of these are to each other, or to 1e-3."""
+    assert result["resuming"], result
     apart, chance = (
         result[name]["largest_difference"] for name in ("killed_and_resumed", "left_alone_twice")
     )
     assert apart <= max(1e-3, 10 * chance), result
 
 
-CHECKS = {"score": holds_on_any_gpu, "resume": went_on}
+CHECKS = {"score": holds_on_any_gpu, "resume": resumed}
 
 
 def main():
