@@ -23,7 +23,7 @@ from cxrscore.benchmarks.random_models import CALIBRATION
 from cxrscore.benchmarks.result_tables import text_blocks
 from cxrscore.benchmarks.step_memory import bench_step_memory
 from cxrscore.benchmarks.training import bench_train
-from cxrscore.benchmarks.training_setup import Lesson
+from cxrscore.benchmarks.training_setup import TrainingSetup
 from cxrscore.core.device import Machine, choose_machine
 from cxrscore.core.errors import BrokenPromise
 from cxrscore.core.progress import Progress
@@ -153,7 +153,7 @@ def _train(settings: Settings, work: Path, *, machine: Machine, progress: Progre
         phantoms / "images",
         phantoms / "labels.csv",
         work,
-        _lesson(settings, machine),
+        _training_setup(settings, machine),
         workers=settings.workers,
         compile=settings.compile == "on",
         rounds=settings.rounds,
@@ -162,13 +162,13 @@ def _train(settings: Settings, work: Path, *, machine: Machine, progress: Progre
 
 
 def _step_memory(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
-    return bench_step_memory(_lesson(settings, machine), progress=progress)
+    return bench_step_memory(_training_setup(settings, machine), progress=progress)
 
 
-def _lesson(settings: Settings, machine: Machine) -> Lesson:
+def _training_setup(settings: Settings, machine: Machine) -> TrainingSetup:
     if settings.batch_size is None:
         raise BrokenPromise("TRAINING says it")
-    return Lesson(settings.backbone, settings.size, settings.batch_size, machine)
+    return TrainingSetup(settings.backbone, settings.size, settings.batch_size, machine)
 
 
 def _phantoms(settings: Settings, work: Path, progress: Progress) -> Path:

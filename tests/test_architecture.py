@@ -3,6 +3,7 @@ door stays light.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -161,3 +162,16 @@ def test_equal_values_are_sorted_alike_by_every_processor(module: str) -> None:
         ):
             words = {word.arg: ast.unparse(word.value) for word in node.keywords}
             assert words.get("kind") == "'stable'" or words.get("stable") == "True", ast.unparse(node)
+
+
+@pytest.mark.parametrize("folder", ["cxrscore", "docs", "tests"])
+def test_a_module_that_a_sentence_names_is_there(folder: str) -> None:
+    known = {file.name for part in ("cxrscore", "docs", "tests") for file in (ROOT / part).rglob("*.py")}
+    texts = [file for end in ("*.py", "*.md") for file in (ROOT / folder).rglob(end)]
+    named = {
+        (str(file.relative_to(ROOT)), name)
+        for file in texts
+        for name in re.findall(r"(?<![\w.\"'/])([a-z_0-9]+\.py)\b", file.read_text(encoding="utf-8"))
+    }
+    made_up = {"module.py", "x.py", "json.py", "numpy.py"}
+    assert not {(file, name) for file, name in named if name not in known | made_up}

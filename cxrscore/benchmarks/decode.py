@@ -1,8 +1,8 @@
 """File bytes -> S x S: one core of ours against Pillow's RGB path and torchvision's full decode.
 
 In    files of radiographs, read beforehand: the disk is not measured.
-Out   a Race for JPEG and one for PNG, where there are such files; how far our pixels are from those of a full
-      decode, in 1/255; what the worker processes bring in a second.
+Out   a Timing for JPEG and one for PNG, where there are such files; how far our pixels are from those of a
+      full decode, in 1/255; what the worker processes bring in a second.
 """
 
 import statistics
@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional
 
-from cxrscore.benchmarks.paired_timing import Race, in_turn
+from cxrscore.benchmarks.paired_timing import Timing, in_turn
 from cxrscore.core.errors import Unreadable, UserError, promise
 from cxrscore.core.progress import Progress
 from cxrscore.images.decoding.pool import decode_batches
@@ -130,7 +130,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _race(kind: str, files: Sequence[File], *, size: int, rounds: int, progress: Progress) -> Race:
+def _race(kind: str, files: Sequence[File], *, size: int, rounds: int, progress: Progress) -> Timing:
     """Interleaved file by file; a round's seconds are the sum over files."""
     totals = {name: np.zeros(rounds) for name in (PILLOW, TORCHVISION, OURS)}
     for file in files:
@@ -144,7 +144,7 @@ def _race(kind: str, files: Sequence[File], *, size: int, rounds: int, progress:
             totals[name] += times
     what = f"decode and resize to {size} px on one core, {len(files)} {kind}"
     seconds = {name: total.tolist() for name, total in totals.items()}
-    return Race(what, "image", len(files), (PILLOW, TORCHVISION), seconds)
+    return Timing(what, "image", len(files), (PILLOW, TORCHVISION), seconds)
 
 
 def _difference(files: Sequence[File]) -> dict[str, float]:

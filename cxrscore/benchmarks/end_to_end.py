@@ -1,7 +1,7 @@
 """Folder -> table: `cxrscore score` against the loop that a notebook would write, the same files and models.
 
 In    a folder of radiographs; a backbone's name, S, the device and its number format.
-Out   a Race from the call to the written table, workers' start and models' loading included, imports not;
+Out   a Timing from the call to the written table, workers' start and models' loading included, imports not;
       how far the two tables are apart; how often each opens a file; on a GPU also how far its table is from
       the CPU's in fp32.
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxrscore.benchmarks.notebook_scoring import notebook_loop
-from cxrscore.benchmarks.paired_timing import Race, in_turn
+from cxrscore.benchmarks.paired_timing import Timing, in_turn
 from cxrscore.benchmarks.random_models import CALIBRATION, save_folds
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import promise
@@ -86,8 +86,8 @@ def bench_score(
     turns = partial(in_turn, device=machine.device, rounds=rounds, progress=progress)
     what = f"end to end, {len(files)} files"
     races = [
-        Race(f"{what}, {FOLDS} folds with flip", "image", len(files), [NOTEBOOK], turns(both)),
-        Race(f"{what}, one fold", "image", len(files), [], turns(alone)),
+        Timing(f"{what}, {FOLDS} folds with flip", "image", len(files), [NOTEBOOK], turns(both)),
+        Timing(f"{what}, one fold", "image", len(files), [], turns(alone)),
     ]
     facts = {
         "largest_difference_of_the_tables": difference(table, its_table),

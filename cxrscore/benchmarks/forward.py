@@ -1,7 +1,7 @@
 """Forwards of the backbone: ours against the same network as people run it.
 
 In    a backbone's name and the images of one forward; the device and its number format.
-Out   a Race over eager fp32 and half precision, timm compiled (on a GPU), OpenVINO (where installed) and
+Out   a Timing over eager fp32 and half precision, timm compiled (on a GPU), OpenVINO (where installed) and
       ours; what compiling costs, which `score --compile auto` recalls; how much of the rate of a plain
       matrix product is reached; how far probabilities are from those in fp32.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cxrscore.benchmarks.paired_timing import Race, in_turn
+from cxrscore.benchmarks.paired_timing import Timing, in_turn
 from cxrscore.benchmarks.random_models import CALIBRATION, random_model
 from cxrscore.benchmarks.timm_baselines import COMPILED_TIMM, PLAIN, Forward, Plain, forwards_by_hand
 from cxrscore.core.device import Machine
@@ -60,7 +60,7 @@ def bench_forward(
         progress.start("bench forward", len(lines) * (rounds + 1))
         seconds = in_turn(lines, device=machine.device, rounds=rounds, progress=progress)
     against = [line for line in (PLAIN, COMPILED_TIMM) if line in lines]
-    race = Race(
+    race = Timing(
         f"forwards of {backbone}, {batch_size} images of {size} px", "image", batch_size, against, seconds
     )
     if compile:
@@ -75,7 +75,13 @@ def bench_forward(
 
 
 def keep_for_auto(
-    race: Race, compile_s: Mapping[str, float], name: str, machine: Machine, *, size: int, batch_size: int
+    race: Timing,
+    compile_s: Mapping[str, float],
+    name: str,
+    machine: Machine,
+    *,
+    size: int,
+    batch_size: int,
 ) -> None:
     """Store what `choose_recipe` recalls of the backbone that timm calls `name`."""
     figures = {

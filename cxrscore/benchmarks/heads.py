@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxrscore.benchmarks.paired_timing import Race, in_turn
+from cxrscore.benchmarks.paired_timing import Timing, in_turn
 from cxrscore.benchmarks.random_models import CALIBRATION, HEAD, random_model
 from cxrscore.core.device import Machine, seeded
 from cxrscore.core.malloc import reused_memory
@@ -63,9 +63,11 @@ def bench_heads(
     heads = build_heads(variants, FINDINGS, channels=features.shape[1], device=machine.device)
     seconds = _head_seconds(heads, features, rounds=rounds, progress=progress)
     format, maps = dtype_word(machine.dtype), " x ".join(map(str, features.shape[1:]))
-    whole = Race(f"forwards of {backbone}, {images} images of {size} px, {format}", "image", images, [], own)
+    whole = Timing(
+        f"forwards of {backbone}, {images} images of {size} px, {format}", "image", images, [], own
+    )
     what = f"heads on its maps of {maps}, fp32, {rows(images, machine)}"
-    race = Race(what, "image", images, [REFERENCE], seconds)
+    race = Timing(what, "image", images, [REFERENCE], seconds)
     facts = _facts(costs(heads, seconds, images), 1e3 * whole.median_s(BACKBONE) / images)
     return {"races": [whole.as_json(), race.as_json()], "facts": facts}
 

@@ -1,6 +1,6 @@
 """The training loop that a notebook would write: files opened and augmented in a DataLoader, timm, autocast.
 
-In    a folder of radiographs with their names and targets, a Lesson.
+In    a folder of radiographs with their names and targets, a TrainingSetup.
 Out   NotebookTraining, whose epoch() trains on every image once (the rest of a last batch is left out). Every
       epoch decodes every file again. The number format is what such loops have: fp32, on a GPU autocast to
       fp16 with a scaler.
@@ -29,7 +29,7 @@ from cxrscore.benchmarks.training_setup import (
     LR,
     SCALE,
     WEIGHT_DECAY,
-    Lesson,
+    TrainingSetup,
 )
 
 TINY = 1e-8
@@ -38,13 +38,13 @@ TINY = 1e-8
 class LabelledRadiographs(Dataset[tuple[Tensor, Tensor]]):
     """`y` (n, L) float32, row i for names[i]."""
 
-    def __init__(self, folder: Path, names: Sequence[str], y: Tensor, lesson: Lesson) -> None:
-        trained: Any = timm.get_pretrained_cfg(lesson.backbone)
+    def __init__(self, folder: Path, names: Sequence[str], y: Tensor, setup: TrainingSetup) -> None:
+        trained: Any = timm.get_pretrained_cfg(setup.backbone)
         self.folder, self.names, self.y = folder, names, y
         self.transform = v2.Compose(
             [
-                v2.Resize((lesson.size, lesson.size), antialias=True),
-                v2.RandomResizedCrop(lesson.size, scale=SCALE, antialias=True),
+                v2.Resize((setup.size, setup.size), antialias=True),
+                v2.RandomResizedCrop(setup.size, scale=SCALE, antialias=True),
                 v2.RandomHorizontalFlip(FLIP),
                 v2.RandomRotation(DEGREES),
                 v2.ToImage(),
@@ -73,19 +73,19 @@ def loss_by_hand(logits: Tensor, y: Tensor) -> Tensor:
 class NotebookTraining:
     """A network with its optimizer, scaler, moving average and loader."""
 
-    def __init__(self, images: LabelledRadiographs, lesson: Lesson, *, workers: int) -> None:
-        self.device = lesson.machine.device
+    def __init__(self, images: LabelledRadiographs, setup: TrainingSetup, *, workers: int) -> None:
+        self.device = setup.machine.device
         self.cuda = self.device.type == "cuda"
         self.loader = DataLoader(
             images,
-            batch_size=lesson.batch_size,
+            batch_size=setup.batch_size,
             shuffle=True,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.cuda,
             drop_last=True,
         )
-        network: Any = timm.create_model(lesson.backbone, num_classes=images.y.shape[1])
+        network: Any = timm.create_model(setup.backbone, num_classes=images.y.shape[1])
         self.model = network.to(self.device).train()
         self.ema: Any = ModelEmaV2(self.model, decay=EMA_DECAY)  # type: ignore[no-untyped-call]
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)

@@ -1,7 +1,7 @@
 """Ways to do the same work, run in turn -> how much faster one is than another.
 
 In    name -> a call without arguments; how many things a call handles.
-Out   a Race, and as JSON: seconds a call, things a second, and `times` faster than the lines named in
+Out   a Timing, and as JSON: seconds a call, things a second, and `times` faster than the lines named in
       `against`. Each is a median over rounds with the lowest and highest; `times` is the median of each
       round's own quotient, so what slows the machine for one round does not enter.
 """
@@ -18,7 +18,7 @@ from cxrscore.scoring.compute_settings import interleaved
 
 
 @dataclass(frozen=True)
-class Race:
+class Timing:
     """`seconds`: of each line, a round each. `count`: things handled in such a time."""
 
     what: str

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from cxrscore.benchmarks.training_setup import LR, Lesson, new_learner
+from cxrscore.benchmarks.training_setup import LR, TrainingSetup, new_learner
 from cxrscore.core.device import choose_machine
 from cxrscore.core.errors import UserError
 from cxrscore.tables.datasets.chexpert import FINDINGS
@@ -25,14 +25,14 @@ STEPS = 2  # the optimizer's state is made by the first
 GIB = 2**30
 
 
-def measure(lesson: Lesson, *, checkpointing: bool) -> dict[str, float]:
+def measure(setup: TrainingSetup, *, checkpointing: bool) -> dict[str, float]:
     """Steps of random images."""
-    before = _bytes_of_cpu("VmRSS") if lesson.machine.device.type == "cpu" else 0
-    learner = new_learner(lesson, checkpointing=checkpointing)
-    device, size = lesson.machine.device, lesson.size
-    gray = torch.randint(0, 256, (lesson.batch_size, 1, size, size), dtype=torch.uint8, device=device)
-    theta = torch.eye(2, 3, device=device).expand(lesson.batch_size, -1, -1)
-    y = torch.zeros(lesson.batch_size, len(FINDINGS), device=device)
+    before = _bytes_of_cpu("VmRSS") if setup.machine.device.type == "cpu" else 0
+    learner = new_learner(setup, checkpointing=checkpointing)
+    device, size = setup.machine.device, setup.size
+    gray = torch.randint(0, 256, (setup.batch_size, 1, size, size), dtype=torch.uint8, device=device)
+    theta = torch.eye(2, 3, device=device).expand(setup.batch_size, -1, -1)
+    y = torch.zeros(setup.batch_size, len(FINDINGS), device=device)
     step_s = 0.0
     for i in range(STEPS):
         begun = time.perf_counter()
@@ -58,8 +58,8 @@ def _bytes_of_cpu(field: str) -> int:
 
 def main() -> None:
     backbone, size, batch_size, device, dtype, checkpointing = sys.argv[1:]
-    lesson = Lesson(backbone, int(size), int(batch_size), choose_machine(device, dtype))
-    sys.stdout.write(json.dumps(measure(lesson, checkpointing=checkpointing == "1")) + "\n")
+    setup = TrainingSetup(backbone, int(size), int(batch_size), choose_machine(device, dtype))
+    sys.stdout.write(json.dumps(measure(setup, checkpointing=checkpointing == "1")) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What is trained in a race: the same network, recipe and images for every way; and ours, ready to train.
 
 In    a backbone's name, S, B, the device and its number format; a label table and prepared images.
-Out   Lesson; FoldData in which every image is trained on; a Learner; the recipe as `train` takes it.
+Out   TrainingSetup; FoldData in which every image is trained on; a Learner; the recipe as `train` takes it.
 The numbers are the paper's (presets/paper.yaml), but for weights that are random and a plain head.
 """
 
@@ -30,7 +30,7 @@ LR, WEIGHT_DECAY, CLIP_NORM, EMA_DECAY = 2e-4, 1e-4, 1.0, 0.999
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSetup:
     """The work of every way in a race."""
 
     backbone: str
@@ -63,10 +63,10 @@ LABELS: Any = Section(
 )
 
 
-def recipe(lesson: Lesson, *, epochs: int) -> Any:
+def recipe(setup: TrainingSetup, *, epochs: int) -> Any:
     """The section `train`."""
     return Section(
-        backbone=lesson.backbone,
+        backbone=setup.backbone,
         init="none",
         init_except=[],
         drop_path=0.0,
@@ -78,7 +78,7 @@ def recipe(lesson: Lesson, *, epochs: int) -> Any:
         epochs=epochs,
         warmup_epochs=1.0,
         patience=epochs,
-        batch_size=lesson.batch_size,
+        batch_size=setup.batch_size,
         accumulate=1,
         lr=LR,
         layer_decay=1.0,
@@ -106,12 +106,12 @@ def every_image(labels_csv: Path, prepared: Path, machine: Machine) -> FoldData:
     )
 
 
-def new_learner(lesson: Lesson, *, compile: bool = False, checkpointing: bool = False) -> Learner:
+def new_learner(setup: TrainingSetup, *, compile: bool = False, checkpointing: bool = False) -> Learner:
     """As `train` makes it."""
-    params = recipe(lesson, epochs=1)
-    machine = replace(lesson.machine, compile=compile, checkpointing=checkpointing)
+    params = recipe(setup, epochs=1)
+    machine = replace(setup.machine, compile=compile, checkpointing=checkpointing)
     with seeded(machine, params.seed):
-        model = build_model(lesson.backbone, init="none", findings=len(FINDINGS), head=HEAD, size=lesson.size)
+        model = build_model(setup.backbone, init="none", findings=len(FINDINGS), head=HEAD, size=setup.size)
     none = np.zeros((0, len(FINDINGS)))
     return Learner(
         model,

@@ -15,8 +15,15 @@ from cxrscore.bench import bench
 from cxrscore.benchmarks import train_epochs, train_steps, training_setup
 from cxrscore.benchmarks.notebook_training import LabelledRadiographs, NotebookTraining, loss_by_hand
 from cxrscore.benchmarks.step_memory import peak_memory
-from cxrscore.benchmarks.train_epochs import facts_of_epochs, prepare_all, race_epochs
-from cxrscore.benchmarks.training_setup import LABELS, Lesson, Section, every_image, new_learner, recipe
+from cxrscore.benchmarks.train_epochs import facts_of_epochs, prepare_all, time_epochs
+from cxrscore.benchmarks.training_setup import (
+    LABELS,
+    Section,
+    TrainingSetup,
+    every_image,
+    new_learner,
+    recipe,
+)
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
 from cxrscore.core.progress import Silent
@@ -41,12 +48,12 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small(cpu: Machine) -> Lesson:
-    return Lesson(TINY, 32, 2, cpu)
+def small(cpu: Machine) -> TrainingSetup:
+    return TrainingSetup(TINY, 32, 2, cpu)
 
 
 @pytest.fixture
-def data(phantoms: Path, small: Lesson, tmp_path: Path) -> FoldData:
+def data(phantoms: Path, small: TrainingSetup, tmp_path: Path) -> FoldData:
     out = tmp_path / "prepared"
     return prepare_all(phantoms / "images", phantoms / "labels.csv", out, small, workers=0)[0]
 
@@ -74,7 +81,7 @@ class Opened(LabelledRadiographs):
 
 
 def test_both_train_on_every_image_once_an_epoch_in_equally_many_steps(
-    phantoms: Path, data: FoldData, small: Lesson
+    phantoms: Path, data: FoldData, small: TrainingSetup
 ) -> None:
     every = dict.fromkeys(range(IMAGES), 1)
     opened = Opened(phantoms / "images", data.store.ids, data.y, small)
@@ -90,7 +97,7 @@ def test_both_train_on_every_image_once_an_epoch_in_equally_many_steps(
     assert pace.images == IMAGES
 
 
-def test_waiting_is_a_part_of_the_epoch(data: FoldData, small: Lesson) -> None:
+def test_waiting_is_a_part_of_the_epoch(data: FoldData, small: TrainingSetup) -> None:
     pace = train_epoch(new_learner(small), data, recipe(small, epochs=1), Course(), progress=Silent())
     assert 0 < pace.waiting_s < pace.seconds
 
@@ -100,13 +107,13 @@ def test_both_minimise_the_same_loss() -> None:
     logits = 4 * torch.randn(5, len(FINDINGS), generator=generator)
     y = (torch.rand(5, len(FINDINGS), generator=generator) < 0.3).float()
     none = np.zeros((0, len(FINDINGS)))
-    settings = recipe(Lesson(TINY, 32, 2, Machine(torch.device("cpu"), torch.float32)), epochs=1).loss
+    settings = recipe(TrainingSetup(TINY, 32, 2, Machine(torch.device("cpu"), torch.float32)), epochs=1).loss
     ours = build_loss(none, none, device=torch.device("cpu"), **settings.model_dump())
     mask = torch.ones_like(y, dtype=torch.bool)
     torch.testing.assert_close(loss_by_hand(logits, y), ours(logits, y, mask))
 
 
-def test_both_have_the_same_weights_to_learn(data: FoldData, phantoms: Path, small: Lesson) -> None:
+def test_both_have_the_same_weights_to_learn(data: FoldData, phantoms: Path, small: TrainingSetup) -> None:
     radiographs = LabelledRadiographs(phantoms / "images", data.store.ids, data.y, small)
     theirs = NotebookTraining(radiographs, small, workers=0).model
     assert sum(p.numel() for p in theirs.parameters()) == sum(
@@ -114,7 +121,7 @@ def test_both_have_the_same_weights_to_learn(data: FoldData, phantoms: Path, sma
     )
 
 
-def test_the_recipe_that_is_raced_is_one_that_params_yaml_takes(small: Lesson) -> None:
+def test_the_recipe_that_is_raced_is_one_that_params_yaml_takes(small: TrainingSetup) -> None:
     params = TrainParams.model_validate(recipe(small, epochs=3).model_dump())
     assert (params.batch_size, params.augment.scale) == (2, list(training_setup.SCALE))
     LabelParams.model_validate(LABELS.model_dump())
@@ -132,8 +139,10 @@ def test_a_target_belongs_to_the_image_of_its_name(phantoms: Path, data: FoldDat
     assert again.train.tolist() == list(range(IMAGES))
 
 
-def test_preparing_counts_once_over_the_papers_epochs(phantoms: Path, data: FoldData, small: Lesson) -> None:
-    race, paces = race_epochs(
+def test_preparing_counts_once_over_the_papers_epochs(
+    phantoms: Path, data: FoldData, small: TrainingSetup
+) -> None:
+    race, paces = time_epochs(
         phantoms / "images", data, small, workers=0, compile=False, rounds=2, progress=Silent()
     )
     assert [pace.images for pace in paces[train_epochs.OURS]] == [IMAGES] * 3  # one does not count
@@ -144,7 +153,7 @@ def test_preparing_counts_once_over_the_papers_epochs(phantoms: Path, data: Fold
     assert 0 < facts["share_of_an_epoch_waiting_for_images"][train_epochs.OURS] < 1
 
 
-def test_bare_steps_learn(data: FoldData, small: Lesson) -> None:
+def test_bare_steps_learn(data: FoldData, small: TrainingSetup) -> None:
     gray = torch.from_numpy(data.store.read(range(2)))[:, None]
     step = train_steps.bare_steps(gray, data.y[:2], small, compile=False)
     model = step.args[0]  # type: ignore[attr-defined]
@@ -161,8 +170,8 @@ def test_images_that_do_not_fill_a_batch_are_an_error() -> None:
 
 @pytest.mark.slow
 def test_checkpointing_takes_less_memory_where_maps_are_large(cpu: Machine) -> None:
-    lesson = Lesson("resnet26t", 160, 16, cpu)
-    plain, checkpointed = (peak_memory(lesson, checkpointing=way) for way in (False, True))
+    setup = TrainingSetup("resnet26t", 160, 16, cpu)
+    plain, checkpointed = (peak_memory(setup, checkpointing=way) for way in (False, True))
     assert 0 < checkpointed["peak_gib"] < plain["peak_gib"]
     assert plain["step_s"] > 0
 
@@ -170,4 +179,4 @@ def test_checkpointing_takes_less_memory_where_maps_are_large(cpu: Machine) -> N
 @pytest.mark.slow
 def test_a_step_that_cannot_be_taken_is_an_error_with_the_reason(cpu: Machine) -> None:
     with pytest.raises(UserError, match="timm has no model 'resnet_of_nobody'"):
-        peak_memory(Lesson("resnet_of_nobody", 32, 2, cpu), checkpointing=False)
+        peak_memory(TrainingSetup("resnet_of_nobody", 32, 2, cpu), checkpointing=False)

@@ -53,6 +53,7 @@ COMPILE = setting("COMPILE", "on")
 IMAGES, FEW = setting("IMAGES", 20_000), setting("FEW", 2400)  # phantoms: to compare heads; to be killed with
 EPOCHS, BATCH_SIZE = setting("EPOCHS", 3), setting("BATCH_SIZE", 24)
 HEADS = setting("HEADS", "coupling")  # to be compared with the independent one, such as coupling,lamp-fc
+STATE_S = setting("STATE_S", 2.0)  # of a training that will be killed
 STEP_S = setting("STEP_S", 1500.0)  # that one command may take
 
 
@@ -218,7 +219,7 @@ def said_while_training(out, kill_after=None):
     command = [sys.executable, "-m", "cxrscore", "train", "--fold", "0", "--device", DEVICE]
     command += [
         "--state-every-s",
-        "2",
+        STATE_S,
         "--labels",
         folder / "data" / "labels.csv",
         "--out",
@@ -258,7 +259,7 @@ def resume():
     said = said_while_training(outs["killed"])
     after = ends_of_epochs(said)
     result = {
-        "resuming": [line for _, line in said if line.startswith("resuming after")],
+        "resuming": [line for _, line in said if "resuming after" in line],
         "epoch_s": epoch_s,
         "epochs_before_the_kill": list(before),
         "epochs_after_it": list(after),

@@ -10,7 +10,15 @@ import pytest
 from conftest import PROGRAMS, TINY
 
 SMALL = {"DEVICE": "cpu", "BACKBONE": TINY, "SIZE": "64", "COMPILE": "off", "ROUNDS": "1", "BATCH_SIZES": "8"}
-FEW = {"FEW": "60", "EPOCHS": "3", "BATCH_SIZE": "8", "FILES": "8", "TRAIN_FILES": "16", "SCORE_FILES": "8"}
+FEW = {
+    "FEW": "60",
+    "EPOCHS": "3",
+    "BATCH_SIZE": "8",
+    "FILES": "8",
+    "TRAIN_FILES": "16",
+    "SCORE_FILES": "8",
+    "STATE_S": "0",
+}
 
 
 @pytest.mark.slow

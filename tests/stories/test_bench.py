@@ -19,7 +19,7 @@ from cxrscore.__main__ import main
 from cxrscore.bench import bench
 from cxrscore.benchmarks import decode, forward, timm_baselines
 from cxrscore.benchmarks.end_to_end import count_opens
-from cxrscore.benchmarks.paired_timing import Race, in_turn
+from cxrscore.benchmarks.paired_timing import Timing, in_turn
 from cxrscore.benchmarks.result_tables import text_blocks
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
@@ -76,7 +76,7 @@ def test_every_way_is_timed_in_seconds_and_compared_with_what_people_write(resul
 
 
 def test_a_ratio_is_the_median_of_the_rounds_quotients() -> None:
-    race = Race("w", "image", 4, ["slow"], {"slow": [6.0, 8.0, 40.0], "fast": [2.0, 4.0, 4.0]})
+    race = Timing("w", "image", 4, ["slow"], {"slow": [6.0, 8.0, 40.0], "fast": [2.0, 4.0, 4.0]})
     line = race.as_json()["lines"]["fast"]
     assert line["times"] == {"slow": {"median": 3.0, "low": 2.0, "high": 10.0}}
     assert line["seconds"] == {"median": 4.0, "low": 2.0, "high": 4.0}
@@ -149,7 +149,7 @@ def test_compile_auto_recalls_what_the_forwards_have_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu: Machine
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    race = Race("w", "image", 2, [], {forward.OURS: [3.0], forward.OURS_COMPILED: [1.0]})
+    race = Timing("w", "image", 2, [], {forward.OURS: [3.0], forward.OURS_COMPILED: [1.0]})
     forward.keep_for_auto(
         race, {"first_fold": 20.0, "next_fold": 5.0}, TINY, cpu, size=32, batch_size=2
     )  # 30 s for three folds, to save 2 s a forward

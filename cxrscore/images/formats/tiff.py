@@ -1,4 +1,4 @@
-"""The structure of a TIFF, and the TIFF anew for a decoder, once all of its pixels are there (tiff_parts).
+"""The structure of a TIFF, and the TIFF anew for a decoder, once all of its pixels are there (tiff_strips).
 
 In    the bytes of one file; its Header.
 Out   Header, or Unreadable; a TIFF whose directory holds what its pixels need and nothing else.
