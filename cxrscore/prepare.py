@@ -16,7 +16,8 @@ from cxrscore.images.decoding.decode import Decoded
 from cxrscore.images.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
 from cxrscore.images.image_store import StoredImage, others_in, remove_store, write_quarantine, write_store
 from cxrscore.images.inputs.byte_source import Places
-from cxrscore.images.inputs.folder import Listing, list_images
+from cxrscore.images.inputs.file_list import Listing
+from cxrscore.images.inputs.folder import list_images
 from cxrscore.images.reading import PREPROCESSING
 from cxrscore.tables.image_names import match_names
 from cxrscore.tables.labels import read_labels

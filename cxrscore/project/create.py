@@ -22,7 +22,8 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import write_text
 from cxrscore.core.import_closure import fingerprint
 from cxrscore.core.plain_yaml import read_yaml
-from cxrscore.images.inputs.folder import Listing, list_images
+from cxrscore.images.inputs.file_list import Listing
+from cxrscore.images.inputs.folder import list_images
 from cxrscore.project.data_files import (
     DONE,
     MARK,

@@ -28,7 +28,8 @@ from pathlib import Path
 from cxrscore.core.errors import UserError, with_remedy
 from cxrscore.images.inputs.archive_members import Bounded, Index, Members
 from cxrscore.images.inputs.byte_source import Identity, identity_of
-from cxrscore.images.inputs.folder import Listing, by_bytes, seen
+from cxrscore.images.inputs.file_list import Listing, by_bytes
+from cxrscore.images.inputs.skipped import seen
 from cxrscore.images.inputs.tar import is_tar, read_tar
 from cxrscore.images.inputs.zip import read_zip
 

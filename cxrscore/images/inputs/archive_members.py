@@ -17,7 +17,8 @@ from io import BufferedReader
 
 from cxrscore.core.errors import BrokenPromise
 from cxrscore.images.inputs.byte_source import Identity, Place, position
-from cxrscore.images.inputs.folder import DOWNLOADS, HIDDEN, TEXTS, Fault, is_hidden, is_partial, may_be_text
+from cxrscore.images.inputs.file_list import Fault
+from cxrscore.images.inputs.skipped import DOWNLOADS, HIDDEN, TEXTS, is_hidden, is_partial, may_be_text
 from cxrscore.images.reading import HEAD_BYTES, sniff
 
 LINKS = "links in the archive"

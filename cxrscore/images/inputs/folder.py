@@ -1,4 +1,4 @@
-"""A folder or a glob pattern -> the files to decode, in one order on every machine; and what a listing is.
+"""A folder or a glob pattern -> the files to decode, in one order on every machine.
 
 In    a folder, searched to its bottom; or a pattern, relative to its longest folder without a wildcard.
 Out   a Listing.
@@ -15,124 +15,31 @@ import os
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cxrscore.core.errors import UserError, promise, with_remedy
-from cxrscore.images.inputs.byte_source import NUMBERS, Files, Place, Places, identity_of
+from cxrscore.core.errors import UserError, with_remedy
+from cxrscore.images.inputs.byte_source import NUMBERS, Files, identity_of
+from cxrscore.images.inputs.file_list import Fault, Listing, by_bytes, in_order
 from cxrscore.images.inputs.glob_pattern import ANY_DEPTH, Positions, match, split_pattern, start
+from cxrscore.images.inputs.skipped import (
+    DOWNLOADS,
+    HIDDEN,
+    LISTED,
+    OUTPUTS,
+    OUTSIDE,
+    SPECIAL,
+    TEXTS,
+    UNENTERED,
+    is_hidden,
+    is_partial,
+    may_be_text,
+    seen,
+)
 from cxrscore.images.reading import HEAD_BYTES, sniff
 
-Fault = tuple[str, str, str]  # path, kind (one of QUARANTINE_KINDS), message
 Inode = tuple[int, int]  # device, inode
-
-BARRED = Place(os.devnull)  # no regular file: a decoder refuses it, should one be asked
-
-HIDDEN = "hidden or system files"
-DOWNLOADS = "partial downloads"
-TEXTS = "tables and texts"
-SPECIAL = "neither files nor folders"
-OUTSIDE = "links out of the folder"
-LISTED = "links to folders that are listed"
-UNENTERED = "folders that the pattern matches and does not enter (** does)"
-OUTPUTS = "outputs of this run"
-MISSING = "the template has a row for it, and no file has its name; add the file, or correct the name"
-CLUTTER = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx"})
-PARTIAL = (".tmp", ".part", ".partial", ".crdownload", ".download")
-TABLES, TREES = (".csv", ".tsv", ".parquet"), (".json", ".jsonl", ".yaml", ".yml", ".html", ".htm", ".xml")
-FOREIGN = (*TABLES, *TREES, ".txt", ".md", ".dvc")
-
-
-@dataclass(frozen=True)
-class _Barred:
-    """Places, some of which must not be read."""
-
-    places: Places
-    barred: frozenset[str]
-
-    def place(self, path: str) -> Place:
-        return BARRED if path in self.barred else self.places.place(path)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What was given, with every file accounted for."""
-
-    source: str  # folder, pattern, table or archive, as given
-    paths: list[str]  # relative, with "/", sorted by their bytes; rows are named by them
-    sizes: "array[int]"  # bytes of each of `paths` once unpacked; -1 where it could not be looked at
-    places: Places
-    skipped: dict[str, int] = field(default_factory=dict)  # reason -> count
-    file_faults: list[Fault] = field(default_factory=list)  # each a quarantined row, under its path
-    folder_faults: list[Fault] = field(default_factory=list)  # each a quarantined row of its own, without id
-    sha256: dict[str, str] = field(default_factory=dict)  # path -> what a table declares, lower case
-    studies: dict[str, str] = field(default_factory=dict)  # path -> study, where a table's column was named
-    notes: list[str] = field(default_factory=list)
-    folds_case: bool = False  # whether the file system takes names that differ in case alone for one file
-
-    @property
-    def faults(self) -> list[Fault]:
-        return sorted([*self.folder_faults, *self.file_faults], key=by_bytes)
-
-    def place(self, path: str) -> Place:
-        """Where the bytes of one of `paths` lie; BARRED, which no decoder reads, for one with a fault."""
-        return self.places.place(path)
-
-    def with_faulty_files(self) -> "Listing":
-        """The same, with the files of `file_faults` among `paths`, so that rows and ids are counted once."""
-        if not self.file_faults:
-            return self
-        barred = frozenset(path for path, _, _ in self.file_faults)
-        size_of = dict.fromkeys(barred, -1) | dict(zip(self.paths, self.sizes, strict=True))
-        promise(len(size_of) == len(barred) + len(self.paths), "a file is listed and faulty")
-        paths = sorted(size_of, key=os.fsencode)
-        sizes = array("q", map(size_of.__getitem__, paths))
-        return replace(self, paths=paths, sizes=sizes, places=_Barred(self.places, barred))
-
-    def with_missing(self, names: Sequence[str]) -> "Listing":
-        """With files of these paths that are not there: each a quarantined row. Raises UserError where one is
-        the path of a file.
-        """
-        if there := sorted(set(names).intersection(self.paths)):
-            raise UserError(
-                f"{self.source}: {there[0]!r} names a file, but the template means another file by it; "
-                "score with --id relpath."
-            )
-        size_of = dict.fromkeys(names, -1) | dict(zip(self.paths, self.sizes, strict=True))
-        paths = sorted(size_of, key=os.fsencode)
-        return replace(
-            self,
-            paths=paths,
-            sizes=array("q", map(size_of.__getitem__, paths)),
-            places=_Barred(self.places, frozenset(names)),
-            file_faults=[*self.file_faults, *((name, "VANISHED", MISSING) for name in names)],
-        )
-
-
-def by_bytes(fault: Fault) -> bytes:
-    return os.fsencode(fault[0])
-
-
-def is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in CLUTTER
-
-
-def is_partial(name: str) -> bool:
-    return name.lower().endswith(PARTIAL)
-
-
-def may_be_text(name: str) -> bool:
-    """Where this is so and `sniff` knows no image format either, the file is a table or a text."""
-    return name.lower().endswith(FOREIGN)
-
-
-def seen(skipped: Counter[str]) -> str:
-    """A clause for an error: what was met and left out."""
-    if not skipped:
-        return ", it is empty"
-    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-    return f" but {counts}" + (" (--follow-symlinks follows them)" if OUTSIDE in skipped else "")
 
 
 @dataclass
@@ -216,11 +123,6 @@ def _listing(source: str, search: _Search) -> Listing:
         folder_faults=sorted(search.folder_faults, key=by_bytes),
         folds_case=folds_case(search.root, paths),
     )
-
-
-def in_order(identities: "array[int]", order: Sequence[int]) -> "array[int]":
-    """NUMBERS per file, rearranged."""
-    return array("q", (number for i in order for number in identities[NUMBERS * i : NUMBERS * (i + 1)]))
 
 
 def _outputs(exclude: Iterable[Path]) -> tuple[frozenset[Inode], dict[Inode, set[str]]]:

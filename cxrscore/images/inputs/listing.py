@@ -14,7 +14,8 @@ from pathlib import Path
 
 from cxrscore.core.errors import UserError, counted
 from cxrscore.images.inputs.archive import is_archive, list_archive, packed
-from cxrscore.images.inputs.folder import Listing, list_glob, list_images
+from cxrscore.images.inputs.file_list import Listing
+from cxrscore.images.inputs.folder import list_glob, list_images
 from cxrscore.images.inputs.glob_pattern import is_pattern
 from cxrscore.images.inputs.path_table import is_table, list_table
 from cxrscore.images.reading import sniff

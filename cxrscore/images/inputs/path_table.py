@@ -18,7 +18,8 @@ from pathlib import Path
 
 from cxrscore.core.errors import UserError, with_remedy
 from cxrscore.images.inputs.byte_source import NUMBERS, UNKNOWN, Files, Identity, identity_of
-from cxrscore.images.inputs.folder import Fault, Listing, folds_case, in_order
+from cxrscore.images.inputs.file_list import Fault, Listing, in_order
+from cxrscore.images.inputs.folder import folds_case
 from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets.column_names import PATIENTS, named
 from cxrscore.tables.datasets.patient_ids import spellings, told

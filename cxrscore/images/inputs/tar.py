@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from cxrscore.images.inputs.archive_members import Bounded, Index, Member, add_link, take, take_links
-from cxrscore.images.inputs.folder import SPECIAL
+from cxrscore.images.inputs.skipped import SPECIAL
 
 
 def is_tar(head: bytes) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from cxrscore.images.inputs.archive_members import Bounded, Index, Member, add_link, head, take, take_links
-from cxrscore.images.inputs.folder import SPECIAL
+from cxrscore.images.inputs.skipped import SPECIAL
 
 MAX_DIRECTORY = 1 << 30  # bytes; ten million members with names of usual length
 MAX_END = 22 + 65_535  # bytes of the record at its end, with the longest comment
