@@ -377,8 +377,8 @@ def read_labels(
     from cxrscore.evaluation.joined_scores import PLAIN
     from cxrscore.project.params_file import read_params
     from cxrscore.tables import labels
-    from cxrscore.tables.csv_table import read_table
     from cxrscore.tables.datasets.column_names import IDS, named
+    from cxrscore.tables.foreign_table import read_foreign_table
 
     settings = {**PLAIN, "findings": []} if params is None else read_params(Path(params)).labels.model_dump()
     given = {
@@ -395,7 +395,7 @@ def read_labels(
     }
     settings |= {name: value for name, value in given.items() if value is not None}
     if "id" not in settings:
-        columns = list(read_table(Path(path)).columns)
+        columns = list(read_foreign_table(Path(path)).columns)
         settings["id"] = named(columns, IDS) or columns[0]
     return labels.read_labels(Path(path), **label_settings(settings))
 

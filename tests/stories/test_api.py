@@ -323,6 +323,21 @@ def test_labels_are_read_as_a_plain_table_unless_settings_say_more(at_home: Path
         api.read_labels("data/labels.csv", findings=["Edema"], blank="maybe")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "File;Edema\na.png;1\nb.png;0\n",
+        "File\tEdema\na.png\t1\nb.png\t0\n",
+        ",File,Edema\n0,a.png,1\n1,b.png,0\n",
+    ],
+    ids=["semicolons", "tabs", "pandas' index"],
+)
+def test_the_id_column_is_found_in_tables_as_other_programs_write_them(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    table = api.read_labels(tmp_path / "labels.csv", findings=["Edema"])
+    assert (table.ids, table.y.tolist()) == (["a.png", "b.png"], [[1], [0]])
+
+
 def test_an_unknown_label_is_null_in_a_frame(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("Image,Edema,Age\na.png,1,40\nb.png,,41\n", encoding="utf-8")
     table = api.read_labels(tmp_path / "labels.csv", findings=["Edema"], blank="ignore")
