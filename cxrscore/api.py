@@ -28,14 +28,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cxrscore.calls.arguments import (
     Compile,
+    CompileNow,
     Format,
     IdKind,
     Level,
     OnError,
     PathLike,
+    flag,
     fold_numbers,
     label_settings,
     number,
+    number_or_none,
     one_of,
     path_or_none,
     processes,
@@ -191,23 +194,23 @@ def score(
         root=path_or_none(root),
         path_column=path_column,
         study_column=study_column,
-        follow_symlinks=follow_symlinks,
+        follow_symlinks=flag("follow_symlinks", follow_symlinks),
         folds=fold_numbers(folds),
-        bit_depth=number("bit_depth", bit_depth, least=8, most=16),
+        bit_depth=number_or_none("bit_depth", bit_depth, least=8, most=16),
         views=view_names(views),
         level=one_of("level", level, Level),
-        batch_size=number("batch_size", batch_size, least=1, most=4096),
+        batch_size=number_or_none("batch_size", batch_size, least=1, most=4096),
         compile=one_of("compile", compile, Compile),
         workers=processes(workers),
-        timeout_s=seconds(timeout_s),
-        shard_rows=number("shard_rows", shard_rows, least=1) or 256,
-        overwrite=overwrite,
-        resume=resume,
+        timeout_s=seconds("timeout_s", timeout_s, least=0.1),
+        shard_rows=number("shard_rows", shard_rows, least=1),
+        overwrite=flag("overwrite", overwrite),
+        resume=flag("resume", resume),
         on_error=one_of("on_error", on_error, OnError),
-        max_errors=number("max_errors", max_errors, least=0),
+        max_errors=number_or_none("max_errors", max_errors, least=0),
         format=table_format(path_or_none(out), format),
-        std=std,
-        csv_safe=csv_safe,
+        std=flag("std", std),
+        csv_safe=flag("csv_safe", csv_safe),
     )
     run: dict[str, Any] = {"models": Path(models), "device": device, "dtype": dtype, "progress": progress}
     if out is not None:
@@ -237,15 +240,16 @@ def load_ensemble(
     folds: Sequence[int] | None = None,
     views: Sequence[str] | None = None,
     batch_size: int | None = None,
-    compile: bool = False,
+    compile: CompileNow = "off",
     device: str = "auto",
     dtype: str = "auto",
 ) -> Ensemble:
     """The fold checkpoints of a folder, in memory: all of them, or exactly those in `folds`.
 
     `views` are averaged, by default those of the training: plain, flip, zoom, zoom_flip, plain first.
-    `batch_size` is images per forward pass (default: 16 on a CPU, 256 on a GPU). Raises UserError for a
-    missing fold, folds of different trainings, or a damaged file.
+    `batch_size` is images per forward pass (default: 16 on a CPU, 256 on a GPU). `compile` is on or off:
+    whether it pays depends on the number of images, which only `score` knows. Raises UserError for a missing
+    fold, folds of different trainings, or a damaged file.
 
     Examples:
         >>> from cxrscore.api import load_ensemble
@@ -254,7 +258,8 @@ def load_ensemble(
         (('Atelectasis', 'Cardiomegaly'), ('plain', 'flip'))
     """
     averaged, chosen = view_names(views), fold_numbers(folds)
-    images = number("batch_size", batch_size, least=1, most=4096)
+    images = number_or_none("batch_size", batch_size, least=1, most=4096)
+    compiled = one_of("compile", compile, CompileNow) == "on"
 
     from cxrscore.scoring.compute_settings import choose_scoring_machine
     from cxrscore.scoring.predictor import load_predictor
@@ -265,7 +270,7 @@ def load_ensemble(
         folds=chosen,
         views=averaged,
         batch_size=images,
-        compile=compile,
+        compile=compiled,
     )
     card = predictor.card
     return Ensemble(
@@ -282,7 +287,7 @@ def read_image(path: PathLike, *, size: int, bit_depth: int | None = None) -> "N
     """One image file -> gray pixels (size, size) uint8, upright: those that training and scoring see.
 
     `bit_depth` is what samples stored in 16 bits have, such as 12. The file is decoded in this process,
-    without a time limit. Raises Unreadable, whose `kind` is a word such as TRUNCATED.
+    without a time limit. Raises Unreadable, whose `kind` is a word such as TRUNCATED, and UserError.
 
     Examples:
         >>> from cxrscore.api import read_image
@@ -296,8 +301,10 @@ def read_image(path: PathLike, *, size: int, bit_depth: int | None = None) -> "N
     from cxrscore.images.decoding.decode import decode_into
     from cxrscore.images.inputs.byte_source import Place
 
-    pixels = np.empty((size, size), np.uint8)
-    found = decode_into(pixels, 0, str(path), Place(os.fspath(path)), bit_depth=bit_depth)
+    side = number("size", size, least=1, most=4096)
+    depth = number_or_none("bit_depth", bit_depth, least=8, most=16)
+    pixels = np.empty((side, side), np.uint8)
+    found = decode_into(pixels, 0, str(path), Place(os.fspath(path)), bit_depth=depth)
     if found.fault is not None:
         raise Unreadable(found.fault.kind, f"{path}: {found.fault}")
     return pixels
@@ -435,6 +442,8 @@ def stratify(
 
     from cxrscore.tables import stratify as stratification
 
+    number("k", k, least=2)
+    number("seed", seed, least=0)
     labels = np.asarray(y)
     if labels.ndim != 2 or not np.isin(labels, (0, 1)).all():
         raise UserError(f"y: an array of shape {labels.shape}; labels of 0 and 1, (n, L), were expected.")
@@ -469,6 +478,7 @@ def prepare(
     from cxrscore.prepare import prepare as story
     from cxrscore.project.params_file import read_params
 
+    decoders = processes(workers)
     settings, folder = read_params(Path(params)), Layout(Path(out)).prepared
     with _shown(progress) as shown:
         notes = story(
@@ -477,7 +487,7 @@ def prepare(
             folder,
             labels=settings.labels,
             params=settings.prepare,
-            workers=processes(workers),
+            workers=decoders,
             progress=shown,
         )
     whole = dict.fromkeys(("width", "height", "shard", "row"), pl.Int64)
@@ -541,6 +551,9 @@ def train(
     from cxrscore.project.params_file import read_params
     from cxrscore.training.preflight import refuse_early
 
+    number("fold", fold, least=0)
+    keep_every_s = seconds("state_every_s", state_every_s, least=0)
+    flags = {"compile": flag("compile", compile), "checkpointing": flag("checkpointing", checkpointing)}
     settings, layout = read_params(Path(params)), Layout(Path(out))
     refuse_early(fold, layout=layout, params=settings.train)
 
@@ -548,7 +561,7 @@ def train(
     from cxrscore.core.signals import asked_to_stop
     from cxrscore.train import Keeping, train_fold
 
-    machine = choose_machine(device, dtype, compile=compile, checkpointing=checkpointing)
+    machine = choose_machine(device, dtype, **flags)
     with asked_to_stop() as asked, _shown(progress) as shown:
         train_fold(
             fold,
@@ -557,7 +570,7 @@ def train(
             params=settings,
             machine=machine,
             progress=shown,
-            keeping=Keeping(state_every_s, fresh),
+            keeping=Keeping(keep_every_s, flag("fresh", fresh)),
             asked=asked,
         )
     return layout.checkpoint(fold)
@@ -609,10 +622,10 @@ def check(
     with _shown(progress) as shown:
         found = story(
             os.fspath(source),
-            size=number("size", size, least=32, most=4096) or 380,
-            bit_depth=number("bit_depth", bit_depth, least=8, most=16),
+            size=number("size", size, least=32, most=4096),
+            bit_depth=number_or_none("bit_depth", bit_depth, least=8, most=16),
             workers=processes(workers),
-            timeout_s=seconds(timeout_s),
+            timeout_s=seconds("timeout_s", timeout_s, least=0.1),
             listed={
                 "root": path_or_none(root),
                 "path_column": path_column,
@@ -686,7 +699,13 @@ def phantom(
     """
     from cxrscore.phantom import make_phantoms
 
-    make_phantoms(Path(out), images=images, size=size, seed=seed, workers=max(1, processes(workers)))
+    make_phantoms(
+        Path(out),
+        images=number("images", images, least=1),
+        size=number("size", size, least=32, most=4096),
+        seed=number("seed", seed, least=0),
+        workers=max(1, processes(workers)),
+    )
     return Path(out)
 
 
