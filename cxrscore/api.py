@@ -333,22 +333,20 @@ def evaluate(
         >>> 0 <= found.macro_auc <= 1
         True
     """
-    import polars as pl
-
-    from cxrscore.calls.evaluation import evaluate_folds, evaluate_scores
-    from cxrscore.calls.frames import written
+    from cxrscore.calls.evaluation import evaluation_of
+    from cxrscore.calls.frames import scores_in
+    from cxrscore.core.paths import Layout
+    from cxrscore.evaluate import evaluate as story
+    from cxrscore.evaluate import evaluate_table
     from cxrscore.project.params_file import read_params
 
     if scores is None:
-        return evaluate_folds(Path(labels), Path(out), Path(params))
-    declared = read_params(Path(params)).labels if Path(params).exists() else None
-    given = (scores.path or scores.table) if isinstance(scores, Scores) else scores
-    if isinstance(given, str | Path):
-        if Path(given).suffix != ".parquet":
-            return evaluate_scores(Path(given), Path(labels), declared)
-        given = pl.read_parquet(given)
-    with TemporaryDirectory(prefix="cxrscore-") as folder:
-        return evaluate_scores(written(given, Path(folder) / "scores.csv"), Path(labels), declared)
+        settings = read_params(Path(params))
+        done = story(Path(labels), Layout(Path(out)), labels=settings.labels, folds=settings.folds.train)
+    else:
+        declared = read_params(Path(params)).labels if Path(params).exists() else None
+        done = evaluate_table(scores_in(scores), Path(labels), labels=declared)
+    return evaluation_of(done)
 
 
 def read_labels(

@@ -28,6 +28,7 @@ from cxrscore.calls.arguments import processes
 from cxrscore.cli import projects, scoring, stages
 from cxrscore.cli.app import app
 from cxrscore.core.errors import Stopped, Unreadable, UserError
+from cxrscore.tables import csv_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
 HERE: dict[str, Any] = {"device": "cpu", "workers": 1}
@@ -162,7 +163,7 @@ def test_the_page_names_every_command_and_option_that_is_no_function() -> None:
     options = {f"{command.__name__} --{word}" for _, command, without in PAIRS for word in without}
     named = {f"`{name}`" for name in set(commands) - callable_ones - {"code"}}
     named |= {f"`{option}`" for option in options if not option.endswith(("--as_json", "--overwrite"))}
-    assert {word for word in re.findall("`[^`]+`", paragraph)} == named | {"`--json`"}
+    assert set(re.findall("`[^`]+`", paragraph)) == named | {"`--json`"}
 
 
 def bounds() -> Iterator[tuple[Callable[..., object], str, float, float | None]]:
@@ -415,13 +416,55 @@ def test_evaluate_without_scores_measures_the_folds_as_the_stage_does(at_home: P
 
 
 @pytest.mark.parametrize(
-    ("column", "words"),
-    [("no number", "scores: not all columns are numbers"), (None, "scores: holds nulls or NaN")],
+    ("columns", "words"),
+    [
+        ({"Image_name": ["a"], "Edema": ["no number"]}, "scores: not all columns are numbers"),
+        ({"Image_name": ["a"], "Edema": [None]}, "scores: holds nulls or NaN"),
+        ({"Image_name": ["a"], "Edema": [float("nan")]}, "scores: holds nulls or NaN"),
+        ({"Image_name": [None], "Edema": [0.5]}, "scores: holds nulls or NaN"),
+        ({"Image_name": ["a"], "Edema": [1.5]}, r"scores: 'a': Edema: a number from 0 to 1, not 1\.5"),
+        ({"Image_name": ["a", "a"], "Edema": [0.5, 0.6]}, "scores: id 'a' is in several rows; keep one"),
+        ({"Image_name": ["a"]}, r"scores: a frame of shape \(1, 1\); ids and a column per finding"),
+        ({}, r"scores: a frame of shape \(0, 0\); ids and a column per finding"),
+    ],
+    ids=str,
 )
-def test_a_frame_without_probabilities_is_refused(at_home: Path, column: str | None, words: str) -> None:
-    frame = pl.DataFrame({"Image_name": ["a"], "Edema": [column]})
+def test_a_frame_without_probabilities_is_refused(columns: dict[str, list[Any]], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        api.evaluate(frame, "data/test_labels.csv")
+        api.evaluate(pl.DataFrame(columns), "labels.csv")
+
+
+def test_a_frame_keeps_all_digits_and_is_read_as_a_file_would_be(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("Image_name,Edema\na,1\nb,0\nc,0\n", encoding="utf-8")
+    close = [0.5 + 1e-12, 0.5, 0.1, 0.1]
+    frame = pl.DataFrame({"Image_name": list("abcc"), "Edema": close, "Usage": ["Public"] * 4})
+    found = api.evaluate(frame, labels, params=tmp_path / "none.yaml")
+    assert found.macro_auc == 1  # to seven digits a and b would be equal
+    assert found.metrics["images"] == 3
+    assert "scores: 1 exact repeat of an earlier row, not counted again." in found.notes
+
+
+def test_a_frame_is_evaluated_without_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("Image_name,Edema\na,1\nb,0\n", encoding="utf-8")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    frame = pl.DataFrame({"Image_name": ["a", "b"], "Edema": [0.9, 0.1]})
+    assert api.evaluate(frame, labels, params=tmp_path / "none.yaml").macro_auc == 1
+
+
+def test_evaluate_reads_each_score_table_once(at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    read = csv_table.read_text
+    monkeypatch.setattr(
+        "cxrscore.tables.foreign_table.read_text", lambda path: opened.append(path.name) or read(path)
+    )
+    api.evaluate()
+    shutil.copy("out/oof/fold0.csv", "sub.csv")
+    api.evaluate("sub.csv", "data/labels.csv")
+    assert sorted(name for name in opened if name != "labels.csv") == [
+        *("fold0.csv", "fold0.views.csv", "fold1.csv", "fold1.views.csv", "sub.csv")
+    ]
 
 
 def test_labels_are_read_as_a_plain_table_unless_settings_say_more(at_home: Path) -> None:
