@@ -86,8 +86,8 @@ def join(scores: ScoreTable, table: LabelTable) -> Scored:
     source = scores.source
     if list(scores.findings) != list(table.findings):
         raise UserError(
-            f"{source}: scores {', '.join(scores.findings)}; the labels hold {', '.join(table.findings)}; name "
-            "a table of the same findings in the same order."
+            f"{source}: scores {', '.join(scores.findings)}; the labels hold {', '.join(table.findings)}; "
+            "name a table of the same findings in the same order."
         )
     rows, notes = places(scores.ids, table.ids), list[str]()
     if (rows < 0).any():

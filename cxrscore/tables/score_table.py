@@ -34,8 +34,8 @@ def score_cells(name: str, probs: NDArray[np.float32]) -> list[str]:
 
 
 class ScoreTable(NamedTuple):
-    """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`; float32 from a file. `notes`: what
-    was read otherwise than it stands there. `source`: what messages call the table.
+    """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`; float32 from a file. `notes`:
+    what was read otherwise than it stands there. `source`: what messages call the table.
     """
 
     id_column: str
