@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,10 +25,10 @@ import cxrscore
 import cxrscore.score
 from cxrscore import api
 from cxrscore.__main__ import main
-from cxrscore.calls.arguments import processes
 from cxrscore.cli import projects, scoring, stages
 from cxrscore.cli.app import app
 from cxrscore.core.errors import Stopped, Unreadable, UserError
+from cxrscore.python_api.arguments import processes
 from cxrscore.tables import csv_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
@@ -58,9 +59,8 @@ def test_importing_the_api_loads_no_heavy_library() -> None:
 
 def test_what_needs_no_model_imports_no_torch() -> None:
     """It takes ten seconds and more."""
-    code = (
-        "import sys, cxrscore.calls.frames, cxrscore.check, cxrscore.phantom; print('torch' in sys.modules)"
-    )
+    modules = "sys, cxrscore.python_api.frames, cxrscore.check, cxrscore.phantom"
+    code = f"import {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -210,9 +210,11 @@ def test_a_number_has_its_options_bounds(
 
 def test_the_documented_examples_are_true(at_home: Path) -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    found = [test for test in finder.find(api, globs={"Path": Path}) if test.examples]
     public = {name for name in api.__all__ if inspect.isfunction(getattr(api, name))}
-    assert public <= {test.name.removeprefix("cxrscore.api.") for test in found}
+    modules = sorted({getattr(api, name).__module__ for name in public})
+    tests = [finder.find(importlib.import_module(name), globs={"Path": Path}) for name in modules]
+    found = [test for test in chain.from_iterable(tests) if test.examples]
+    assert public <= {test.name.rpartition(".")[2] for test in found}
     lines: list[str] = []
     for test in found:
         doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=lines.append)

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 
 from cxrscore.core.errors import UserError
 
+LABELS, IMAGES, OUT, MODELS, PARAMS = "data/labels.csv", "data/images", "out", "out/models", "params.yaml"
+
 PathLike = str | Path
 IdKind = Literal["relpath", "name", "stem"]
 Level = Literal["image", "study"]

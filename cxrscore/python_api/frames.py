@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from cxrscore.calls.records import Scores
 from cxrscore.core.errors import UserError, counted
+from cxrscore.python_api.records import Scores
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs
 from cxrscore.tables.foreign_table import USAGES
@@ -67,7 +67,7 @@ def scores_of(outcome: "Outcome", table: Path, options: Options, *, path: Path |
 def scores_in(given: str | Path | Scores | pl.DataFrame) -> ScoreTable:
     """What `score` wrote or returned, or a frame in its shape. Raises UserError."""
     if isinstance(given, Scores):
-        return score_table(given.table)
+        return score_table(given.table, source=str(given.path or "scores"))
     if isinstance(given, pl.DataFrame):
         return score_table(given)
     path = Path(given)
@@ -80,7 +80,7 @@ def score_table(frame: pl.DataFrame, *, source: str = "scores") -> ScoreTable:
     """A frame of scores, held to what a file of them is held to; its numbers stay as they are. Raises
     UserError.
     """
-    rows = _without_usage(frame).unique(maintain_order=True)
+    rows = _without_usage(frame).unique(keep="first", maintain_order=True)
     id_column, *findings = rows.columns or [""]
     if not findings or not len(rows):
         raise UserError(f"{source}: a frame of shape {frame.shape}; ids and a column per finding are needed.")
@@ -91,7 +91,7 @@ def score_table(frame: pl.DataFrame, *, source: str = "scores") -> ScoreTable:
             f"{source}: not all columns are numbers ({error}); keep ids in the first one alone."
         ) from error
     ids = rows[id_column].cast(pl.String)
-    if ids.null_count() or not np.isfinite(probs).all():
+    if ids.null_count() or np.isnan(probs).any():
         raise UserError(f"{source}: holds nulls or NaN; give a number from 0 to 1 in each cell.")
     if ids.n_unique() < len(ids):
         twice = ids.filter(ids.is_duplicated())[0]
