@@ -5,8 +5,8 @@ tests/test_architecture.py holds it. Stages and stories are files: command = mod
 
     __main__                                           the console script
     api                                                what the commands do, as Python functions
+    python_api/                                        its functions: arguments checked; records, frames
     cli/                                               the commands: each is one call
-    calls/                                             of api: arguments checked; results as records, frames
     project/ ablate bench                              params.yaml, init, data use; heads compared; timings
     ablation/ benchmarks/                              the trainings compared; what is timed against what
     prepare folds train evaluate report                the stages of dvc.yaml

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,14 +18,13 @@ from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import write_text
 from cxrscore.core.paths import Layout
 from cxrscore.evaluation.curves import pr_rows, roc_rows
-from cxrscore.evaluation.head_pictures import (
-    TABLES,
-)
-from cxrscore.evaluation.joined_scores import Scored, join, join_tables, pool
+from cxrscore.evaluation.head_pictures import TABLES
+from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
 from cxrscore.evaluation.learned_tables import learned_tables
 from cxrscore.evaluation.metrics import group_means, macro
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.labels import read_labels
+from cxrscore.tables.score_table import ScoreTable, read_scores
 
 if TYPE_CHECKING:
     from cxrscore.project.params import LabelParams
@@ -33,15 +32,23 @@ if TYPE_CHECKING:
 DIGITS = 5
 
 
-def evaluate(
-    labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: Sequence[int]
-) -> tuple[dict[str, Any], list[str]]:
+class Measured(NamedTuple):
+    """Metrics as they are written, notes on what was measured, and the scores and truth behind them."""
+
+    metrics: dict[str, Any]
+    notes: list[str]
+    scored: Scored
+
+
+def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: Sequence[int]) -> Measured:
     """The stage: out-of-fold metrics of the trained folds, as validated (one view), with all views, and
     with all views and images of a study.
     """
     table = read_labels(labels_csv, **labels.model_dump())
-    plain = [join(layout.scores(fold, views=False), table) for fold in folds]
-    averaged = [join(layout.scores(fold, views=True), table) for fold in folds]
+    plain, averaged = (
+        [join(read_scores(layout.scores(fold, views=views)), table) for fold in folds]
+        for views in (False, True)
+    )
     _refuse_overlap(plain, layout)
     learned = learned_tables(layout, dict(zip(folds, plain, strict=True)))
     pooled, pooled_views = pool(plain), pool(averaged)
@@ -62,23 +69,23 @@ def evaluate(
     for name, (columns, rows) in learned.items():
         if rows:  # of one finding alone there are no pairs
             write_table(layout.plots / f"{name}.csv", columns, rows)
-    return metrics, _undefined(pooled)
+    others = ", ".join(map(str, sorted(layout.of_other_folds(folds))))
+    stale = [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
+    return Measured(metrics, _undefined(pooled) + stale, pooled)
 
 
-def evaluate_table(
-    scores_csv: Path, labels_csv: Path, *, labels: "LabelParams | None"
-) -> tuple[dict[str, Any], list[str]]:
-    """Any score table against any label table -> metrics and notes.
+def evaluate_table(scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None") -> Measured:
+    """Any score table against any label table.
 
     The findings are the score table's columns. Without a project's `labels`, a plain table is expected, and a
     blank or -1 is an error: nobody has said what they mean. Patients and studies are optional.
     """
-    joined, notes = join_tables(scores_csv, labels_csv, labels=labels)
+    joined, notes = join_file(scores, labels_csv, labels=labels)
     notes += _undefined(joined)
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
         notes.append(f"{joined.unscored} of {counted(total, 'labelled image')} without a score")
-    return summarise(joined) | _by_study([joined]), notes
+    return Measured(summarise(joined) | _by_study([joined]), notes, joined)
 
 
 def _undefined(scored: Scored) -> list[str]:

@@ -98,7 +98,7 @@ def _defined(fold: Truth) -> np.ndarray:
 
 
 def _read(path: Path, ids: Sequence[str], labels: LabelTable) -> np.ndarray:
-    _, found, findings, scores, _ = read_scores(path)
+    _, found, findings, scores, *_ = read_scores(path)
     if found != ids or not set(found) <= set(labels.ids) or tuple(findings) != labels.findings:
         raise UserError(
             f"{path}: holds other images or findings than the reference table or {labels.path}; remove it, "

@@ -228,17 +228,16 @@ def evaluate(
     from cxrscore.core.paths import Layout
     from cxrscore.evaluate import evaluate, evaluate_table
     from cxrscore.project.params_file import read_params
+    from cxrscore.tables.score_table import read_scores
 
     if scores is None:
-        settings, layout = read_params(params), Layout(out)
-        metrics, notes = evaluate(labels, layout, labels=settings.labels, folds=settings.folds.train)
-        others = ", ".join(map(str, sorted(layout.of_other_folds(settings.folds.train))))
-        notes += [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
+        settings = read_params(params)
+        found = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
     else:
         declared = read_params(params).labels if params.exists() else None
-        metrics, notes = evaluate_table(scores, labels, labels=declared)
-    tell(notes)
-    show(metrics, metrics_blocks, as_json=as_json)
+        found = evaluate_table(read_scores(scores), labels, labels=declared)
+    tell(found.notes)
+    show(found.metrics, metrics_blocks, as_json=as_json)
 
 
 def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:

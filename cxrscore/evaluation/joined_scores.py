@@ -1,6 +1,6 @@
 """A score table and labels -> scores and truth of the same rows, in the table's order.
 
-In    score tables with ids; a LabelTable, or the CSV file of one.
+In    a ScoreTable; a LabelTable, or the CSV file of one.
 Out   Scored: (n, L) scores with y and mask. Raises UserError for rows that no label belongs to, and for other
       findings.
 """
@@ -20,7 +20,7 @@ from cxrscore.tables.image_names import match_names
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.labels import read_labels
 from cxrscore.tables.polars_frames import places
-from cxrscore.tables.score_table import read_scores
+from cxrscore.tables.score_table import ScoreTable
 
 if TYPE_CHECKING:
     from cxrscore.project.params import LabelParams
@@ -54,15 +54,14 @@ class Scored:
         return len(set(self.table.patient)) if self.table.patient is not None else None
 
 
-def join_tables(
-    scores_csv: Path, labels_csv: Path, *, labels: "LabelParams | None"
+def join_file(
+    scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None"
 ) -> tuple[Scored, list[str]]:
-    """What `evaluate_table` measures, and notes on how it was read."""
-    scored = read_scores(scores_csv)
-    settings, notes = _label_settings(labels_csv, scored.id_column, labels)
-    table = read_labels(labels_csv, **settings | {"findings": scored.findings})
-    joined = join(scores_csv, table)
-    return joined, [*notes, *scored.notes, *table.notes, *joined.notes]
+    """Scores with the labels of a file -> what was joined, and notes on how it was read."""
+    settings, notes = _label_settings(labels_csv, scores.id_column, labels)
+    table = read_labels(labels_csv, **settings | {"findings": scores.findings})
+    joined = join(scores, table)
+    return joined, [*notes, *scores.notes, *table.notes, *joined.notes]
 
 
 def _label_settings(
@@ -82,21 +81,21 @@ def _label_settings(
     return settings, notes
 
 
-def join(scores_csv: Path, table: LabelTable) -> Scored:
+def join(scores: ScoreTable, table: LabelTable) -> Scored:
     """A score table with the labels of its rows, in its order. Raises UserError for rows without labels."""
-    _, ids, findings, scores, _ = read_scores(scores_csv)
-    if list(findings) != list(table.findings):
+    source = scores.source
+    if list(scores.findings) != list(table.findings):
         raise UserError(
-            f"{scores_csv}: scores {', '.join(findings)}; the labels hold {', '.join(table.findings)}; name "
-            "a table of the same findings in the same order."
+            f"{source}: scores {', '.join(scores.findings)}; the labels hold {', '.join(table.findings)}; "
+            "name a table of the same findings in the same order."
         )
-    rows, notes = places(ids, table.ids), list[str]()
+    rows, notes = places(scores.ids, table.ids), list[str]()
     if (rows < 0).any():
-        rows, notes = _matched(ids, table, scores_csv)
-    return Scored(findings, scores, table.rows(rows), len(table.ids) - len(rows), notes)
+        rows, notes = _matched(scores.ids, table, source)
+    return Scored(scores.findings, scores.probs, table.rows(rows), len(table.ids) - len(rows), notes)
 
 
-def _matched(ids: Sequence[str], table: LabelTable, scores_csv: Path) -> tuple[np.ndarray, list[str]]:
+def _matched(ids: Sequence[str], table: LabelTable, source: str) -> tuple[np.ndarray, list[str]]:
     """The labelled image that each row means; where labels name images in less than their path, as `prepare`
     matches those to files, the row that each labelled image means. Raises UserError.
     """
@@ -111,11 +110,11 @@ def _matched(ids: Sequence[str], table: LabelTable, scores_csv: Path) -> tuple[n
     unknown = [match.told(name) for name, row in zip(ids, rows, strict=True) if row < 0]
     if unknown:
         raise UserError(
-            f"{scores_csv}: {counted(len(unknown), 'row is', 'rows are')} not in {table.path}: "
+            f"{source}: {counted(len(unknown), 'row is', 'rows are')} not in {table.path}: "
             f"{', '.join(unknown[:10])}; the labels name images like {table.ids[0]!r}: add the missing "
             "images, or remove their scores."
         )
-    return rows, [f"{scores_csv}: {note}." for note in notes]
+    return rows, [f"{source}: {note}." for note in notes]
 
 
 def pool(parts: Sequence[Scored]) -> Scored:

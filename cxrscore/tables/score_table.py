@@ -34,15 +34,16 @@ def score_cells(name: str, probs: NDArray[np.float32]) -> list[str]:
 
 
 class ScoreTable(NamedTuple):
-    """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`. `notes`: what was read otherwise
-    than it stands in the file.
+    """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`; float32 from a file. `notes`:
+    what was read otherwise than it stands there. `source`: what messages call the table.
     """
 
     id_column: str
     ids: list[str]
     findings: list[str]
-    probs: NDArray[np.float32]
+    probs: NDArray[np.floating]
     notes: tuple[str, ...]
+    source: str
 
 
 def read_scores(path: Path) -> ScoreTable:
@@ -52,7 +53,7 @@ def read_scores(path: Path) -> ScoreTable:
     if not findings:
         raise UserError(f"{path}:1: no finding beside {id_column!r}; a score table was expected.")
     probs = np.stack([_probabilities(table, name) for name in findings], axis=1)
-    return ScoreTable(id_column, unique_ids(table, id_column), findings, probs, table.notes)
+    return ScoreTable(id_column, unique_ids(table, id_column), findings, probs, table.notes, str(path))
 
 
 def _without_repeats(table: Table) -> Table:

@@ -177,7 +177,7 @@ def test_a_head_trains_is_measured_reported_and_scores_with_what_it_saved(
         assert (found.findings, found.head) == (loaded.card.findings, loaded.card.head)
         assert bool(found.pictures) == (head.kind != "independent")
     params = mine.params
-    metrics, _ = evaluate(mine.labels, mine.layout, labels=params.labels, folds=params.folds.train)
+    metrics, *_ = evaluate(mine.labels, mine.layout, labels=params.labels, folds=params.folds.train)
     assert metrics["macro_auc"] > 0
     write_report(mine.layout, folds=params.folds.train)
     outcome = score(
@@ -188,7 +188,7 @@ def test_a_head_trains_is_measured_reported_and_scores_with_what_it_saved(
         machine=cpu,
         progress=Silent(),
     )
-    _, ids, _, probs, _ = read_scores(tmp_path / "sub.csv")
+    _, ids, _, probs, *_ = read_scores(tmp_path / "sub.csv")
     assert len(ids) == outcome.scored == 8
     assert (probs > 0).all()
     assert (probs < 1).all()

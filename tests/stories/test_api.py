@@ -8,9 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -18,13 +19,17 @@ import pytest
 from conftest import Project, contents
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
+from typer.main import get_command
 
 import cxrscore
 import cxrscore.score
 from cxrscore import api
 from cxrscore.__main__ import main
-from cxrscore.cli import scoring, stages
+from cxrscore.cli import projects, scoring, stages
+from cxrscore.cli.app import app
 from cxrscore.core.errors import Stopped, Unreadable, UserError
+from cxrscore.python_api.arguments import processes
+from cxrscore.tables import csv_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
 HERE: dict[str, Any] = {"device": "cpu", "workers": 1}
@@ -54,9 +59,8 @@ def test_importing_the_api_loads_no_heavy_library() -> None:
 
 def test_what_needs_no_model_imports_no_torch() -> None:
     """It takes ten seconds and more."""
-    code = (
-        "import sys, cxrscore.calls.frames, cxrscore.check, cxrscore.phantom; print('torch' in sys.modules)"
-    )
+    modules = "sys, cxrscore.python_api.frames, cxrscore.check, cxrscore.phantom"
+    code = f"import {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -95,34 +99,122 @@ def test_each_function_works_twice_after_all_modules_are_imported(at_home: Path)
     assert inspect.isfunction(api.score)
 
 
-@pytest.mark.parametrize(
-    ("function", "command", "ours"),
-    [
-        (api.score, scoring.score, {"output": "out", "id_kind": "id", "table_format": "format"}),
-        (api.check, scoring.check, {}),
-        (api.verify, scoring.verify, {}),
-        (api.prepare, stages.prepare, {}),
-        (api.folds, stages.folds, {}),
-        (api.train, stages.train, {}),
-        (api.report, stages.report, {}),
-        (api.evaluate, stages.evaluate, {}),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_a_functions_arguments_are_its_commands_options(
-    function: Callable[..., object], command: Callable[..., object], ours: dict[str, str]
+OURS = {  # a command's parameter -> the function's argument
+    "compile_models": "compile",
+    "compile_model": "compile",
+    "output": "out",
+    "id_kind": "id",
+    "table_format": "format",
+}
+PAIRS: list[
+    tuple[Callable[..., object], Callable[..., object], set[str]]
+] = [  # without what a terminal needs
+    (api.score, scoring.score, set()),
+    (api.check, scoring.check, {"as_json", "output", "overwrite"}),
+    (api.verify, scoring.verify, set()),
+    (api.prepare, stages.prepare, set()),
+    (api.folds, stages.folds, set()),
+    (api.train, stages.train, {"gpus"}),
+    (api.report, stages.report, set()),
+    (api.evaluate, stages.evaluate, {"as_json"}),
+    (api.phantom, projects.phantom, {"sheet"}),
+]
+REQUIRED = {("phantom", "out"), ("score", "out")}  # by one of the two only
+
+
+def arguments(command: Callable[..., object], without: set[str]) -> dict[str, inspect.Parameter]:
+    """A command's options, by the names of the function's arguments."""
+    found = inspect.signature(command, eval_str=True).parameters
+    return {OURS.get(name, name): option for name, option in found.items() if name not in without}
+
+
+def words_of(annotation: Any) -> set[str]:
+    """All literal texts in an annotation."""
+    inner = set().union(*map(words_of, get_args(annotation)))
+    return {annotation} if isinstance(annotation, str) else inner
+
+
+@pytest.mark.parametrize(("function", "command", "without"), PAIRS, ids=lambda value: "")
+def test_a_functions_arguments_defaults_and_words_are_its_commands(
+    function: Callable[..., object], command: Callable[..., object], without: set[str]
 ) -> None:
-    renamed = {"compile_models": "compile", "compile_model": "compile"} | ours
-    of_a_terminal = {"as_json", "gpus"} | ({"output", "overwrite"} if function is api.check else set())
-    options = {renamed.get(name, name) for name in inspect.signature(command).parameters} - of_a_terminal
-    assert set(inspect.signature(function).parameters) - {"progress"} == options
+    options, ours = arguments(command, without), dict(inspect.signature(function).parameters)
+    ours.pop("progress", None)
+    assert set(ours) == set(options)
+    for name, option in options.items():
+        if name == "workers":
+            assert (ours[name].default, option.default) == (None, processes(None))
+        elif (function.__name__, name) not in REQUIRED:
+            default = option.default
+            assert ours[name].default == (default.as_posix() if isinstance(default, Path) else default), name
+        choices = get_args(option.annotation)[0]
+        if words_of(choices):
+            assert words_of(ours[name].annotation) == words_of(choices), name
+
+
+def test_the_page_names_every_command_and_option_that_is_no_function() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    paragraph = page[page.index("**Only as commands**") :].partition("\n\n")[0]
+    root = get_command(app)
+    commands = dict(root.commands)  # type: ignore[attr-defined]
+    for group in ("data", "weights"):
+        commands |= {f"{group} {name}": command for name, command in commands.pop(group).commands.items()}
+    callable_ones = {function.__name__ for function, _, _ in PAIRS}
+    options = {f"{command.__name__} --{word}" for _, command, without in PAIRS for word in without}
+    named = {f"`{name}`" for name in set(commands) - callable_ones - {"code"}}
+    named |= {f"`{option}`" for option in options if not option.endswith(("--as_json", "--overwrite"))}
+    assert set(re.findall("`[^`]+`", paragraph)) == named | {"`--json`"}
+
+
+def bounds() -> Iterator[tuple[Callable[..., object], str, float, float | None]]:
+    """Each option that is a number: the function, its argument, the least and the most."""
+    for function, command, without in PAIRS:
+        for name, option in arguments(command, without).items():
+            for about in get_args(option.annotation)[1:]:
+                if about.min is not None:
+                    yield function, name, about.min, about.max
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "least", "most"),
+    [pytest.param(*case, id=f"{case[0].__name__}-{case[1]}") for case in bounds()],
+)
+def test_a_number_has_its_options_bounds(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    function: Callable[..., object],
+    name: str,
+    least: float,
+    most: float | None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    given: dict[str, Any] = {  # what gets a call past its numbers, to be refused then
+        api.score: {"source": "nowhere", "out": "sub.csv", "device": "cpu"},
+        api.check: {"source": "nowhere"},
+        api.train: {"fold": 0},
+        api.phantom: {"out": "full"},
+        api.prepare: {},
+    }[function]
+    step = 0.01 if isinstance(least, float) and least % 1 else 1
+    for wrong in [least - step, *([most + 1] if most is not None else []), "1", None]:
+        if wrong is not None or inspect.signature(function).parameters[name].default is not None:
+            with pytest.raises(UserError, match=rf"\A{name}: .* was expected"):
+                function(**given | {name: wrong})
+    for right in [least, *([most] if most is not None else [])]:
+        with pytest.raises(UserError) as refusal:
+            function(**given | {name: right})
+        assert not re.match(rf"{name}: .* was expected", str(refusal.value))
 
 
 def test_the_documented_examples_are_true(at_home: Path) -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    found = [test for test in finder.find(api, globs={"Path": Path}) if test.examples]
     public = {name for name in api.__all__ if inspect.isfunction(getattr(api, name))}
-    assert public <= {test.name.removeprefix("cxrscore.api.") for test in found}
+    modules = sorted({getattr(api, name).__module__ for name in public})
+    tests = [finder.find(importlib.import_module(name), globs={"Path": Path}) for name in modules]
+    found = [test for test in chain.from_iterable(tests) if test.examples]
+    assert public <= {test.name.rpartition(".")[2] for test in found}
     lines: list[str] = []
     for test in found:
         doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=lines.append)
@@ -246,10 +338,20 @@ def test_a_run_that_keeps_nothing_says_so_when_it_is_stopped(at_home: Path) -> N
     ("wrong", "words"),
     [
         ({"level": "patient"}, "level: one of image, study, not 'patient'"),
-        ({"batch_size": 0}, "batch_size: 0; it is at least 1 and at most 4,096"),
-        ({"workers": -1}, "workers: -1; it is at least 0"),
-        ({"timeout_s": 0.0}, r"timeout_s: 0; it is at least 0\.1"),
+        ({"batch_size": 0}, "batch_size: 0; a whole number from 1 to 4,096 was expected"),
+        ({"batch_size": 2.5}, r"batch_size: 2\.5; a whole number"),
+        ({"batch_size": True}, "batch_size: True; a whole number"),
+        ({"workers": -1}, "workers: -1; a whole number from 0 to 256"),
+        ({"timeout_s": 0.0}, r"timeout_s: 0\.0; a number of seconds of at least 0\.1 was expected"),
+        ({"timeout_s": "x"}, r"timeout_s: 'x'; a number of seconds"),
+        ({"timeout_s": float("nan")}, r"timeout_s: nan; a number of seconds"),
         ({"folds": [0, 0]}, r"folds: \[0, 0\]; list distinct fold numbers"),
+        ({"folds": "0,2"}, r"folds: .*; list distinct fold numbers"),
+        ({"folds": 2}, r"folds: 2; list distinct fold numbers"),
+        ({"folds": [0, 0.5]}, r"folds: \[0, 0\.5\]; list distinct fold numbers"),
+        ({"overwrite": "no"}, "overwrite: 'no'; True or False was expected"),
+        ({"compile": True}, "compile: one of auto, on, off, not True"),
+        ({"format": "csv"}, "format: csv, and no file to write; name one in out"),
         ({"views": ["flip"]}, r"views: \['flip'\]; list distinct names of plain, flip"),
         ({"out": "sub.csv", "format": "parquet"}, r"sub\.csv: format is parquet; name the table"),
         ({"resume": True}, "out: not given, so there is nothing to resume"),
@@ -261,6 +363,20 @@ def test_a_wrong_argument_is_refused_with_what_would_be_right(
 ) -> None:
     with pytest.raises(UserError, match=words):
         api.score("data/test", **HERE | wrong)
+
+
+def test_load_ensemble_compiles_with_the_words_of_score(at_home: Path) -> None:
+    assert api.load_ensemble(device="cpu", compile="off").folds == (0, 1)
+    for wrong in ("auto", False):
+        with pytest.raises(UserError, match=f"compile: one of on, off, not {wrong!r}"):
+            api.load_ensemble(device="cpu", compile=wrong)  # type: ignore[arg-type]
+
+
+def test_train_refuses_before_it_trains(at_home: Path) -> None:
+    with pytest.raises(UserError, match="state_every_s: -5; a number of seconds of at least 0"):
+        api.train(0, state_every_s=-5, device="cpu")
+    with pytest.raises(UserError, match="compile: 'off'; True or False was expected"):
+        api.train(0, compile="off", device="cpu")  # type: ignore[arg-type]
 
 
 def test_evaluate_agrees_with_scikit_learn_for_a_file_a_record_and_a_frame(at_home: Path) -> None:
@@ -302,13 +418,55 @@ def test_evaluate_without_scores_measures_the_folds_as_the_stage_does(at_home: P
 
 
 @pytest.mark.parametrize(
-    ("column", "words"),
-    [("no number", "scores: not all columns are numbers"), (None, "scores: holds nulls or NaN")],
+    ("columns", "words"),
+    [
+        ({"Image_name": ["a"], "Edema": ["no number"]}, "scores: not all columns are numbers"),
+        ({"Image_name": ["a"], "Edema": [None]}, "scores: holds nulls or NaN"),
+        ({"Image_name": ["a"], "Edema": [float("nan")]}, "scores: holds nulls or NaN"),
+        ({"Image_name": [None], "Edema": [0.5]}, "scores: holds nulls or NaN"),
+        ({"Image_name": ["a"], "Edema": [1.5]}, r"scores: 'a': Edema: a number from 0 to 1, not 1\.5"),
+        ({"Image_name": ["a", "a"], "Edema": [0.5, 0.6]}, "scores: id 'a' is in several rows; keep one"),
+        ({"Image_name": ["a"]}, r"scores: a frame of shape \(1, 1\); ids and a column per finding"),
+        ({}, r"scores: a frame of shape \(0, 0\); ids and a column per finding"),
+    ],
+    ids=str,
 )
-def test_a_frame_without_probabilities_is_refused(at_home: Path, column: str | None, words: str) -> None:
-    frame = pl.DataFrame({"Image_name": ["a"], "Edema": [column]})
+def test_a_frame_without_probabilities_is_refused(columns: dict[str, list[Any]], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        api.evaluate(frame, "data/test_labels.csv")
+        api.evaluate(pl.DataFrame(columns), "labels.csv")
+
+
+def test_a_frame_keeps_all_digits_and_is_read_as_a_file_would_be(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("Image_name,Edema\na,1\nb,0\nc,0\n", encoding="utf-8")
+    close = [0.5 + 1e-12, 0.5, 0.1, 0.1]
+    frame = pl.DataFrame({"Image_name": list("abcc"), "Edema": close, "Usage": ["Public"] * 4})
+    found = api.evaluate(frame, labels, params=tmp_path / "none.yaml")
+    assert found.macro_auc == 1  # to seven digits a and b would be equal
+    assert found.metrics["images"] == 3
+    assert "scores: 1 exact repeat of an earlier row, not counted again." in found.notes
+
+
+def test_a_frame_is_evaluated_without_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("Image_name,Edema\na,1\nb,0\n", encoding="utf-8")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    frame = pl.DataFrame({"Image_name": ["a", "b"], "Edema": [0.9, 0.1]})
+    assert api.evaluate(frame, labels, params=tmp_path / "none.yaml").macro_auc == 1
+
+
+def test_evaluate_reads_each_score_table_once(at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    read = csv_table.read_text
+    monkeypatch.setattr(
+        "cxrscore.tables.foreign_table.read_text", lambda path: opened.append(path.name) or read(path)
+    )
+    api.evaluate()
+    shutil.copy("out/oof/fold0.csv", "sub.csv")
+    api.evaluate("sub.csv", "data/labels.csv")
+    assert sorted(name for name in opened if name != "labels.csv") == [
+        *("fold0.csv", "fold0.views.csv", "fold1.csv", "fold1.views.csv", "sub.csv")
+    ]
 
 
 def test_labels_are_read_as_a_plain_table_unless_settings_say_more(at_home: Path) -> None:
@@ -321,6 +479,21 @@ def test_labels_are_read_as_a_plain_table_unless_settings_say_more(at_home: Path
         api.read_labels("data/labels.csv")
     with pytest.raises(UserError, match=r"labels\.blank: .*'zero', 'ignore' or 'error'"):
         api.read_labels("data/labels.csv", findings=["Edema"], blank="maybe")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "File;Edema\na.png;1\nb.png;0\n",
+        "File\tEdema\na.png\t1\nb.png\t0\n",
+        ",Picture,Edema\n0,a.png,1\n1,b.png,0\n",
+    ],
+    ids=["semicolons", "tabs", "pandas' index"],
+)
+def test_the_id_column_is_found_in_tables_as_other_programs_write_them(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    table = api.read_labels(tmp_path / "labels.csv", findings=["Edema"])
+    assert (table.ids, table.y.tolist()) == (["a.png", "b.png"], [[1], [0]])
 
 
 def test_an_unknown_label_is_null_in_a_frame(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
-from cxrscore.evaluate import evaluate, evaluate_table
+from cxrscore.evaluate import evaluate, evaluate_table, summarise
 from cxrscore.evaluation.head_pictures import Picture, write_learned
 from cxrscore.project.params import LabelParams
 from cxrscore.report import write_report
+from cxrscore.tables.score_table import read_scores
 
 LABELS = LabelParams(
     format="table",
@@ -176,7 +177,7 @@ def test_a_study_in_two_folds_is_averaged_in_each_for_itself(tmp_path: Path) -> 
     labels_csv, layout = a_project(tmp_path, **tables, **views)
     labels_csv.write_text(STUDIES)
     labels = LABELS.model_copy(update={"patient": None, "study": "Study", "findings": ["Edema"]})
-    metrics, _ = evaluate(labels_csv, layout, labels=labels, folds=[0, 1])
+    metrics, *_ = evaluate(labels_csv, layout, labels=labels, folds=[0, 1])
     assert metrics["study"] == metrics["views"] == {"macro_auc": 0.5}  # b stays under c and d
 
 
@@ -184,9 +185,9 @@ def test_a_score_table_is_measured_by_study_where_the_labels_tell_it(tmp_path: P
     (tmp_path / "labels.csv").write_text(STUDIES)
     (tmp_path / "sub.csv").write_text("Image_name,Edema\na,0.9\nb,0.1\nc,0.4\nd,0.2\n")
     labels = LABELS.model_copy(update={"patient": None, "study": "Study"})
-    metrics, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=labels)
+    metrics, *_ = evaluate_table(read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=labels)
     assert (metrics["macro_auc"], metrics["study"]) == (0.5, {"macro_auc": 1.0})
-    unknown, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+    unknown, *_ = evaluate_table(read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None)
     assert "study" not in unknown
 
 
@@ -241,9 +242,26 @@ def test_a_fold_without_its_table_is_named(tmp_path: Path) -> None:
         evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1, 2])
 
 
+def test_files_of_folds_that_are_not_trained_are_noted(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path)
+    assert not any(
+        "are left out" in note for note in evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1]).notes
+    )
+    (layout.oof / "fold2.csv").write_text(SCORES["fold0"])
+    notes = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1]).notes
+    assert "files of fold 2 are left out, as folds.train does not list them" in notes
+
+
+def test_what_was_measured_is_handed_on(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path)
+    found = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
+    assert list(found.scored.table.ids) == ["a", "d", "c", "b", "e"]
+    assert summarise(found.scored).items() <= found.metrics.items()
+
+
 def test_a_score_table_is_measured_on_its_rows_and_the_others_are_counted(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
-    metrics, notes = evaluate_table(layout.scores(0, views=False), labels_csv, labels=LABELS)
+    metrics, notes, _ = evaluate_table(read_scores(layout.scores(0, views=False)), labels_csv, labels=LABELS)
     assert (metrics["images"], metrics["auc"]) == (3, {"Edema": 0.5})
     assert "2 of 5 labelled images without a score" in notes
     assert any(note.startswith("no AUC, one class alone is present: ") for note in notes)
@@ -252,7 +270,7 @@ def test_a_score_table_is_measured_on_its_rows_and_the_others_are_counted(tmp_pa
 def test_a_score_table_brings_its_own_findings_in_its_own_order(tmp_path: Path) -> None:
     labels_csv, _ = a_project(tmp_path)
     (tmp_path / "sub.csv").write_text("Image_name,Fracture,Edema\na,0.5,0.9\nb,0.5,0.1\n")
-    metrics, _ = evaluate_table(tmp_path / "sub.csv", labels_csv, labels=LABELS)
+    metrics, *_ = evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
     assert metrics["auc"] == {"Edema": 1.0}
 
 
@@ -272,13 +290,13 @@ def test_a_score_table_that_does_not_fit_the_labels_is_refused(
     labels_csv, _ = a_project(tmp_path)
     (tmp_path / "sub.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        evaluate_table(tmp_path / "sub.csv", labels_csv, labels=LABELS)
+        evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
 
 
 def test_without_a_project_an_uncertain_label_is_an_error(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
     with pytest.raises(UserError, match=r"labels.csv:6: 'Edema' is uncertain"):
-        evaluate_table(layout.scores(0, views=False), labels_csv, labels=None)
+        evaluate_table(read_scores(layout.scores(0, views=False)), labels_csv, labels=None)
 
 
 SOURCES = ("source", "target")
@@ -459,7 +477,7 @@ def test_scores_of_an_earlier_version_which_told_nothing_of_its_heads_are_measur
     labels_csv, layout = a_project(tmp_path)
     for path in (layout.root / "learned").iterdir():
         path.unlink()
-    metrics, _ = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
+    metrics, *_ = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
     assert metrics["macro_auc"] > 0
     assert sorted(path.name for path in layout.plots.iterdir()) == list(OF_SCORES)
 
@@ -491,9 +509,9 @@ def test_scores_as_other_programs_write_them_are_measured_alike(
 ) -> None:
     labels_csv, _ = a_project(tmp_path)
     (tmp_path / "sub.csv").write_text(text)
-    metrics, notes = evaluate_table(tmp_path / "sub.csv", labels_csv, labels=LABELS)
+    metrics, notes, _ = evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
     (tmp_path / "plain.csv").write_text("Image_name,Edema\na,0.9\nd,0.6\nc,0.7\n")
-    plain, _ = evaluate_table(tmp_path / "plain.csv", labels_csv, labels=LABELS)
+    plain, *_ = evaluate_table(read_scores(tmp_path / "plain.csv"), labels_csv, labels=LABELS)
     assert metrics == plain
     assert note is None or any(note in said for said in notes)
 
@@ -501,19 +519,23 @@ def test_scores_as_other_programs_write_them_are_measured_alike(
 def test_the_scores_of_a_folder_are_measured_with_labels_of_bare_names(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("Image_name,Edema\na.png,1\nb.png,0\nc.png,0\n")
     (tmp_path / "sub.csv").write_text("Image_name,Edema\nx/b.png,0.2\ny/a.png,0.9\n")
-    metrics, notes = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+    metrics, notes, _ = evaluate_table(
+        read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None
+    )
     assert metrics["auc"] == {"Edema": 1.0}
     assert any("2 names match a file in a folder (1 in 'y', 1 in 'x')" in note for note in notes)
     (tmp_path / "sub.csv").write_text("Image_name,Edema\nx/a.png,0.2\ny/a.png,0.9\n")
     with pytest.raises(UserError, match="2 rows are not in"):
-        evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+        evaluate_table(read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None)
 
 
 def test_labels_without_the_projects_patients_and_id_column_are_measured_too(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image_id,Edema\na,1\nb,0\n")
     (tmp_path / "sub.csv").write_text("Image_name,Edema\na,0.9\nb,0.2\n")
-    metrics, notes = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=LABELS)
+    metrics, notes, _ = evaluate_table(
+        read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=LABELS
+    )
     assert metrics["auc"] == {"Edema": 1.0} and "patients" not in metrics
     assert any("no column 'Patient_ID'; metrics are not grouped by patient" in note for note in notes)
-    metrics, _ = evaluate_table(tmp_path / "sub.csv", tmp_path / "labels.csv", labels=None)
+    metrics, *_ = evaluate_table(read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None)
     assert metrics["auc"] == {"Edema": 1.0}

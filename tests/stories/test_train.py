@@ -256,7 +256,7 @@ def test_a_training_that_diverges_keeps_its_best_as_a_checkpoint(
 def test_what_is_saved_is_what_was_measured(project: Project, cpu: Machine, fold: int) -> None:
     saved = load_fold(project.layout.checkpoint(fold), cpu)
     for averaged in (False, True):
-        id_column, ids, findings, written, _ = read_scores(project.layout.scores(fold, views=averaged))
+        id_column, ids, findings, written, *_ = read_scores(project.layout.scores(fold, views=averaged))
         assert (id_column, findings) == ("Image_name", saved.card.findings)
         pixels = [read_image((project.data / "images" / name).read_bytes(), size=32) for name in ids]
         gray = torch.from_numpy(np.stack(pixels)[:, None])
@@ -271,7 +271,7 @@ def test_the_card_names_the_views_and_their_table_is_the_mean_over_them(mine: Pr
     mine.train(0, epochs=1, views=["plain", "zoom", "zoom_flip"])
     saved = load_fold(mine.layout.checkpoint(0), cpu)
     assert saved.card.views == ["plain", "zoom", "zoom_flip"]
-    _, ids, _, written, _ = read_scores(mine.layout.scores(0, views=True))
+    _, ids, _, written, *_ = read_scores(mine.layout.scores(0, views=True))
     pixels = [read_image((mine.data / "images" / name).read_bytes(), size=32) for name in ids]
     gray = torch.from_numpy(np.stack(pixels)[:, None])
     probs = [saved.model(VIEWS[name](gray)).logits.sigmoid() for name in saved.card.views]
@@ -353,7 +353,7 @@ def test_uncertain_labels_that_are_ignored_count_nowhere(mine: Project, cpu: Mac
         0, labels={"uncertain": "ignore"}, epochs=1, weight_decay=0.0, head=IndependentHead(**INDEPENDENT)
     )
     saved = load_fold(mine.layout.checkpoint(0), cpu)
-    _, ids, findings, probs, _ = read_scores(mine.layout.scores(0, views=False))
+    _, ids, findings, probs, *_ = read_scores(mine.layout.scores(0, views=False))
     y_of = {row["Image_name"]: row for row in rows}
     areas = []
     for finding, scores in zip(findings, probs.T, strict=True):

@@ -135,7 +135,7 @@ def test_a_large_score_table_is_read_the_same_and_its_wrong_cell_named(
     probs = rng.random((300, 3)).astype(np.float32)
     rows = [f"{i}.png," + ",".join(f"{p:.9g}" for p in row.tolist()) for i, row in enumerate(probs)]
     path.write_text("\n".join(["id,A,B,C", *rows]) + "\n", encoding="utf-8")
-    id_column, ids, findings, read, _ = read_scores(path)
+    id_column, ids, findings, read, *_ = read_scores(path)
     assert (id_column, ids, findings) == ("id", [f"{i}.png" for i in range(300)], ["A", "B", "C"])
     assert np.array_equal(read, probs)
     for line, cell in ((2, "1.01"), (150, ""), (301, "nan")):
