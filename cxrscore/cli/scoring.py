@@ -17,11 +17,11 @@ from cxrscore.cli.options import (
     OUTPUT,
     AsJson,
     Device,
-    Dtype,
     FollowSymlinks,
     Overwrite,
     PathColumn,
     Root,
+    ScoringDtype,
     Source,
     Workers,
     fold_list,
@@ -85,7 +85,7 @@ def score(
     compile_models: Compile = "auto",
     workers: Workers = CORES,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    dtype: ScoringDtype = "auto",
 ) -> None:
     """Write a table of probabilities, one row per radiograph.
 
@@ -152,7 +152,9 @@ Size = Annotated[
 ]
 Faults = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write the faults to this CSV file.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--output", "-o", metavar="OUTPUT", help="Write the faults to this CSV file.", rich_help_panel=OUTPUT
+    ),
 ]
 
 
@@ -202,7 +204,7 @@ def check(
 
 
 def verify(
-    table: Annotated[Path, typer.Argument(help="Table that `score` wrote.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Table that `score` wrote.")],
     models: Annotated[
         Path | None, typer.Option("--models", help="Folder of checkpoints to compare as well.")
     ] = None,

@@ -246,3 +246,37 @@ def test_the_rule_leaves_plain_words_alone(text: str) -> None:
 )
 def test_one_is_not_counted_in_the_plural(words: tuple[Any, ...], said: str) -> None:
     assert counted(*words) == said
+
+
+def help_of(name: str) -> str:
+    done = CliRunner().invoke(app, [*name.split(), "--help"], terminal_width=80, prog_name="cxrscore")
+    assert done.exit_code == 0
+    return done.output
+
+
+@pytest.mark.parametrize("name", commands())
+def test_the_usage_names_arguments_in_capitals_as_the_texts_do(name: str) -> None:
+    usage, *_ = help_of(name).split("\n\n")
+    arguments = usage.split()[len(name.split()) + 2 :]
+    assert all(re.fullmatch(r"\[?[A-Z]+\]?", word) for word in arguments), usage
+
+
+@pytest.mark.parametrize(("name", "said"), [("score", "INPUT -o OUTPUT"), ("check", "INPUT -o OUTPUT")])
+def test_a_file_that_the_texts_call_output_is_called_so_where_it_is_named(name: str, said: str) -> None:
+    text = help_of(name)
+    for word in said.split(" -o "):
+        assert re.search(rf"^  (-o, --output )?{word} ", text, re.MULTILINE), text
+
+
+def test_auto_is_said_to_be_what_each_command_takes() -> None:
+    """choose_machine takes fp32 on every CPU, choose_scoring_machine bf16 where a CPU multiplies in it."""
+    by_name = {option.name: option.help for option in options(commands()["train"])}
+    assert "fp32 on a CPU" in by_name["dtype"]
+    by_name = {option.name: option.help for option in options(commands()["score"])}
+    assert "fp32 on CPUs without AVX512-BF16 and AMX" in by_name["dtype"]
+    for name in ("train", "ablate", "score"):
+        assert "fp16" in {option.name: option.help for option in options(commands()[name])}["dtype"]
+
+
+def test_phantom_says_what_its_processes_do() -> None:
+    assert "decod" not in " ".join(help_of("phantom").split()).lower()
