@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 
 import cxrscore
 from cxrscore.cli.app import COMMANDS, app
+from cxrscore.cli.exit_codes import EXIT_CODES
 from cxrscore.core.errors import counted
+from cxrscore.core.signals import ASKING
 
 PACKAGE = Path(cxrscore.__file__).parent
 VERBS = "Add|Assign|Compare|Convert|Decode|List|Make|Measure|Replace|Score|Train|Write"  # what a command does
@@ -135,8 +137,10 @@ def test_the_main_help_says_where_to_start_and_what_exit_codes_mean() -> None:
     assert "Start with `cxrscore init`" in text
     assert "--install-completion" in text
     exit_codes = text.split("Exit codes:")[1]
-    for code in ("0", "1", "2", "3", "4", "5", "130", "143"):
-        assert f" {code} " in exit_codes
+    for code, meaning in EXIT_CODES.items():
+        assert f" {code} {meaning} " in exit_codes
+    asking = {128 + number for number in ASKING}  # the signals that a run can be resumed after
+    assert asking == {code for code in EXIT_CODES if code > 128}
 
 
 def test_the_options_of_score_stand_in_five_panels() -> None:
