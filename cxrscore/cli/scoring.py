@@ -95,7 +95,11 @@ def score(
 
     Example: cxrscore score data/test --template data/sample_submission.csv -o sub.csv
     """
-    chosen, averaged = fold_list(folds), view_list(views)
+    chosen, averaged, written_as = fold_list(folds), view_list(views), format_of(output, table_format)
+
+    from cxrscore.images.inputs.listing import kind_of_input
+
+    kind_of_input(source)  # a missing folder costs no import of torch
 
     from cxrscore.core.errors import Stopped
     from cxrscore.score import score
@@ -122,7 +126,7 @@ def score(
         resume=resume,
         on_error=on_error,
         max_errors=max_errors,
-        format=format_of(output, table_format),
+        format=written_as,
         std=std,
         csv_safe=csv_safe,
     )

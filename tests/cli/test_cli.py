@@ -330,13 +330,12 @@ main()
 """
 
 
-@pytest.mark.parametrize("command", ["train", "score", "verify", "bench"])
+@pytest.mark.parametrize("command", ["train", "score", "bench"])
 def test_the_first_line_comes_before_torch_is_loaded(project: Project, command: str) -> None:
     stage = ["--labels", project.labels, "--out", project.layout.root]
     words = {
         "train": ["--fold", 0, *stage, "--params", project.layout.root.with_name("params.yaml")],
         "score": [project.data / "test", "-o", "sub.csv"],
-        "verify": ["sub.csv"],
         "bench": ["decode"],
     }
     done = subprocess.run(
@@ -346,6 +345,27 @@ def test_the_first_line_comes_before_torch_is_loaded(project: Project, command: 
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "loading PyTorch\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["score", "nope", "-o", "sub.csv"], "error: nope: No such file or directory; give a folder"),
+        (["score", ".", "-o", "b.csv", "--format", "parquet"], "Invalid value for --format"),
+        (["verify", "sub.csv"], "error: sub.csv.provenance.json: no such file"),
+        (["evaluate", "--scores", "sub.csv"], "error: sub.csv: No such file or directory; a CSV"),
+    ],
+    ids=["input", "format", "provenance", "scores"],
+)
+def test_what_is_known_early_is_refused_before_a_library_is_loaded(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cxrscore", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and said in done.stderr
+    assert "loading" not in done.stderr
+    assert contents(tmp_path) == {}
 
 
 def test_a_slow_library_is_told_of_once_and_only_where_it_is_loaded(
