@@ -12,10 +12,8 @@ from typing import Any
 from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import sha256_file
 from cxrscore.core.progress import Progress
-from cxrscore.core.safetensors_digest import read_sealed
 from cxrscore.images.decoding.decode import sha256_of
 from cxrscore.images.inputs.listing import Listing, list_input
-from cxrscore.model.ensemble import checkpoint_paths
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
 from cxrscore.scoring.row_ids import shown_names, writable
@@ -96,6 +94,9 @@ def _column(path: Path, name: str | None) -> list[str] | None:
 
 def _models(folder: Path, stated: Sequence[Mapping[str, Any]]) -> Verdict:
     """By their bytes; a table of an older version may rest on a checkpoint whose facts no seal covered."""
+    from cxrscore.core.safetensors_digest import read_sealed  # they import torch
+    from cxrscore.model.ensemble import checkpoint_paths
+
     here = {sha256_file(path): path for path in checkpoint_paths(folder)}
     faults = [
         f"the checkpoint of fold {model['fold']} is missing"

@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from cxrscore.cli.app import app
+from cxrscore.cli.exit_codes import EXIT_CODES
 from cxrscore.core.errors import REMEDIES
 from cxrscore.project.params import Params, Section
 
@@ -189,6 +190,12 @@ def test_the_readmes_tables_are_those_of_the_demo() -> None:
     template = (ROOT / "cxrscore" / "demo" / "sample_submission.csv").read_text(encoding="utf-8").splitlines()
     assert [row.split(",")[0] for row in scores.splitlines()] == [row.split(",")[0] for row in template[:5]]
     assert scores.splitlines()[0] == ",".join(template[0].split(",")[:6])
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "troubleshooting.md"], ids=lambda page: page.name)
+def test_exit_codes_mean_on_each_page_what_the_help_says(page: Path) -> None:
+    rows = re.findall(r"^\| (\d+) \| ([^|]*) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {int(code): meaning.replace("`", "") for code, meaning in rows} == EXIT_CODES
 
 
 def test_every_kind_of_fault_is_explained() -> None:

@@ -16,11 +16,11 @@ from cxrscore.cli.options import (
     PARAMS,
     AsJson,
     Device,
-    Dtype,
     LabelsCsv,
     Out,
     ParamsFile,
     StateEvery,
+    TrainingDtype,
 )
 
 COMPARISON = "Comparison"
@@ -63,7 +63,7 @@ def ablate(
     out: Out = OUT,
     state_every_s: StateEvery = 300.0,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    dtype: TrainingDtype = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Compare label heads by training each on the same folds.

@@ -2,7 +2,7 @@
 heavy imports wait inside the commands.
 
 In    argv, CXRSCORE_* environment variables, params.yaml.
-Out   results on stdout or in files, progress on stderr; the exit codes in EPILOG.
+Out   results on stdout or in files, progress on stderr; the codes of EXIT_CODES.
 """
 
 from typing import Annotated
@@ -11,6 +11,7 @@ import typer
 
 from cxrscore.cli.ablating import ablate
 from cxrscore.cli.checkpoints import reseal
+from cxrscore.cli.exit_codes import exit_code_lines
 from cxrscore.cli.help_page import HelpIndex, HelpPage
 from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
@@ -26,16 +27,9 @@ HELP = """Score folders of chest radiographs with an ensemble of models, all ver
 
 Start with `cxrscore init` for your own radiographs, or with `cxrscore phantom` for synthetic ones.
 """
-EPILOG = """\b
+EPILOG = f"""\b
 Exit codes:
-  0    done
-  1    verify: something does not match; any command: an unexpected error
-  2    invalid call, settings, labels or checkpoint; nothing was written
-  3    done, but some files were quarantined (listed in OUTPUT.errors.csv)
-  4    stopped (disk full, device lost, too many bad files); can be resumed
-  5    another run is writing to the same output
-  130  interrupted by Ctrl-C; can be resumed
-  143  terminated (SIGTERM); can be resumed
+{exit_code_lines()}
 
 \b
 `cxrscore COMMAND --help` explains a command.

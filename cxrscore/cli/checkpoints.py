@@ -14,8 +14,8 @@ from cxrscore.cli.options import AsJson, Overwrite
 
 
 def reseal(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of an older version.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="New file to write.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint of an older version.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUTPUT", help="New file to write.")],
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

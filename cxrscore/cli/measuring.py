@@ -10,15 +10,25 @@ from typing import Annotated, Literal
 import typer
 
 from cxrscore.cli.messages import on_terminal, show
-from cxrscore.cli.options import CORES, MACHINE, AsJson, Device, Dtype, Workers
+from cxrscore.cli.options import CORES, DTYPES, MACHINE, AsJson, Device, Workers
 
 WORKLOAD = "Workload"
+
+BenchDtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        envvar="CXRSCORE_DTYPE",
+        help=DTYPES + "auto is what `score` takes, and for training what `train` takes.",
+        rich_help_panel=MACHINE,
+    ),
+]
 
 
 def bench(
     what: Annotated[
         Literal["all", "decode", "forward", "heads", "score", "train", "step-memory"],
-        typer.Argument(help="What to measure."),
+        typer.Argument(metavar="WHAT", help="What to measure."),
     ] = "all",
     images: Annotated[
         Path | None,
@@ -81,7 +91,7 @@ def bench(
     ] = "auto",
     workers: Workers = CORES,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    dtype: BenchDtype = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: decoding, inference, training.

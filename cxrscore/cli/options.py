@@ -33,12 +33,25 @@ Device = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
-Dtype = Annotated[
+DTYPES = "auto, fp32, bf16 or fp16. "
+TrainingDtype = Annotated[  # as choose_machine takes it
     str,
     typer.Option(
         "--dtype",
         envvar="CXRSCORE_DTYPE",
-        help="auto, fp32, bf16 or fp16. auto is bf16 on a GPU (fp16 if it has no bf16) and fp32 on a CPU.",
+        help=DTYPES + "auto is bf16 on a GPU, but fp16 before Ampere (compute capability 8.0), and fp32 on a "
+        "CPU.",
+        rich_help_panel=MACHINE,
+    ),
+]
+ScoringDtype = Annotated[  # as choose_scoring_machine takes it
+    str,
+    typer.Option(
+        "--dtype",
+        envvar="CXRSCORE_DTYPE",
+        help=DTYPES
+        + "auto is bf16, but fp16 on GPUs before Ampere (compute capability 8.0) and fp32 on CPUs "
+        "without AVX512-BF16 and AMX.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -50,6 +63,18 @@ Workers = Annotated[
         min=0,
         max=256,
         help="Decoding processes; 0 decodes in the main process (default: one per core, at most 16).",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
+]
+DrawingWorkers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        envvar="CXRSCORE_WORKERS",
+        min=0,
+        max=256,
+        help="Processes that draw images; 0 is the same as 1 (default: one per core, at most 16).",
         show_default=False,
         rich_help_panel=MACHINE,
     ),
@@ -71,7 +96,10 @@ PathColumn = Annotated[
     ),
 ]
 Source = Annotated[
-    str, typer.Argument(help="A folder, quoted glob pattern, CSV of paths, .tar or .zip of radiographs.")
+    str,
+    typer.Argument(
+        metavar="INPUT", help="A folder, quoted glob pattern, CSV of paths, .tar or .zip of radiographs."
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)

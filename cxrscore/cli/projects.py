@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cxrscore.cli.messages import shell_words, tell, tell_warnings
-from cxrscore.cli.options import CORES, INPUT, LabelsCsv, Workers
+from cxrscore.cli.options import CORES, INPUT, DrawingWorkers, LabelsCsv
 from cxrscore.cli.terminal import print_lines
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ Link = Annotated[
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of the new project.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the new project.")],
     labels: LabelsCsv,
     images: OwnImages,
     preset: Annotated[
@@ -194,7 +194,10 @@ def _say_next(where: str, hindrances: list[str]) -> None:
 
 
 def phantom(
-    out: Annotated[Path | None, typer.Argument(help="Folder to write to; it must be new or empty.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="OUTPUT", help="Folder to write to; it must be new or empty."),
+    ] = None,
     images: Annotated[
         int, typer.Option("--images", min=1, help="Number of images, test images included.")
     ] = 1000,
@@ -206,7 +209,7 @@ def phantom(
         Path | None,
         typer.Option("--sheet", help="Also draw a contact sheet of the findings to this PNG file."),
     ] = None,
-    workers: Workers = CORES,
+    workers: DrawingWorkers = CORES,
 ) -> None:
     """Make synthetic chest radiographs with labels.
 

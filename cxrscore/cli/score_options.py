@@ -55,7 +55,10 @@ Views = Annotated[
         rich_help_panel=MODELS,
     ),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Score table to write.", rich_help_panel=OUTPUT)]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="OUTPUT", help="Score table to write.", rich_help_panel=OUTPUT),
+]
 Template = Annotated[
     Path | None,
     typer.Option(

@@ -17,11 +17,11 @@ from cxrscore.cli.options import (
     OUTPUT,
     AsJson,
     Device,
-    Dtype,
     FollowSymlinks,
     Overwrite,
     PathColumn,
     Root,
+    ScoringDtype,
     Source,
     Workers,
     fold_list,
@@ -85,7 +85,7 @@ def score(
     compile_models: Compile = "auto",
     workers: Workers = CORES,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    dtype: ScoringDtype = "auto",
 ) -> None:
     """Write a table of probabilities, one row per radiograph.
 
@@ -95,7 +95,11 @@ def score(
 
     Example: cxrscore score data/test --template data/sample_submission.csv -o sub.csv
     """
-    chosen, averaged = fold_list(folds), view_list(views)
+    chosen, averaged, written_as = fold_list(folds), view_list(views), format_of(output, table_format)
+
+    from cxrscore.images.inputs.listing import kind_of_input
+
+    kind_of_input(source)  # a missing folder costs no import of torch
 
     from cxrscore.core.errors import Stopped
     from cxrscore.score import score
@@ -122,7 +126,7 @@ def score(
         resume=resume,
         on_error=on_error,
         max_errors=max_errors,
-        format=format_of(output, table_format),
+        format=written_as,
         std=std,
         csv_safe=csv_safe,
     )
@@ -152,7 +156,9 @@ Size = Annotated[
 ]
 Faults = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write the faults to this CSV file.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--output", "-o", metavar="OUTPUT", help="Write the faults to this CSV file.", rich_help_panel=OUTPUT
+    ),
 ]
 
 
@@ -202,7 +208,7 @@ def check(
 
 
 def verify(
-    table: Annotated[Path, typer.Argument(help="Table that `score` wrote.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Table that `score` wrote.")],
     models: Annotated[
         Path | None, typer.Option("--models", help="Folder of checkpoints to compare as well.")
     ] = None,

@@ -30,12 +30,12 @@ from cxrscore.cli.options import (
     RESUMING,
     AsJson,
     Device,
-    Dtype,
     Images,
     LabelsCsv,
     Out,
     ParamsFile,
     StateEvery,
+    TrainingDtype,
     Workers,
 )
 from cxrscore.cli.terminal import print_lines, print_notes
@@ -144,13 +144,13 @@ def train(
     compile_model: Compile = False,
     checkpointing: Checkpointing = False,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    dtype: TrainingDtype = "auto",
 ) -> None:
     """Train one fold's model and score its validation images.
 
     Writes the checkpoint and the out-of-fold scores. A training that was stopped or killed is resumed by
     giving the same command again. With --device cpu, --gpus counts processes on the CPU. `torchrun
-    --nproc-per-node 4 -m cxrscore train` works as well.
+    --nproc-per-node 4 -m cxrscore train --fold 0` works as well.
 
     Example: cxrscore train --fold 0
     """
@@ -212,7 +212,8 @@ def _launched(device: str, gpus: int) -> bool:
 
 def evaluate(
     scores: Annotated[
-        Path | None, typer.Option("--scores", help="Score table (default: the out-of-fold scores).")
+        Path | None,
+        typer.Option("--scores", metavar="TABLE", help="Score table (default: the out-of-fold scores)."),
     ] = None,
     labels: LabelsCsv = LABELS,
     out: Out = OUT,

@@ -15,10 +15,11 @@ from cxrscore.core.progress import QUIET_S, duration
 from cxrscore.core.text_table import Block, TextTable, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.table import Table
 
 GAP = 1  # between the columns of a table
+REFRESHED = 10  # times per second, a live bar
 
 
 def print_lines(*lines: str) -> None:
@@ -136,12 +137,12 @@ class Terminal:
         self.done += steps
         now = time.monotonic()
         rate = self.done / max(now - self.started, 1e-9)
+        left = f"{duration((self.total - self.done) / max(rate, 1e-9))} left"
         if self.bar:
-            self.bar.advance(steps, f"{rate:.1f}/s  {note}")
+            self.bar.advance(steps, f"{rate:.1f}/s", left, note)
         elif now - self.told >= self.quiet_s:
             self.told = now
-            left = duration((self.total - self.done) / rate)
-            self.say(f"{self.what}: {self.done:,} of {self.total:,}, {rate:.1f}/s, {left} left; {note}")
+            self.say(f"{self.what}: {self.done:,} of {self.total:,}, {rate:.1f}/s, {left}; {note}")
 
     def say(self, text: str) -> None:
         if self.bar:
@@ -155,23 +156,39 @@ class Terminal:
 
 
 class _Bar:
-    """One live bar for the work under way; it leaves nothing behind."""
+    """One live bar for the work under way, and a line below it for the note; it leaves nothing behind."""
 
     def __init__(self, console: "Console") -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.table import Column
 
-        name = TextColumn("{task.description}", markup=False)
-        note = TextColumn("{task.fields[note]}", markup=False)
-        columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
-        self.progress = Progress(*columns, console=console, transient=True)
-        self.task = self.progress.add_task("", total=0, visible=False, note="")
+        name, rate, left = (
+            TextColumn(f"{{task.{field}}}", markup=False)
+            for field in ("description", "fields[rate]", "fields[left]")
+        )
+        done = MofNCompleteColumn(table_column=Column(no_wrap=True))  # only the bar becomes narrower
+        self.progress = Progress(name, BarColumn(), done, rate, left, console=console)
+        self.task = self.progress.add_task("", total=0, visible=False, rate="", left="")
+        self.note = ""
+        self.live = Live(
+            get_renderable=self._drawn, console=console, transient=True, refresh_per_second=REFRESHED
+        )
+
+    def _drawn(self) -> "Group":
+        from rich.console import Group
+        from rich.text import Text
+
+        return Group(self.progress, *([Text(self.note, overflow="fold")] if self.note else []))
 
     def start(self, what: str, total: int) -> None:
-        self.progress.start()
-        self.progress.reset(self.task, total=total, description=what, visible=True, note="")
+        self.note = ""
+        self.progress.reset(self.task, total=total, description=what, visible=True, rate="", left="")
+        self.live.start()
 
-    def advance(self, steps: int, note: str) -> None:
-        self.progress.update(self.task, advance=steps, note=visible(note, self.progress.console.encoding))
+    def advance(self, steps: int, rate: str, left: str, note: str) -> None:
+        self.note = visible(note, self.progress.console.encoding)
+        self.progress.update(self.task, advance=steps, rate=rate, left=left)
 
     def say(self, text: str) -> None:
         from rich.text import Text
@@ -180,4 +197,4 @@ class _Bar:
         console.print(Text(visible(text, console.encoding), overflow="fold"))
 
     def close(self) -> None:
-        self.progress.stop()
+        self.live.stop()

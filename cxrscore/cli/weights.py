@@ -15,9 +15,12 @@ from cxrscore.cli.options import AsJson
 
 def weights_convert(
     file: Annotated[
-        Path, typer.Argument(help="Weights to convert: a pickle (.pth, .pt, .bin) or .safetensors.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Weights to convert: a pickle (.pth, .pt, .bin) or .safetensors."
+        ),
     ],
-    output: Annotated[Path, typer.Argument(help="New .safetensors file to write.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="New .safetensors file to write.")],
     backbone: Annotated[str, typer.Option("--backbone", help="timm model that the weights are for.")],
     strip_prefix: Annotated[
         str, typer.Option("--strip-prefix", help="Prefix to remove from the keys, such as module.")

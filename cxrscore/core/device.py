@@ -37,7 +37,7 @@ class Machine:
 def choose_machine(
     device: str = "auto", dtype: str = "auto", *, compile: bool = False, checkpointing: bool = False
 ) -> Machine:
-    """auto: the first GPU where there is one, with bf16 (fp16 before Ampere); else the CPU in fp32. Raises
+    """auto: the first GPU, with bf16 (fp16 before Ampere), or the CPU in fp32 if there is none. Raises
     UserError.
     """
     chosen = _device(device)

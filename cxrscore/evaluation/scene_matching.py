@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from cxrscore.evaluation.head_pictures import Picture
 
@@ -38,6 +37,8 @@ def matched(profile: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.int64]
     """Two descriptions (K, ...) of K scenes -> the order (K,) in which `profile`'s are most like
     `reference`'s: the least sum of squared differences of all one-to-one matchings.
     """
+    from scipy.optimize import linear_sum_assignment  # takes a second
+
     mine, theirs = profile.reshape(len(profile), -1), reference.reshape(len(reference), -1)
     _, order = linear_sum_assignment(np.square(theirs[:, None] - mine[None]).sum(-1))
     return np.asarray(order, dtype=np.int64)

@@ -16,6 +16,27 @@ from cxrscore.core.errors import UserError
 from cxrscore.core.plain_yaml import PlainYaml, parse_yaml, read_yaml, shown
 from cxrscore.project.params import KINDS, Params
 
+NEEDED = {  # pydantic's name of a fault -> what the value should be; names in braces are those of its context
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "an integer",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "string_too_short": "a text of {min_length} or more characters",
+    "literal_error": "one of {expected}",
+    "list_type": "a list",
+    "too_short": "a list of {min_length} or more entries",
+    "too_long": "a list of {max_length} or fewer entries",
+    "model_type": "a section of settings",
+    "model_attributes_type": "a section of settings",
+    "union_tag_not_found": "a section with the key {discriminator}",
+}
+
 
 def read_params(path: Path) -> Params:
     """Raises UserError with file, line and remedy."""
@@ -44,7 +65,7 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]
     for problem in error.errors():
         keys = [part for part in problem["loc"] if part not in KINDS]
         key = ".".join(str(part) for part in keys)
-        message = problem["msg"].removeprefix("Value error, ")  # our own rules say what they found
+        message = fault_words(problem)
         if problem["type"] == "extra_forbidden":
             message = f"unknown key{_nearest(problem['loc'])}"
         elif problem["type"] == "missing":
@@ -52,10 +73,22 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]
         elif problem["type"] == "union_tag_invalid":
             context = problem["ctx"]
             message = f"kind is one of {context['expected_tags']}, not {shown(context['tag'])}"
-        elif problem["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]} (found {shown(problem['input'])})"
         lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
     return lines
+
+
+def fault_words(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in plain words: what is needed, and what was found. Our own rules say both."""
+    needed = NEEDED.get(problem["type"])
+    if needed is None:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    facts = {name: _number(value) for name, value in problem.get("ctx", {}).items()}
+    return f"{needed.format(**facts)} is needed, not {shown(problem['input'])}"
+
+
+def _number(value: Any) -> Any:
+    """A bound that pydantic makes a float, as it stands in params.py: 0, not 0.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _line(node: Node | None, keys: list[int | str]) -> int:

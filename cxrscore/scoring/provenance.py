@@ -11,16 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from cxrscore import __version__
 from cxrscore.core.errors import UserError
 from cxrscore.core.files import is_count, read_json, sha256_file, write_text
-from cxrscore.model.checkpoint import Fold
-from cxrscore.scoring.compute_settings import Recipe, device_name
 from cxrscore.scoring.row_plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+
+    from cxrscore.model.checkpoint import Fold
+    from cxrscore.scoring.compute_settings import Recipe
 
 SCHEMA = 1
 ROLES = ("table", "errors", "manifest", "std")
@@ -28,15 +30,17 @@ PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
 def fingerprint(
-    folds: Sequence[Fold],
-    recipe: Recipe,
+    folds: Sequence["Fold"],
+    recipe: "Recipe",
     plan: Plan,
     *,
-    device: torch.device,
+    device: "torch.device",
     views: Sequence[str],
     bit_depth: int | None,
 ) -> dict[str, Any]:
     """All that decides a row's bytes; runs of one fingerprint may go on with each other's journal."""
+    from cxrscore.scoring.compute_settings import device_name  # `verify` reads without torch
+
     card = folds[0].card
     return {
         "cxrscore": __version__,

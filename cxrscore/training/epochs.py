@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cxrscore.core.progress import duration
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.training.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
 from cxrscore.training.batches import batches
@@ -78,7 +77,9 @@ def fit(
             outlook=outlook,
             after_step=lambda: keeper.after_step(learner, course),
         )
-        progress.start(f"{outlook.short(course.epoch)}, validating", 2 * len(data.val), quiet_s=QUIET_S)
+        progress.start(
+            f"{outlook}, validation of epoch {course.epoch + 1}", 2 * len(data.val), quiet_s=QUIET_S
+        )
         row, weights = validate(learner, data, params, course, keeper=keeper, after=progress.advance)
         course.end_epoch(row, weights)
         if pace.images:
@@ -118,7 +119,7 @@ def train_epoch(
     warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
     outlook = outlook or Outlook(params.epochs, params.patience)
     left = (len(rows) - course.step) * params.batch_size
-    progress.start(outlook.short(epoch), left, quiet_s=QUIET_S)
+    progress.start(outlook.at(epoch), left, quiet_s=QUIET_S)
     pace = Pace(whole=len(rows) * params.batch_size)
     stream = batches(
         data.store, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
@@ -209,8 +210,7 @@ def _area(data: FoldData, scores: Any) -> float:
 def _note(loss: float, pace: Pace, course: Course, outlook: Outlook, *, batch: int) -> str:
     """Within an epoch. Until one is done, its own steps are the measure, and validations are left out."""
     epoch_s = outlook.epoch_s() if outlook.seconds else pace.seconds * pace.whole / pace.images
-    left_s = outlook.fold_left_s(course, share=course.step * batch / pace.whole, epoch_s=epoch_s)
-    return f"loss {loss:.3f}, fold: {duration(left_s)}"
+    return outlook.note(loss, course, share=course.step * batch / pace.whole, epoch_s=epoch_s)
 
 
 def _sentence(row: dict[str, Any], pace: Pace, course: Course, outlook: Outlook) -> str:

@@ -42,10 +42,6 @@ class Outlook:
     def at(self, epoch: int) -> str:
         return f"{self}, epoch {epoch + 1} of {self.epochs}"
 
-    def short(self, epoch: int) -> str:
-        """Beside a live bar on 80 columns."""
-        return f"fold {self.fold}, epoch {epoch + 1} of {self.epochs}"
-
     def epoch_s(self) -> float:
         """Of a usual epoch: the first also compiles and fills caches."""
         return statistics.median(self.seconds[1:] or self.seconds)
@@ -55,14 +51,23 @@ class Outlook:
         on = course.goes_on(epochs=self.epochs, patience=self.patience)
         return (self.epochs - course.epoch - share) * epoch_s if on else 0.0
 
+    def others_left_s(self, epoch_s: float) -> float:
+        """Of the folds that follow; they are taken to need as many epochs of the same length."""
+        return self.waiting * self.epochs * epoch_s
+
+    def note(self, loss: float, course: Course, *, share: float, epoch_s: float) -> str:
+        """Within an epoch, of which `share` is done: a line of 80 columns below the live bar."""
+        mine = self.fold_left_s(course, share=share, epoch_s=epoch_s)
+        best = f"; best macro-AUC {course.best['macro_auc']:.4f}" if course.best else ""
+        whole = f", all folds {duration(mine + self.others_left_s(epoch_s))}" if len(self.folds) > 1 else ""
+        return f"loss {loss:.3f}{best}; left: fold {duration(mine)}{whole}"
+
     def time_left(self, course: Course) -> str:
-        """After an epoch; empty where nothing was measured or nothing is left. Other folds are taken to need
-        as many epochs of the same length.
-        """
+        """After an epoch; empty where nothing was measured or nothing is left."""
         if not self.seconds:
             return ""
         mine = self.fold_left_s(course, share=0.0, epoch_s=self.epoch_s())
-        others = self.waiting * self.epochs * self.epoch_s()
+        others = self.others_left_s(self.epoch_s())
         mine_early = bool(mine) and self._may_stop_early(course.best.get("epoch", course.epoch))
         early = mine_early or (self.waiting > 0 and self._may_stop_early(0))
         parts = [f"{_bound(mine_early)} {duration(mine)} for this fold"] if mine else []
@@ -101,8 +106,8 @@ def left_out(images: int, params: "TrainParams", *, processes: int) -> str:
     sizes = [other for other in range(size, size // 2, -1) if other % pieces == 0]
     better = min(sizes, key=lambda other: images % other)
     words = (
-        f"each epoch trains on {images - rest:,} of {images:,} images, and leaves out {rest:,}, others each "
-        f"time: whole batches of {size} only"
+        f"each epoch trains on {images - rest:,} of {images:,} images and leaves out {rest:,}, a different "
+        f"{rest:,} in each epoch, because only whole batches of {size} are used"
     )
     if rest <= MUCH * images or images % better == rest:
         return words

@@ -1,24 +1,29 @@
-"""The door: exit codes, one line for a fault that a person can mend, and settings from the environment."""
+"""The command line: exit codes, one line for a fault that a person can correct, the environment."""
 
 import importlib
 import importlib.util
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import Call, Door, Project, contents, unseal
+from rich.console import Console
 
 import cxrscore
 import cxrscore.cli.version as cli_version
 from cxrscore.cli import slow_imports, terminal
+from cxrscore.training.progress_lines import Outlook
+from cxrscore.training.run_state import Course
 
 
 def is_one_error(call: Call) -> bool:
@@ -325,13 +330,12 @@ main()
 """
 
 
-@pytest.mark.parametrize("command", ["train", "score", "verify", "bench"])
+@pytest.mark.parametrize("command", ["train", "score", "bench"])
 def test_the_first_line_comes_before_torch_is_loaded(project: Project, command: str) -> None:
     stage = ["--labels", project.labels, "--out", project.layout.root]
     words = {
         "train": ["--fold", 0, *stage, "--params", project.layout.root.with_name("params.yaml")],
         "score": [project.data / "test", "-o", "sub.csv"],
-        "verify": ["sub.csv"],
         "bench": ["decode"],
     }
     done = subprocess.run(
@@ -341,6 +345,27 @@ def test_the_first_line_comes_before_torch_is_loaded(project: Project, command: 
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "loading PyTorch\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["score", "nope", "-o", "sub.csv"], "error: nope: No such file or directory; give a folder"),
+        (["score", ".", "-o", "b.csv", "--format", "parquet"], "Invalid value for --format"),
+        (["verify", "sub.csv"], "error: sub.csv.provenance.json: no such file"),
+        (["evaluate", "--scores", "sub.csv"], "error: sub.csv: No such file or directory; a CSV"),
+    ],
+    ids=["input", "format", "provenance", "scores"],
+)
+def test_what_is_known_early_is_refused_before_a_library_is_loaded(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cxrscore", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and said in done.stderr
+    assert "loading" not in done.stderr
+    assert contents(tmp_path) == {}
 
 
 def test_a_slow_library_is_told_of_once_and_only_where_it_is_loaded(
@@ -361,6 +386,43 @@ def test_a_slow_library_is_told_of_once_and_only_where_it_is_loaded(
     assert capsys.readouterr().err == "loading Colours\n"
     importlib.import_module("this")
     assert capsys.readouterr().err == ""
+
+
+def test_a_library_that_is_loaded_after_seconds_of_waiting_gets_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A torch that takes 5 s, and imports a timm, a scipy and a torchvision that take none."""
+    now = [0.0]
+    monkeypatch.setattr(slow_imports.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for name in ("torch", "timm", "scipy", "torchvision"):
+        (tmp_path / f"{name}.py").write_text("")
+    for name in slow_imports.SLOW:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    slow_imports.tell_of_slow_imports()
+    lines = []
+    for name, seconds in (("torch", 5.0), ("scipy", 5.0), ("timm", 0.5), ("torchvision", 0.0)):
+        importlib.import_module(name)
+        lines += capsys.readouterr().err.splitlines()
+        now[0] += seconds
+    assert lines == ["loading PyTorch", "loading timm"]
+
+
+def test_a_live_bar_of_80_columns_holds_all_that_a_training_says() -> None:
+    file = StringIO()
+    bar = terminal._Bar(Console(file=file, force_terminal=True, width=80, color_system=None))
+    outlook = Outlook(30, 8, 1, [0, 1, 2], 2, [3000.0])
+    course = Course(epoch=11, step=10, best={"epoch": 3, "macro_auc": 0.81234})
+    note = outlook.note(0.1234, course, share=0.5, epoch_s=190.0)
+    bar.start(f"{outlook}, validation of epoch 12", 90_720)
+    bar.advance(45_360, "123.4/s", "3 min 20 s left", note)
+    bar.live.refresh()
+    bar.close()
+    lines = [re.sub(r"\x1b\[[0-9?]*[a-zA-Z]|\r", "", line).rstrip() for line in file.getvalue().splitlines()]
+    shown = [line for line in lines if "fold 1 (2 of 3), validation of epoch 12 " in line]
+    assert "45360/90720 123.4/s 3 min 20 s left" in shown[-1] and len(shown[-1]) <= 80
+    assert "loss 0.123; best macro-AUC 0.8123; left: fold 58 min 35 s, all folds 4 h 9 min" in lines
 
 
 def test_in_a_pipe_work_is_told_of_only_now_and_then(

@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 
 import cxrscore
 from cxrscore.cli.app import COMMANDS, app
+from cxrscore.cli.exit_codes import EXIT_CODES
 from cxrscore.core.errors import counted
+from cxrscore.core.signals import ASKING
 
 PACKAGE = Path(cxrscore.__file__).parent
 VERBS = "Add|Assign|Compare|Convert|Decode|List|Make|Measure|Replace|Score|Train|Write"  # what a command does
@@ -135,8 +137,10 @@ def test_the_main_help_says_where_to_start_and_what_exit_codes_mean() -> None:
     assert "Start with `cxrscore init`" in text
     assert "--install-completion" in text
     exit_codes = text.split("Exit codes:")[1]
-    for code in ("0", "1", "2", "3", "4", "5", "130", "143"):
-        assert f" {code} " in exit_codes
+    for code, meaning in EXIT_CODES.items():
+        assert f" {code} {meaning} " in exit_codes
+    asking = {128 + number for number in ASKING}  # the signals that a run can be resumed after
+    assert asking == {code for code in EXIT_CODES if code > 128}
 
 
 def test_the_options_of_score_stand_in_five_panels() -> None:
@@ -246,3 +250,37 @@ def test_the_rule_leaves_plain_words_alone(text: str) -> None:
 )
 def test_one_is_not_counted_in_the_plural(words: tuple[Any, ...], said: str) -> None:
     assert counted(*words) == said
+
+
+def help_of(name: str) -> str:
+    done = CliRunner().invoke(app, [*name.split(), "--help"], terminal_width=80, prog_name="cxrscore")
+    assert done.exit_code == 0
+    return done.output
+
+
+@pytest.mark.parametrize("name", commands())
+def test_the_usage_names_arguments_in_capitals_as_the_texts_do(name: str) -> None:
+    usage, *_ = help_of(name).split("\n\n")
+    arguments = usage.split()[len(name.split()) + 2 :]
+    assert all(re.fullmatch(r"\[?[A-Z]+\]?", word) for word in arguments), usage
+
+
+@pytest.mark.parametrize(("name", "said"), [("score", "INPUT -o OUTPUT"), ("check", "INPUT -o OUTPUT")])
+def test_a_file_that_the_texts_call_output_is_called_so_where_it_is_named(name: str, said: str) -> None:
+    text = help_of(name)
+    for word in said.split(" -o "):
+        assert re.search(rf"^  (-o, --output )?{word} ", text, re.MULTILINE), text
+
+
+def test_auto_is_said_to_be_what_each_command_takes() -> None:
+    """choose_machine takes fp32 on every CPU, choose_scoring_machine bf16 where a CPU multiplies in it."""
+    by_name = {option.name: option.help for option in options(commands()["train"])}
+    assert "fp32 on a CPU" in by_name["dtype"]
+    by_name = {option.name: option.help for option in options(commands()["score"])}
+    assert "fp32 on CPUs without AVX512-BF16 and AMX" in by_name["dtype"]
+    for name in ("train", "ablate", "score"):
+        assert "fp16" in {option.name: option.help for option in options(commands()[name])}["dtype"]
+
+
+def test_phantom_says_what_its_processes_do() -> None:
+    assert "decod" not in " ".join(help_of("phantom").split()).lower()

@@ -274,8 +274,8 @@ def test_the_bar_and_its_notes_show_names_as_text_and_brackets_as_brackets() -> 
     bar.start("score", 2)
     for name in (*ODD, "größe [red] :smile: {x}"):
         bar.say(f"of {name}")
-        bar.advance(0, name)
-        bar.progress.refresh()
+        bar.advance(0, "1.0/s", "1 s left", name)
+        bar.live.refresh()
     bar.close()
     file.flush()
     raw = file.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]

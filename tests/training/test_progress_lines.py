@@ -78,8 +78,8 @@ def test_images_that_whole_batches_leave_out_are_said_once(mine: Project) -> Non
     train(mine, told=told, epochs=2)
     (line,) = (line for line in told.lines if "leaves out" in line)
     assert line == (
-        "fold 0 (1 of 2): each epoch trains on 16 of 23 images, and leaves out 7, others each time: whole "
-        "batches of 8 only; train.batch_size 7 would leave out 2"
+        "fold 0 (1 of 2): each epoch trains on 16 of 23 images and leaves out 7, a different 7 in each "
+        "epoch, because only whole batches of 8 are used; train.batch_size 7 would leave out 2"
     )
 
 
@@ -167,7 +167,41 @@ def test_a_better_batch_size_is_named_where_much_is_left_out(
 ) -> None:
     params = project.params.train.model_copy(update={"batch_size": 32, **changes})
     assert left_out(images, params, processes=processes) == (
-        f"each epoch trains on {images - left:,} of {images:,} images, and leaves out {left}, others each "
-        f"time: whole batches of 32 only{better}"
+        f"each epoch trains on {images - left:,} of {images:,} images and leaves out {left}, a different "
+        f"{left} in each epoch, because only whole batches of 32 are used{better}"
     )
     assert left_out(64, params, processes=processes) == ""
+
+
+@pytest.mark.parametrize(
+    ("folds", "best", "said"),
+    [
+        ([0], {}, "loss 0.500; left: fold 1 min 15 s"),
+        ([0, 1, 2], {}, "loss 0.500; left: fold 1 min 15 s, all folds 3 min 55 s"),
+        ([0], {"macro_auc": 0.7}, "loss 0.500; best macro-AUC 0.7000; left: fold 1 min 15 s"),
+    ],
+    ids=["alone", "of three", "after an epoch"],
+)
+def test_within_an_epoch_the_time_left_is_that_of_the_fold_and_of_all(
+    folds: list[int], best: dict[str, Any], said: str
+) -> None:
+    made = Outlook(8, 8, 0, folds, len(folds) - 1)
+    course = Course(epoch=0, best=best and {"epoch": -1, **best})
+    assert made.note(0.5, course, share=0.5, epoch_s=10.0) == said
+
+
+def test_the_loss_of_a_step_comes_with_fold_best_and_time_left(mine: Project) -> None:
+    notes: list[str] = []
+
+    class Noting(Told):
+        def start(self, what: str, total: int, **_: Any) -> None:
+            notes.append(what)
+
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            notes.append(note)
+
+    train(mine, told=Noting(), **EPOCHS)
+    assert "fold 0 (1 of 2), epoch 2 of 3" in notes
+    steps = [note for note in notes if note.startswith("loss ")]
+    assert "best" not in steps[0] and re.search(r"; best macro-AUC 0\.\d{4}; left: fold ", steps[-1])
+    assert all(", all folds " in note for note in steps)

@@ -20,7 +20,7 @@ from cxrscore.images.inputs.glob_pattern import is_pattern
 from cxrscore.images.inputs.path_table import is_table, list_table
 from cxrscore.images.reading import sniff
 
-__all__ = ["Listing", "case_notes", "list_images", "list_input"]
+__all__ = ["Listing", "case_notes", "kind_of_input", "list_images", "list_input"]
 
 ACCEPTED = "a folder, a quoted pattern such as 'images/**/*.png', a .csv of paths, a .tar or a .zip"
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
@@ -37,7 +37,7 @@ def list_input(
 ) -> Listing:
     """`exclude`: this run's outputs. `root`: the folder that a table's paths are under. Raises UserError."""
     path, outputs = Path(source), [Path(output) for output in exclude]
-    kind = _kind(source)
+    kind = kind_of_input(source)
     if kind != "table" and (path_column or study_column or root):
         raise UserError(
             f"{source}: {'an' if kind == 'archive' else 'a'} {kind}; give columns and the folder of the "
@@ -59,7 +59,7 @@ def list_input(
     return replace(listing, source=source, notes=[*listing.notes, *case_notes(listing.paths)])
 
 
-def _kind(source: str) -> str:
+def kind_of_input(source: str) -> str:
     """folder, pattern, table or archive. Raises UserError."""
     if not source:
         raise UserError(f"an empty name; give {ACCEPTED}.")  # Path("") would be the working folder
