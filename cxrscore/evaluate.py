@@ -91,7 +91,7 @@ def evaluate_table(scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams
 def _undefined(scored: Scored) -> list[str]:
     """A note that names the findings without an area: one class alone is present."""
     names = [name for name, area in zip(scored.findings, scored.areas(), strict=True) if np.isnan(area)]
-    return [f"no AUC, one class alone is present: {', '.join(names)}"] if names else []
+    return [f"AUC undefined (only one class present): {', '.join(names)}"] if names else []
 
 
 def summarise(scored: Scored) -> dict[str, Any]:

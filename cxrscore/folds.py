@@ -103,8 +103,8 @@ def _notes(report: dict[str, Any]) -> list[str]:
     for name, lack in report["absent"].items():
         folds = ", ".join(map(str, lack["folds"]))
         notes.append(
-            f"{name}: no positive in fold {folds}, and "
-            f"{counted(lack['patients'], 'patient has', 'patients have')} it in all; no AUC is defined "
+            f"{name}: no positives in fold {folds}, and "
+            f"{counted(lack['patients'], 'patient has', 'patients have')} it overall; no AUC is defined "
             "there."
         )
     copies, split = report["identical_files"]["across_folds"], report["patients"].get("split", 0)

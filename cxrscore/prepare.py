@@ -124,7 +124,7 @@ def find_files(images: Path, listing: Listing, ids: Sequence[str], *, max_unread
     if len(missing) / len(ids) > max_unreadable:
         strangers = sorted(set(listed).difference(ids, (listed[at] for at in match.files if at >= 0)))
         raise UserError(
-            f"{images}: {len(missing):,} of {len(ids):,} labelled images were not found: "
+            f"{images}: {len(missing):,} of {len(ids):,} labelled images not found: "
             f"{_first_ten(match.missing(ids))}; files here without a label: "
             f"{_first_ten(strangers) or 'none'}. Name the folder that the table's names are in, or raise "
             "prepare.max_unreadable."

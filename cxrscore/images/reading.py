@@ -136,7 +136,7 @@ def _what_else(head: bytes) -> str:
         return "the file begins with zero bytes: an interrupted copy?"
     if head.lstrip()[:1] == b"<":
         return "the file is HTML or XML: a failed download?"
-    return "no image format that is known begins with these bytes"
+    return "not a recognized image format"
 
 
 def _within_bounds(header: Header) -> Header:
@@ -153,7 +153,7 @@ def _within_bounds(header: Header) -> Header:
             "TOO_LARGE", f"{found}, and at most {MAX_BYTES / 1e6:,.0f} are read; save it as 8-bit gray"
         )
     if min(header.width, header.height) < MIN_SIDE_PX:
-        raise Unreadable("TOO_SMALL", f"{shape}, and a side has at least {MIN_SIDE_PX}")
+        raise Unreadable("TOO_SMALL", f"{shape}, but each side must be at least {MIN_SIDE_PX}")
     return header
 
 

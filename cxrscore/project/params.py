@@ -305,7 +305,7 @@ class TrainParams(Section):
         description="Stochastic depth, in backbones that have it."
     )
     freeze_epochs: Annotated[int, Field(ge=0)] = Field(
-        description="So many first epochs train the head alone."
+        description="Number of initial epochs that train only the head."
     )
     head: HeadParams = Field(discriminator="kind", description="Label head, chosen by its kind.")
     loss: LossParams = Field(discriminator="kind", description="Loss, chosen by its kind.")
@@ -325,7 +325,8 @@ class TrainParams(Section):
         description="Images per step over all processes: a multiple of accumulate, two or more per pass."
     )
     accumulate: Count = Field(
-        description="Passes per step, for small cards; batch norm sees batch_size / accumulate images."
+        description="Passes per step, for GPUs with little memory; "
+        "batch norm sees batch_size / accumulate images."
     )
     lr: Positive = Field(description="Peak learning rate.")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(

@@ -175,5 +175,9 @@ def finished_before(setup: Setup) -> Outcome:
     counts = about["counts"]
     errors = files.errors if counts["quarantined"] else None
     return Outcome(
-        counts["listed"], counts["scored"], counts["quarantined"], [*setup.notes, "done before"], errors
+        counts["listed"],
+        counts["scored"],
+        counts["quarantined"],
+        [*setup.notes, "already finished; nothing to do"],
+        errors,
     )

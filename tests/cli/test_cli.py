@@ -90,7 +90,10 @@ def test_report_prints_where_the_page_is(door: Door, project: Project, tmp_path:
 
 def test_metrics_for_a_program_are_json(door: Door, project: Project) -> None:
     call = door("evaluate", "--labels", project.labels, "--out", project.layout.root, "--json")
-    assert (call.code, call.err) == (0, "note: no AUC, one class alone is present: Fracture, Lung Lesion\n")
+    assert (call.code, call.err) == (
+        0,
+        "note: AUC undefined (only one class present): Fracture, Lung Lesion\n",
+    )
     assert json.loads(call.out) == json.loads(project.layout.metrics.read_text())
 
 

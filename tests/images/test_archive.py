@@ -544,7 +544,7 @@ def test_compressed_archives_say_what_to_do(tmp_path: Path) -> None:
 
 
 def test_an_archive_without_images_says_what_it_holds(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no images here but 1 tables and texts"):
+    with pytest.raises(UserError, match="no images here but 1 tables or text files"):
         list_archive(make_zip(tmp_path / "z", "labels.csv", data=b"a,b\n"))
     with pytest.raises(UserError, match="no images here, it is empty"):
         list_archive(make_zip(tmp_path / "empty"))

@@ -38,7 +38,7 @@ def test_clutter_and_partial_downloads_and_texts_are_counted(tmp_path: Path) -> 
     make(tmp_path, "labels.csv", "readme.md", "index.html", "data.dvc", data=b"Image_name,y\n")
     listing = list_images(tmp_path)
     assert listing.paths == ["x.png"]
-    assert listing.skipped == {"hidden or system files": 5, "partial downloads": 3, "tables and texts": 4}
+    assert listing.skipped == {"hidden or system files": 5, "partial downloads": 3, "tables or text files": 4}
     assert listing.faults == []
 
 

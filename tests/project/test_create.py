@@ -450,7 +450,7 @@ def test_columns_can_be_named_and_a_guess_is_told_as_flags(phantoms: Path, tmp_p
     settings, outcome = plan(source, listing, settings_of=PRESETS / "demo.yaml")
     assert parse_params(settings, tmp_path).labels.id == "scan"  # whose cells are the names of files
     assert (
-        "columns were guessed from their names; the same as options: --id scan --findings "
+        "columns were guessed from their names; to state them yourself: --id scan --findings "
         "'Edema,\"Mass, left\"'" in outcome.notes
     )
     assert any("no patient column was found" in n and "--patient-pattern" in n for n in outcome.notes)

@@ -174,8 +174,8 @@ def test_preparing_folding_and_evaluating_show_names_as_text(
     assert [call.code for call in calls] == [0] * 4, calls
     assert all(map(is_told, calls)), calls
     assert r"a\x1b[31m.png (NOT_AN_IMAGE" in calls[0].err and r"\xff.png" in calls[0].err
-    assert r"b\nerror: forged.png: no positive in fold" in calls[1].err
-    assert r"one class alone is present: b\nerror: forged.png" in calls[2].err
+    assert r"b\nerror: forged.png: no positives in fold" in calls[1].err
+    assert r"(only one class present): b\nerror: forged.png" in calls[2].err
     assert list(json.loads(calls[-1].out)["auc"]) == findings[:-1]
 
 

@@ -370,7 +370,10 @@ def test_done_before_is_said_of_the_very_same_run_alone(
     table.write_text("\n".join(["path,s1,s2,sha256", *rows]) + "\n")
     words = {"level": "study", "study_column": "s1"} if changed == "studies" else {}
     run(table, tmp_path / "sub.csv", project, **words)
-    assert "done before" in run(table, tmp_path / "sub.csv", project, resume=True, **words).notes
+    assert (
+        "already finished; nothing to do"
+        in run(table, tmp_path / "sub.csv", project, resume=True, **words).notes
+    )
     before = (tmp_path / "sub.csv").read_bytes()
     if changed == "bytes":
         image = folder / names[0]

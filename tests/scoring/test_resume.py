@@ -257,7 +257,7 @@ def test_what_is_done_is_said_to_be_and_left_alone(project: Project, folder: Pat
     before = contents(tmp_path)
     heard = Heard()
     again = run(folder, tmp_path / "sub.csv", project.layout.models, heard, resume=True)
-    assert again.notes == [*first.notes, "done before"]
+    assert again.notes == [*first.notes, "already finished; nothing to do"]
     assert (again.listed, again.scored, again.quarantined) == (42, 40, 2)
     assert (again.errors_csv, heard.total) == (first.errors_csv, -1)
     assert contents(tmp_path) == before

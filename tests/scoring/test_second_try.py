@@ -189,7 +189,9 @@ def test_what_is_finished_is_not_tried_again(
     run(folder, tmp_path / "sub.csv", project.layout.models, **SLOW)
     before, heard = tables(tmp_path / "sub.csv"), Heard()
     outcome = run(folder, tmp_path / "sub.csv", project.layout.models, heard, resume=True, **SLOW)
-    assert outcome.notes[-1] == "done before" and not [line for line in heard.said if "scoring" in line]
+    assert outcome.notes[-1] == "already finished; nothing to do" and not [
+        line for line in heard.said if "scoring" in line
+    ]
     assert tables(tmp_path / "sub.csv") == before
 
 

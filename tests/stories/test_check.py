@@ -61,7 +61,7 @@ def test_a_check_names_what_a_run_quarantines(
             return {tuple(row) for row in csv.reader(file)}
 
     assert rows(tmp_path / "checked.csv") == rows(tmp_path / "sub.csv.errors.csv")
-    assert list(found.notes) == ["1 skipped: tables and texts"]
+    assert list(found.notes) == ["1 skipped: tables or text files"]
 
 
 def test_a_check_tells_how_large_the_readable_images_are(folder: Path) -> None:

@@ -264,7 +264,7 @@ def test_a_score_table_is_measured_on_its_rows_and_the_others_are_counted(tmp_pa
     metrics, notes, _ = evaluate_table(read_scores(layout.scores(0, views=False)), labels_csv, labels=LABELS)
     assert (metrics["images"], metrics["auc"]) == (3, {"Edema": 0.5})
     assert "2 of 5 labelled images without a score" in notes
-    assert any(note.startswith("no AUC, one class alone is present: ") for note in notes)
+    assert any(note.startswith("AUC undefined (only one class present): ") for note in notes)
 
 
 def test_a_score_table_brings_its_own_findings_in_its_own_order(tmp_path: Path) -> None:

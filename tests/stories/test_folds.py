@@ -136,7 +136,7 @@ def test_a_finding_that_a_fold_lacks_is_named_in_notes_and_report(project: Proje
     without = ({0, 1, 2} - {int(f) for f, row in zip(folds.fold, project.rows, strict=True) if row[4]}).pop()
     assert report["absent"] == {"Mass": {"patients": 2, "folds": [without]}}
     assert (
-        f"Mass: no positive in fold {without}, and 2 patients have it in all; no AUC is defined there."
+        f"Mass: no positives in fold {without}, and 2 patients have it overall; no AUC is defined there."
         in notes
     )
 
@@ -147,7 +147,7 @@ def test_a_finding_that_nobody_has_is_named_and_has_no_share(project: Project) -
     _, report, notes = project.run()
     assert report["absent"] == {"Mass": {"patients": 0, "folds": [0, 1, 2]}}
     assert "Mass" not in report["findings"]["by_name"]
-    assert any("Mass: no positive in fold 0, 1, 2, and 0 patients have it" in note for note in notes)
+    assert any("Mass: no positives in fold 0, 1, 2, and 0 patients have it" in note for note in notes)
 
 
 def test_identical_files_in_two_folds_are_counted_and_the_first_named(project: Project) -> None:

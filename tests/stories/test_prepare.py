@@ -125,9 +125,7 @@ def test_turned_images_are_told(tmp_path: Path) -> None:
 def test_missing_files_count_as_unreadable_and_too_many_write_nothing(tmp_path: Path) -> None:
     project = a_project(tmp_path, ["a.png", "b.png", "c.png"], n_files=1)
     (tmp_path / "images/B.png").write_bytes(a_png(1))
-    message = (
-        r"images: 2 of 3 labelled images were not found: 'b.png', 'c.png'; files here without a label: B.png"
-    )
+    message = r"images: 2 of 3 labelled images not found: 'b.png', 'c.png'; files here without a label: B.png"
     with pytest.raises(UserError, match=message):
         run(project)
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from collections import Counter
 
 HIDDEN = "hidden or system files"
 DOWNLOADS = "partial downloads"
-TEXTS = "tables and texts"
+TEXTS = "tables or text files"
 SPECIAL = "neither files nor folders"
 OUTSIDE = "links out of the folder"
 LISTED = "links to folders that are listed"

@@ -114,7 +114,7 @@ def _flags(settings: dict[str, Any], said: Said) -> list[str]:
     shown = {key: settings[key] for key in ("id", patient, "study") if settings[key] is not None}
     shown["findings"] = _joined(settings["findings"])
     flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(value)}" for key, value in shown.items())
-    return [f"columns were guessed from their names; the same as options: {flags}"]
+    return [f"columns were guessed from their names; to state them yourself: {flags}"]
 
 
 def listed(text: str) -> tuple[str, ...]:
