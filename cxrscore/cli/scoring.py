@@ -25,7 +25,6 @@ from cxrscore.cli.options import (
     Source,
     Workers,
     fold_list,
-    format_of,
     view_list,
 )
 from cxrscore.cli.score_options import (
@@ -98,6 +97,7 @@ def score(
     chosen, averaged = fold_list(folds), view_list(views)
 
     from cxrscore.core.errors import Stopped
+    from cxrscore.project.option_rules import table_format as checked_format
     from cxrscore.score import score
     from cxrscore.scoring.compute_settings import choose_scoring_machine
     from cxrscore.scoring.options import Options
@@ -122,7 +122,7 @@ def score(
         resume=resume,
         on_error=on_error,
         max_errors=max_errors,
-        format=format_of(output, table_format),
+        format=checked_format(output, table_format, called="--format"),
         std=std,
         csv_safe=csv_safe,
     )

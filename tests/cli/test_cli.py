@@ -256,7 +256,7 @@ def test_folds_that_are_no_numbers_are_refused(
         "score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models, "--folds", folds
     )
     assert call.code == 2
-    assert "distinct fold numbers, separated by commas" in " ".join(call.err.split())
+    assert "list distinct fold numbers, such as 0,2 (separated by commas)" in " ".join(call.err.split())
     assert "Traceback" not in call.err
     assert not (tmp_path / "sub.csv").exists()
 
