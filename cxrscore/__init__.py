@@ -7,7 +7,7 @@ tests/test_architecture.py holds it. Stages and stories are files: command = mod
     api                                                what the commands do, as Python functions
     python_api/                                        its functions: arguments checked; records, frames
     cli/                                               the commands: each is one call
-    project/ ablate bench                              params.yaml, init, data use; heads compared; timings
+    project/ ablate bench                              settings, options, init; heads compared; timings
     ablation/ benchmarks/                              the trainings compared; what is timed against what
     prepare folds train evaluate report                the stages of dvc.yaml
         score check verify phantom reseal convert_weights   the other stories

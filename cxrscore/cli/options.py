@@ -5,11 +5,11 @@ Out   annotated types and defaults for the arguments of commands; values, or an 
 """
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
-from cxrscore.core.resources import most_decoders, usable_cores
+from cxrscore.project.option_rules import default_decoders, fold_numbers, view_names
 
 INPUT, OUTPUT, RESUMING, MACHINE = "Input", "Output", "Resuming", "Machine"  # headings in a command's help
 
@@ -125,44 +125,21 @@ StateEvery = Annotated[
         rich_help_panel=RESUMING,
     ),
 ]
-CORES = min(16, usable_cores(), most_decoders())
+CORES = default_decoders()
 LABELS, IMAGES, OUT, PARAMS = Path("data/labels.csv"), Path("data/images"), Path("out"), Path("params.yaml")
 
 
-def format_of(output: Path, asked: str | None) -> str:
-    """The format asked for, or that of the file extension; the two may not contradict each other."""
-    named = {".parquet": "parquet", ".csv": "csv"}.get(output.suffix)
-    if asked and named and asked != named:
-        raise typer.BadParameter(
-            f"{asked} does not fit the extension of {output.name}", param_hint="--format"
-        )
-    return asked or named or "csv"
-
-
 def fold_list(text: str | None) -> tuple[int, ...] | None:
+    """0,2 -> (0, 2). Raises UserError."""
     if text is None:
         return None
     words = text.split(",")
-    numbers = {int(word) for word in words if word.strip().isdecimal() and len(word) < 10}
-    if len(numbers) != len(words):
-        raise typer.BadParameter(
-            f"{text!r} is not a list of distinct fold numbers, separated by commas, such as 0,2",
-            param_hint="--folds",
-        )
-    return tuple(sorted(numbers))
+    numbers = [int(word) if word.strip().isdecimal() and len(word) < 10 else word for word in words]
+    return fold_numbers(numbers, called="--folds", such_as="0,2 (separated by commas)")
 
 
 def view_list(text: str | None) -> tuple[str, ...] | None:
+    """plain,zoom -> (plain, zoom); flip and none are short. Raises UserError."""
     if text is None:
         return None
-
-    from cxrscore.project.params import View
-
-    names = tuple({"flip": "plain,flip", "none": "plain"}.get(text, text).split(","))
-    if names[0] != "plain" or len(set(names)) != len(names) or not set(names) <= set(get_args(View)):
-        raise typer.BadParameter(
-            f"{text!r} is not a list of distinct names, separated by commas, plain first. "
-            f"There are {', '.join(get_args(View))}",
-            param_hint="--views",
-        )
-    return names
+    return view_names({"flip": "plain,flip", "none": "plain"}.get(text, text).split(","), called="--views")

@@ -25,7 +25,6 @@ from cxrscore.cli.options import (
     Source,
     Workers,
     fold_list,
-    format_of,
     view_list,
 )
 from cxrscore.cli.score_options import (
@@ -95,8 +94,10 @@ def score(
 
     Example: cxrscore score data/test --template data/sample_submission.csv -o sub.csv
     """
-    chosen, averaged, written_as = fold_list(folds), view_list(views), format_of(output, table_format)
+    from cxrscore.project.option_rules import table_format as checked_format
 
+    written_as = checked_format(output, table_format, called="--format")
+    chosen, averaged = fold_list(folds), view_list(views)
     from cxrscore.images.inputs.listing import kind_of_input
 
     kind_of_input(source)  # a missing folder costs no import of torch

@@ -5,11 +5,13 @@ Out   paths, numbers within their bounds, words that are known, settings of labe
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cxrscore.core.errors import UserError
+from cxrscore.project import option_rules
+from cxrscore.project.option_rules import default_decoders, is_whole
 
 LABELS, IMAGES, OUT, MODELS, PARAMS = "data/labels.csv", "data/images", "out", "out/models", "params.yaml"
 
@@ -28,25 +30,18 @@ def path_or_none(path: PathLike | None) -> Path | None:
 
 def processes(workers: int | None) -> int:
     """Decoding processes, by default as many as the commands start."""
-    from cxrscore.core.resources import most_decoders, usable_cores
-
-    if workers is None:
-        return min(16, usable_cores(), most_decoders())
-    return number("workers", workers, least=0, most=256)
+    return default_decoders() if workers is None else number("workers", workers, least=0, most=256)
 
 
 def table_format(out: Path | None, asked: str | None) -> str:
-    """What was asked for, or what the table's name says; Parquet, which keeps all bits, without a file."""
+    """As the command; Parquet, which keeps all bits, without a file."""
     if asked is not None:
         one_of("format", asked, Format)
-    if out is None:
-        if asked is not None:
-            raise UserError(f"format: {asked}, and no file to write; name one in out, or leave format out.")
-        return "parquet"
-    named = {".parquet": "parquet", ".csv": "csv"}.get(out.suffix)
-    if asked and named and asked != named:
-        raise UserError(f"{out}: format is {asked}; name the table accordingly, or leave format out.")
-    return asked or named or "csv"
+    if out is not None:
+        return option_rules.table_format(out, asked, called="format")
+    if asked is not None:
+        raise UserError(f"format: {asked}, and no file to write; name one in out, or leave format out.")
+    return "parquet"
 
 
 def one_of(name: str, value: str, choices: Any) -> str:
@@ -57,7 +52,7 @@ def one_of(name: str, value: str, choices: Any) -> str:
 
 def number(name: str, value: int, *, least: int, most: int | None = None) -> int:
     """A whole number, numpy's too, within its bounds."""
-    if _is_whole(value) and least <= value and (most is None or value <= most):
+    if is_whole(value) and least <= value and (most is None or value <= most):
         return int(value)
     bounds = f"of at least {least}" if most is None else f"from {least} to {most:,}"
     raise UserError(f"{name}: {_found(value)}; a whole number {bounds} was expected.")
@@ -83,15 +78,16 @@ def flag(name: str, value: bool) -> bool:
 def fold_numbers(folds: Sequence[int] | None) -> tuple[int, ...] | None:
     if folds is None:
         return None
-    numbers = list(folds) if isinstance(folds, Iterable) else []
-    whole = all(_is_whole(fold) and fold >= 0 for fold in numbers)
-    if not numbers or not whole or len(set(numbers)) != len(numbers):
-        raise UserError(f"folds: {numbers or folds!r}; list distinct fold numbers, such as [0, 2].")
-    return tuple(sorted(map(int, numbers)))
+    return option_rules.fold_numbers(_listed(folds), called="folds", such_as="[0, 2]")
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+def view_names(views: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if views is None else option_rules.view_names(_listed(views), called="views")
+
+
+def _listed(given: object) -> list[object]:
+    """What a list was expected for; one value, a text too, is a list of one."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def _is_real(value: object) -> bool:
@@ -100,19 +96,6 @@ def _is_real(value: object) -> bool:
 
 def _found(value: object) -> str:
     return f"{value:,}" if type(value) is int else repr(value)
-
-
-def view_names(views: Sequence[str] | None) -> tuple[str, ...] | None:
-    if views is None:
-        return None
-
-    from cxrscore.project.params import View
-
-    names = [views] if isinstance(views, str) else list(views)
-    known = all(name in get_args(View) for name in names)
-    if not known or names[:1] != ["plain"] or len(set(names)) != len(names):
-        raise UserError(f"views: {names}; list distinct names of {', '.join(get_args(View))}, plain first.")
-    return tuple(names)
 
 
 def label_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

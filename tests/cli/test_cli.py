@@ -264,7 +264,7 @@ def test_folds_that_are_no_numbers_are_refused(
         "score", project.data / "test", "-o", "sub.csv", "--models", project.layout.models, "--folds", folds
     )
     assert call.code == 2
-    assert "distinct fold numbers, separated by commas" in " ".join(call.err.split())
+    assert "list distinct fold numbers, such as 0,2 (separated by commas)" in " ".join(call.err.split())
     assert "Traceback" not in call.err
     assert not (tmp_path / "sub.csv").exists()
 
@@ -354,7 +354,7 @@ def test_the_first_line_comes_before_torch_is_loaded(project: Project, command: 
     ("words", "said"),
     [
         (["score", "nope", "-o", "sub.csv"], "error: nope: No such file or directory; give a folder"),
-        (["score", ".", "-o", "b.csv", "--format", "parquet"], "Invalid value for --format"),
+        (["score", ".", "-o", "b.csv", "--format", "parquet"], "--format is parquet"),
         (["verify", "sub.csv"], "error: sub.csv.provenance.json: no such file"),
         (["evaluate", "--scores", "sub.csv"], "error: sub.csv: No such file or directory; a CSV"),
     ],
