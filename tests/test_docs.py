@@ -82,7 +82,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(block: Block) -> Iterator[str]:
-    """One by one, without comments: one per line, unless a quote goes on, or && chains several."""
+    """One by one, without comments: one per line, unless a quote continues, or && chains several."""
     whole = ""
     for line in block.lines:
         whole += re.sub(r"(^|\s)#\s.*", "", line) + "\n"

@@ -5,10 +5,10 @@ Out   a Listing; its places are offsets into the archive.
 
 A link to a file in the archive, hard or symbolic, is that file under another name: GNU tar writes the second
 name of an inode as a link. Left out and counted are hidden and system files, partial downloads, links out of
-the archive and to folders, devices, tables and texts, as in a folder. A file fault, so that it is told and
-nothing is guessed, are: a name that is no plain relative path, a name that comes twice, a link to nothing, an
-encrypted or otherwise packed member, a sparse one, a local header that speaks of another file, and bytes that
-lie beyond the archive's end. A leading `./` is dropped.
+the archive and to folders, devices, tables and texts, as in a folder. A file fault, so that it is reported
+and nothing is guessed, are: a name that is no plain relative path, a name that comes twice, a link to
+nothing, an encrypted or otherwise packed member, a sparse one, a local header that speaks of another file,
+and bytes that lie beyond the archive's end. A leading `./` is dropped.
 Names are bytes, as a folder's are: those of a tar, and those of a zip without its UTF-8 mark, which many
 archivers leave out, are taken as the system takes a file's name; bytes that are not UTF-8 become %XX in
 tables.
