@@ -1,8 +1,8 @@
 """The fair ablation of label heads: the project's training with each head in turn, and all compared with one.
 
 In    names of heads (head_variants.py) and seeds; prepared images, folds, labels, the project's settings.
-Out   out/ablation: a folder a head and seed with what its trainings write; table.csv, ablation.json and
-      ablation.svg, a row a head.
+Out   out/ablation: one folder per head and seed with what its trainings write; table.csv, ablation.json and
+      ablation.svg, one row per head.
 """
 
 import json

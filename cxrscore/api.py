@@ -10,8 +10,8 @@ Paths are text or `pathlib.Path`, relative to the current folder. `workers` are 
 one per core, 16 at most; with 0 this process decodes, and a file that crashes a decoder takes it along.
 `device` is auto, cpu, cuda or cuda:N; `dtype` is auto, fp32, bf16 or fp16.
 
-All functions raise `UserError` for what the caller can mend; it says what was found, where, and what would be
-right. Where it names an option such as --overwrite, the argument `overwrite` is meant. `Busy` says that
+All functions raise `UserError` for what the caller can correct; it says what was found, where, and what would
+be right. Where it names an option such as --overwrite, the argument `overwrite` is meant. `Busy` says that
 another run holds an output, `Stopped` that a run ended early and what it did is kept: a full disk, too many
 files that cannot be read, or Ctrl-C in the main thread.
 

@@ -36,7 +36,7 @@ __all__ = ["Settings", "bench", "text_blocks"]
 
 @dataclass(frozen=True)
 class Settings:
-    """`images`: a folder to decode, else phantoms of about `phantom_px` a side, as large as radiographs."""
+    """`images`: a folder to decode, or phantoms of about `phantom_px` a side, as large as radiographs."""
 
     images: Path | None = None
     files: int = 32  # two whole batches of a CPU

@@ -32,7 +32,9 @@ ENOUGH = 50  # images with both findings, under which a pair's share cannot be e
 
 
 def balance(labels: LabelTable, sha256: Sequence[str], fold: Counts, *, k: int) -> dict[str, Any]:
-    """Counts by name: images, patients, findings, pairs; what lies in two folds; findings a fold lacks."""
+    """Counts by name: images, patients, findings, pairs; what lies in two folds; findings that a fold
+    lacks.
+    """
     y = labels.y.astype(np.int64)
     left, right = np.triu_indices(len(labels.findings), 1)
     singly = np.stack([y[fold == f].sum(0) for f in range(k)], axis=1)  # (L, k)

@@ -223,7 +223,7 @@ def _beside(out: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def _replacing_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out`; on success it takes the place of `out`, else it is removed."""
+    """Yield a folder beside `out`; on success it takes the place of `out`; on failure it is removed."""
     new, old = _beside(out)
     for leftover in (new, old):  # of a call that was killed: one call at a time writes to `out`
         remove_store(leftover)

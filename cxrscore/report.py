@@ -105,7 +105,7 @@ def _adjacency(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, 
 
 
 def _attention_labels(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
-    """(L, T, L): a panel a step."""
+    """(L, T, L): one panel per step."""
     steps = mean_of_rows(tables[name], findings).values.swapaxes(0, 1)
     picture = figures.heat_maps(
         {
@@ -134,8 +134,8 @@ def _attention_maps(name: str, tables: Tables, findings: Sequence[str]) -> dict[
 
 
 def _scenes(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
-    """(K, L, L), NaN where no fold has an image with the given finding: a panel a scene; beside it how images
-    fall into scenes, and images of each view.
+    """(K, L, L), NaN where no fold has an image with the given finding: one panel per scene; beside it how
+    images fall into scenes, and images of each view.
     """
     of_scene: dict[int, list[Mapping[str, str]]] = {}
     for row in tables["scenes_shares"]:
@@ -211,7 +211,7 @@ def _facts(
 
 
 def _at(facts: Any, name: str) -> Any:
-    """What stands under a dotted name, else MISSING. Raises TypeError where a part of it is no table."""
+    """What stands under a dotted name, or MISSING. Raises TypeError where a part of it is no table."""
     for part in name.split("."):
         if not isinstance(facts, dict):
             raise TypeError(f"at {name}")

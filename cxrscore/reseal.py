@@ -1,4 +1,4 @@
-"""A checkpoint from before seals -> the same weights and facts, sealed, in a new file.
+"""A checkpoint of a version without seals -> the same weights and facts, sealed, in a new file.
 
 In    a checkpoint of an older version, whose metadata hold a card that no seal covers.
 Out   a sealed checkpoint; every fact that it now seals, for a person to read.

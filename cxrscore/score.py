@@ -27,7 +27,7 @@ from cxrscore.scoring.setup import refuse_to_replace, set_up
 def score(
     source: str, out: Path, options: Options, *, models: Path, machine: Machine, progress: Progress
 ) -> Outcome:
-    """Raises UserError, and then nothing was written; Busy; Stopped, and then `resume` goes on."""
+    """Raises UserError, and then nothing was written; Busy; Stopped, and then `resume` resumes it."""
     if options.overwrite and options.resume:
         raise UserError("--overwrite starts over and --resume resumes: give one of the two.")
     files = Outputs(out)

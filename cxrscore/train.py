@@ -71,7 +71,7 @@ def train_fold(
     keeping: Keeping = Keeping(),
     asked: Asked | None = None,
 ) -> None:
-    """Goes on where a run of the same training was stopped: to the same bytes on a CPU.
+    """Resumes where a run of the same training was stopped: to the same bytes on a CPU.
 
     Raises UserError before any work, and Stopped, Busy.
     """

@@ -1,7 +1,7 @@
 """A score table against what its provenance says of it: its bytes, its models, the files behind its rows.
 
 In    a table that `score` wrote, with its sidecars; perhaps the folder of models and the images.
-Out   a Verdict a question: what was compared, and what does not match. Nothing is changed.
+Out   one Verdict per question: what was compared, and what does not match. Nothing is changed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

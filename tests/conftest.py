@@ -210,7 +210,7 @@ def project(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
 
 
 def unseal(path: Path, **card: Any) -> None:
-    """The checkpoint as the version before seals wrote it; `card` changes what it says."""
+    """The checkpoint as a version without seals wrote it; `card` changes what it says."""
     found = load_fold(path, Machine(torch.device("cpu"), torch.float32))
     old = asdict(found.card) | {"schema": 1}
     del old["bit_depth"]

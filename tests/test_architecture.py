@@ -1,5 +1,5 @@
 """The map holds: every module has a row, imports point down, stages key on exactly what they import, the
-door stays light.
+command line stays light.
 """
 
 import ast

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Project
 
-pytestmark = pytest.mark.slow  # a new environment, and torch is imported anew
+pytestmark = pytest.mark.slow  # a new environment, and torch is imported again
 ROOT = Path(__file__).parents[1]
 NOWHERE = "http://127.0.0.1:9"  # the port of discard: nobody answers
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")

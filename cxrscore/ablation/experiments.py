@@ -1,8 +1,8 @@
-"""The same trainings as DVC experiments, one a head and seed: `dvc exp show` lists them beside the others.
+"""The same trainings as DVC experiments, one per head and seed: `dvc exp show` lists them beside the others.
 
 In    a committed project; heads by name, seeds.
 Out   experiments named ablate-<head>-seed<k>-<fingerprint>, and their out-of-fold tables in a folder. What
-      the current commit has already is not run again; a training that was stopped goes on from its state.
+      the current commit has already is not run again; a stopped training is resumed from its state.
 """
 
 import json

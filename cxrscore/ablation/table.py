@@ -1,4 +1,4 @@
-"""Out-of-fold tables of several heads -> a row a head: its macro-AUC, and how far from the reference's.
+"""Out-of-fold tables of several heads -> one row per head: its macro-AUC, and how far from the reference's.
 
 In    score tables by head, seed and fold; the label table.
 Out   rows and notes for JSON; the same as cells of text, for printing and table.csv.
@@ -182,7 +182,7 @@ def _folds(numbers: Sequence[int]) -> str:
 
 
 def cells(result: Mapping[str, Any]) -> list[list[str]]:
-    """The result as text, a header and a row a head. Blank: not defined for it."""
+    """The result as text, a header and one row per head. Blank: not defined for it."""
     rows, folds = result["heads"], list(result["heads"][REFERENCE]["folds"])
     several = "seed_sd" in rows[REFERENCE]
     header = ["head", "macro_auc", *(f"fold{fold}" for fold in folds), *["seed_sd"] * several]

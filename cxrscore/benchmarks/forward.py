@@ -149,7 +149,7 @@ def _floor(model: CXRModel, gray: Tensor, machine: Machine, forward_s: float) ->
     gmac = count_gmac(Plain(model), gray[:1])
     reached = 2e-3 * gmac * len(gray) / forward_s
     return {
-        "gmac_an_image": gmac,
+        "gmac_per_image": gmac,
         "tflops_reached": reached,
         "tflops_of_a_matrix_product": floor,
         "share_of_a_matrix_product": reached / floor,

@@ -1,4 +1,4 @@
-"""What label heads cost: parameters, and milliseconds an image beside the backbone's own.
+"""What label heads cost: parameters, and milliseconds per image beside the backbone's own.
 
 In    heads by name (head_variants.py), maps of a backbone, the device and its number format.
 Out   Cost of each head: more than the independent one takes. Races of the backbone and of the heads.
@@ -76,7 +76,7 @@ def _facts(added: Mapping[str, Cost], backbone_ms: float) -> dict[str, dict[str,
     others = {name: cost for name, cost in added.items() if name != REFERENCE}
     return {
         f"parameters_more_than_{REFERENCE}": {name: cost.parameters for name, cost in others.items()},
-        f"ms_an_image_more_than_{REFERENCE}": {name: cost.ms for name, cost in others.items()},
+        f"ms_per_image_more_than_{REFERENCE}": {name: cost.ms for name, cost in others.items()},
         "that_in_percent_of_the_backbone": {
             name: 100 * cost.ms / backbone_ms for name, cost in others.items()
         },

@@ -1,4 +1,4 @@
-"""The two faults a person can mend: of the whole call (UserError) and of one image file (Unreadable).
+"""The two faults a person can correct: of the whole call (UserError) and of one image file (Unreadable).
 
 Everything else that goes wrong is ours and keeps its traceback.
 """

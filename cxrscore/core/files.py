@@ -19,7 +19,9 @@ DEEPEST = 20  # lists and dictionaries within each other; our files have at most
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success fsync it and rename it over `path`, else remove it."""
+    """Yield a temporary path beside `path`; on success fsync it and rename it over `path`; on failure remove
+    it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

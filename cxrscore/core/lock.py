@@ -18,7 +18,7 @@ from pathlib import Path
 from cxrscore.core.errors import Busy, UserError
 from cxrscore.core.files import parse_json
 
-STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the person's to mend by another name
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the person's to correct by another name
 BEGINS = b'{"pid": '
 
 

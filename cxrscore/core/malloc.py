@@ -1,10 +1,10 @@
-"""Memory that is used again: glibc keeps what is freed, rather than giving it back and asking anew.
+"""Memory that is used again: glibc keeps what is freed, rather than giving it back and asking again.
 
-In    nothing; Linux with glibc, else nothing happens.
+In    nothing; on anything but Linux with glibc nothing happens.
 Out   a context in which a large array costs no page faults once its like was freed.
 
 By default each feature map above 32 MB is a mapping of its own, whose pages the kernel clears at the first
-touch: a third of a forward's time (seresnext101_32x4d, bf16, 16 images of 380 px, 2 cores: 92 ms an image,
+touch: a third of a forward's time (seresnext101_32x4d, bf16, 16 images of 380 px, 2 cores: 92 ms per image,
 67 within this context).
 Source: mallopt(3), malloc_trim(3).
 """

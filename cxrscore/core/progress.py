@@ -1,4 +1,4 @@
-"""How work in progress is told: stages call this, the door decides what a person sees.
+"""How work in progress is reported: stages call this, the command line decides what a person sees.
 
 In    a piece of work and its steps, one after another; lines that stay.
 Out   nothing; `duration` puts seconds into words.

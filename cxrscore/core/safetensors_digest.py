@@ -80,7 +80,9 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether it has our metadata entry, whatever that says. Raises UserError where that cannot be told."""
+    """Whether it has our metadata entry, whatever that says. Raises UserError where that cannot be
+    determined.
+    """
     return _read_header(path) is not None
 
 

@@ -22,7 +22,7 @@ WRITING_S = 60.0  # that a write under way may still take: a state of gigabytes 
 
 @dataclass
 class Asked:
-    """`number`: the signal that asked to stop, else 0. `holding`: what is being done about it is nearly done,
+    """`number`: the signal that asked to stop, or 0. `holding`: what is being done about it is nearly done,
     and worth waiting for.
     """
 

@@ -27,7 +27,7 @@ class TextTable:
 Block = str | TextTable
 
 
-# Controls; formats, which turn text or hide in it; bytes that are no text; what no font has; ends of lines.
+# Controls; formats, which turn text or hide in it; bytes that are not text; what no font has; ends of lines.
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 JOINERS = "\u200c\u200d"  # are formats, too, but Persian, Hindi and emoji are not written without them
 

@@ -1,6 +1,7 @@
 """The user's cache folder, and in it the code that torch compiles and loads: nobody else may write there.
 
-In    $CXRSCORE_CACHE, else $XDG_CACHE_HOME or ~/.cache; $TORCHINDUCTOR_CACHE_DIR, $TRITON_CACHE_DIR if set.
+In    $CXRSCORE_CACHE, by default $XDG_CACHE_HOME or ~/.cache; $TORCHINDUCTOR_CACHE_DIR, $TRITON_CACHE_DIR if
+      set.
 Out   a folder that is the user's own, mode 0700, where nobody else can rename it or its parents; UserError.
 
 Left alone, torch loads libraries from /tmp/torchinductor_<user>, which anyone can make first.
@@ -20,15 +21,16 @@ BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_folder() -> Path:
-    """$CXRSCORE_CACHE, else cxrscore in $XDG_CACHE_HOME or ~/.cache; it may not exist."""
+    """$CXRSCORE_CACHE, by default cxrscore in $XDG_CACHE_HOME or ~/.cache; it may not exist."""
     if named := os.environ.get(CACHE):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrscore"
 
 
 def name_code_cache() -> None:
-    """Before torch is imported, which else makes a folder in the system's temporary one. Where ours cannot be
-    used nothing is said yet: most calls compile nothing, and `secure_code_cache` says it to those that do.
+    """Before torch is imported, which otherwise makes a folder in the system's temporary one. Where
+    ours cannot be used nothing is said yet: most calls compile nothing, and `secure_code_cache` says it to
+    those that do.
     """
     if INDUCTOR not in os.environ:
         with suppress(UserError):

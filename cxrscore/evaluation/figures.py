@@ -34,8 +34,8 @@ STYLE: Any = {
 def auc_by_finding(
     findings: Sequence[str], pooled: Sequence[float], folds: Mapping[str, Sequence[float]]
 ) -> str:
-    """(L,) areas out of fold, and each fold's (L,): a bar a finding, best first, with a dot a fold. NaN
-    draws nothing.
+    """(L,) areas out of fold, and each fold's (L,): one bar per finding, best first, with one dot per fold.
+    NaN draws nothing.
     """
     order = sorted(range(len(findings)), key=lambda i: -1.0 if math.isnan(pooled[i]) else pooled[i])
     with mpl.rc_context(STYLE):
@@ -124,8 +124,8 @@ def heat_maps(
 
 
 def small_maps(maps: np.ndarray, findings: Sequence[str], *, scale: str) -> str:
-    """(L, h, w), none negative: a small map a finding, five abreast, on one colour scale from zero. A map of
-    NaN says that no image is in it.
+    """(L, h, w), none negative: one small map per finding, five abreast, on one colour scale from zero. A map
+    of NaN says that no image is in it.
     """
     abreast = min(5, len(findings))
     down = math.ceil(len(findings) / abreast)
@@ -161,8 +161,8 @@ def _colours(values: Sequence[np.ndarray], *, signed: bool) -> dict[str, Any]:
 
 
 def differences(heads: Mapping[str, Mapping[str, float]], *, reference: str) -> str:
-    """Each head's macro_auc less that of `reference`, with the ends, low and high, of its interval: a line a
-    head in the order given, filled where the interval leaves out 0.
+    """Each head's macro_auc less that of `reference`, with the ends, low and high, of its interval: one line
+    per head in the order given, filled where the interval leaves out 0.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 1.2 + 0.3 * len(heads)), layout="constrained")

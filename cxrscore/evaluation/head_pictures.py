@@ -1,6 +1,6 @@
 """What a head has learned, as arrays with named axes: from training to disk, to tables, and back.
 
-In    Pictures of a fold's head, some of them with a value an image.
+In    Pictures of a fold's head, some of them with a value per image.
 Out   out/learned/fold{k}.json; tidy rows, a number each, findings by name; the mean of such rows over folds.
 Axes that are findings have a name in FINDING_AXES.
 """
@@ -40,7 +40,7 @@ TAUS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 
 @dataclass(frozen=True)
 class Picture:
-    """An array with a name for each axis. `image` is first where there is a value an image."""
+    """An array with a name for each axis. `image` is first where there is a value per image."""
 
     axes: tuple[str, ...]
     values: NDArray[Any]
@@ -51,7 +51,7 @@ class Picture:
 
 class Seen:
     """Pictures of many images, batch after batch: of what belongs to a finding the sum over the images that
-    show it is kept, of anything else, such as scenes, a value an image.
+    show it is kept, of anything else, such as scenes, a value per image.
     """
 
     def __init__(self, findings: int) -> None:

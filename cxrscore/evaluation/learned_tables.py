@@ -30,7 +30,7 @@ def learned_tables(
     """What each fold's head learned -> name of a table -> columns and rows, the folds' scenes in one order:
 
     <picture>             fold, its axes, value: findings by name, no row where nothing is defined
-    <picture>_shares      fold, axis, mean, share: of scenes, or whatever else has a value an image, the mean
+    <picture>_shares      fold, axis, mean, share: of scenes, or whatever else has a value per image, the mean
                           and the share of images whose largest it is
     <picture>_by_view     fold, axis, view, images: counted, where the labels tell views
     coupling_sparsity     fold, below, share: of the entries of A off the diagonal with |A| < below; those

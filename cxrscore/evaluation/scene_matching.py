@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrscore.evaluation.head_pictures import Picture
 
-PROFILE = "scene_counts"  # (scene, given, finding): by which scenes are told
+PROFILE = "scene_counts"  # (scene, given, finding): by which scenes are recognised
 
 
 def aligned(folds: Sequence[Mapping[str, Picture]]) -> list[dict[str, Picture]]:

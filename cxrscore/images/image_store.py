@@ -96,7 +96,7 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def _fetch(shard: Any, row: int) -> None:
-    """Ask the kernel for the pages of this row, and go on.
+    """Ask the kernel for the pages of this row, without waiting.
 
     Left to page faults it reads ahead as if a file were read in order, and what it reads is gone before its
     turn comes: 48 of 4,000 rows of 380 px from a disk that reads 8 MB ahead are 44 times the bytes asked for
@@ -131,7 +131,7 @@ def write_quarantine(folder: Path, rows: Iterable[tuple[str, str, str]], *, id_c
 
 
 def others_in(folder: Path) -> list[str]:
-    """Names of what is no file of a store, whole or half-written; an index of something else is none."""
+    """Names of what is not a file of a store, whole or half-written; an index of something else is none."""
     ours = {path.name for path in _files(folder)}
     if not _is_index(folder / "index.csv"):
         ours.discard("index.csv")

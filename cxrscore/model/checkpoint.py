@@ -20,7 +20,7 @@ from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.network import CXRModel, build_model
 
 SCHEMA = 2
-UNSEALED = 1  # the schema of the time before seals
+UNSEALED = 1  # the schema of versions without a seal
 
 
 @dataclass(frozen=True)
@@ -229,4 +229,4 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bit_depth": (lambda value: value is None or _whole(value, 8, 16), "null or a whole number from 8 to 16"),
     "schema": (_whole, "a whole number"),
 }
-OPTIONAL = frozenset({"views", "weights", "bit_depth"})  # in the time before seals
+OPTIONAL = frozenset({"views", "weights", "bit_depth"})  # by a version without seals

@@ -65,7 +65,7 @@ def _pairs(backbone: nn.Module) -> Iterator[tuple[str, str]]:
 def pool_quickly(backbone: nn.Module) -> int:
     """Squeeze-and-excitation gates pool by `avg_pool2d`, in place; -> how many.
 
-    On a CPU in bf16 `mean` first makes an fp32 copy of the whole map: 2.7 ms an image at 256 x 95 x 95
+    On a CPU in bf16 `mean` first makes an fp32 copy of the whole map: 2.7 ms per image at 256 x 95 x 95
     where avg_pool2d takes 0.08, a sixth of the forward of seresnext101_32x4d (2 cores, torch 2.15).
     """
     gates = [

@@ -22,9 +22,9 @@ Group = dict[str, Any]
 
 
 def parameter_groups(model: CXRModel, lr: float, layer_decay: float) -> list[Group]:
-    """The head's own groups, last, and all other parameters: in one group where `layer_decay` is 1, else one
-    a layer, the lowest first, with lr_scale = layer_decay ** (layers to the head). Raises UserError for a
-    backbone that does not tell its layers.
+    """The head's own groups, last, and all other parameters: in one group where `layer_decay` is 1, otherwise
+    one per layer, the lowest first, with lr_scale = layer_decay ** (layers to the head). Raises UserError for
+    a backbone that does not tell its layers.
     """
     own = model.head.own_groups(lr)
     taken = {id(parameter) for group in own for parameter in group["params"]}

@@ -79,7 +79,7 @@ def mean(stack: Tensor) -> Tensor:
 
 
 def pad(gray: Tensor, batch_size: int) -> Tensor:
-    """(b, 1, S, S) -> (batch_size, 1, S, S), zeros behind: with one shape for every forward, company never
-    changes a row's bytes.
+    """(b, 1, S, S) -> (batch_size, 1, S, S), zeros behind: with one shape for every forward, the other
+    rows of a batch never change a row's bytes.
     """
     return F.pad(gray, (0, 0, 0, 0, 0, 0, 0, batch_size - len(gray)))

@@ -24,7 +24,7 @@ from torch import Tensor
 
 SHOWN = 10  # keys of each kind in a refusal
 WRAPPERS = 4  # one within the other, such as module.model.
-COUNTER = "num_batches_tracked"  # of a batch norm: torch counts anew
+COUNTER = "num_batches_tracked"  # of a batch norm: torch counts from zero
 Weights = dict[str, Tensor]
 
 

@@ -28,7 +28,7 @@ BESIDE = (  # other devices, and what some findings look like from the side
 
 
 def contact_sheet(path: Path, *, size: int, seed: int) -> None:
-    """Write the sheet; the findings that differ only in their company look alike here too."""
+    """Write the sheet; the findings that differ only in the findings beside them look alike here too."""
     shown = [
         *PLAIN,
         *((f, "PA" if f != "Support Devices" else "AP") for f in FINDINGS if f != FINDINGS[CLEAN]),

@@ -1,1 +1,1 @@
-"""A DVC project around one's own radiographs: its settings, options and data, what DVC and git are asked."""
+"""A DVC project around a user's own radiographs: settings, options, data, and what DVC and git are asked."""

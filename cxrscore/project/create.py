@@ -1,4 +1,4 @@
-"""A DVC project around one's own radiographs: `init` makes one, `data use` puts other data into one.
+"""A DVC project around a user's own radiographs: `init` makes one, `data use` puts other data into one.
 
 In    a label table and the folder its names are in.
 Out   data/labels.csv and data/images tracked by DVC, dvc.yaml, params.yaml with the table's own columns.
@@ -185,7 +185,7 @@ def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lamb
 
 
 def write_code_fingerprints(folder: Path) -> None:
-    """One small file a stage: an installed cxrscore re-runs just the stages whose code changed."""
+    """One small file per stage: an installed cxrscore re-runs just the stages whose code changed."""
     for stage in STAGES:
         write_text(folder / f"{stage}.sha256", fingerprint(f"cxrscore.{stage}") + "\n")
 

@@ -33,7 +33,7 @@ def start_dvc(folder: Path) -> None:
     (folder / ".dvc" / "plots").mkdir()
     shutil.copy(
         PRESETS / "curves.json", folder / ".dvc" / "plots"
-    )  # a line a finding: DVC has no such template
+    )  # one line per finding: DVC has no such template
 
 
 def stage_all(folder: Path) -> None:

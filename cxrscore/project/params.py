@@ -1,4 +1,4 @@
-"""The settings: frozen, one section a stage, each with the values that it may have.
+"""The settings: frozen, one section per stage, each with the values that it may have.
 
 In    what params_file.py has read, every key stated: a default hidden in code would change results behind
       DVC's back.

@@ -60,7 +60,7 @@ def _checked(settings: PlainYaml, path: Path) -> Params:
 
 
 def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]:
-    """One line an error: file:line, key, what was found, what would be right."""
+    """One line per error: file:line, key, what was found, what would be right."""
     lines = []
     for problem in error.errors():
         keys = [part for part in problem["loc"] if part not in KINDS]

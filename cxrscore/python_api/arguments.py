@@ -103,11 +103,12 @@ def label_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     from pydantic import ValidationError
 
     from cxrscore.project.params import LabelParams
+    from cxrscore.project.params_file import fault_words
 
     try:
         return LabelParams.model_validate(dict(settings)).model_dump()
     except ValidationError as error:
         fault = error.errors()[0]
         name = ".".join(map(str, fault["loc"])) or "labels"
-        words = fault["msg"].removeprefix("Value error, ")
+        words = fault_words(fault)
         raise UserError(f"labels.{name}: {words}; set the argument of that name otherwise.") from error

@@ -110,8 +110,8 @@ class Pending:
 
 @dataclass
 class Engine:
-    """The ensemble on its device. `chunk`: images a forward, halved where memory does not last; `halvings`
-    tells each time that was so, as the chunk it went down to.
+    """The ensemble on its device. `chunk`: images per forward pass, halved where memory does not last;
+    `halvings` tells each time that was so, as the chunk it went down to.
     """
 
     models: Sequence[FastModel]
@@ -216,7 +216,7 @@ def build_engine(
     folds: Sequence[Fold], recipe: Recipe, machine: Machine, *, views: Sequence[str], chunk: int | None = None
 ) -> Engine:
     """`machine` says the number format; the fp32 models stay beside, for rows that come out as no number.
-    `chunk`: what a run that goes on had come down to. Raises UserError where models are to be compiled and
+    `chunk`: what a resumed run had come down to. Raises UserError where models are to be compiled and
     cannot be.
     """
     models = [FastModel(fold.model, folded_backbone(fold.model, machine), recipe) for fold in folds]

@@ -57,7 +57,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def choose_batch_size(asked: int | None, machine: Machine, *, size: int) -> int:
-    """Images a forward: what was asked for, within what convolutions at this image size can take."""
+    """Images per forward pass: what was asked for, within what convolutions at this image size can take."""
     most = max(1, MAX_VIEWS * MAX_VIEWS_SIZE**2 // size**2)
     return min(asked or BATCH[machine.device.type], most)
 
@@ -143,8 +143,8 @@ def are_figures(measured: Any) -> bool:
 
 
 def compiling_pays(measured: Mapping[str, float] | None, forwards: int) -> bool:
-    """`measured`: seconds a forward, `eager_s` and `compiled_s`, and `compile_s` for all folds, as `cxrscore
-    bench forward` stores them; without a measurement nothing is compiled.
+    """`measured`: seconds per forward pass, `eager_s` and `compiled_s`, and `compile_s` for all folds, as
+    `cxrscore bench forward` stores them; without a measurement nothing is compiled.
     """
     if not measured:
         return False

@@ -1,7 +1,7 @@
 """What a run has done so far, on disk: shards of rows, each whole or not there.
 
 In    rows in the order of the plan, as they are scored.
-Out   the same rows after any kill; the next run goes on behind the last whole shard.
+Out   the same rows after any kill; the next run resumes behind the last whole shard.
 
     <out>.journal/lock                 held by the run that writes
                   journal              the mark that the folder is one; see journal_folder.py
@@ -84,7 +84,7 @@ class Rows:
         return Rows(self.start + first, self.files[first:last], self.values[first:last], *counts)
 
     def with_(self, part: "Rows") -> "Rows":
-        """`part` in the place of the rows that it holds anew."""
+        """`part` in the place of the rows that it replaces."""
         first = part.start - self.start
         last = first + len(part.files)
         promise(0 <= first <= last <= len(self.files), f"rows from {part.start} in a shard from {self.start}")
@@ -162,7 +162,7 @@ class Journal:
         raise UserError(f"{self.folder}: {what}; --overwrite starts over.")
 
     def begin(self, fingerprint: Fingerprint, manifest: Iterator[Listed]) -> None:
-        """Start anew; what an older run had left is deleted."""
+        """Start over; what an older run had left is deleted."""
         mark(self.folder)
         (self.folder / RUN).unlink(missing_ok=True)  # first: without it the rest means nothing
         for shard in shard_paths(self.folder):
@@ -173,7 +173,7 @@ class Journal:
         self.done = 0
 
     def resume(self) -> None:
-        """Go on behind the last shard of an unbroken, undamaged row of them; what follows it is deleted."""
+        """Resume behind the last shard of an unbroken, undamaged row of them; what follows it is deleted."""
         self.done = 0
         for path in shard_paths(self.folder):
             rows = Rows.decoded(path.read_bytes())

@@ -2,7 +2,7 @@
 
 In    a name that says all a figure depends on: device, torch, number format, backbone, shape.
 Out   what is stored under it, which who recalls it has to check: anyone may have changed the file. One that
-      cannot be read or written is as good as none.
+      cannot be read or written counts as missing.
 """
 
 import json
@@ -17,7 +17,7 @@ MOST_BYTES = 10_000_000  # a figure takes some hundred
 
 
 def recall(name: str) -> Any:
-    """The figure stored under `name`, else None."""
+    """The figure stored under `name`, or None."""
     return _all().get(name)
 
 

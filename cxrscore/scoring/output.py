@@ -223,7 +223,7 @@ def write_errors(path: Path, faults: Iterable[Fault]) -> None:
 
 
 def write_manifest(path: Path, plan: Plan, journal: Journal) -> None:
-    """Which bytes made which row: a line a file, which `score` and `verify` read again."""
+    """Which bytes made which row: one line per file, which `score` and `verify` read again."""
     write_table(path, ["path", "bytes", "sha256", "id", "fault"], _manifest_rows(plan, journal.rows()))
 
 

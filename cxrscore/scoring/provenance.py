@@ -38,7 +38,7 @@ def fingerprint(
     views: Sequence[str],
     bit_depth: int | None,
 ) -> dict[str, Any]:
-    """All that decides a row's bytes; runs of one fingerprint may go on with each other's journal."""
+    """All that decides a row's bytes; runs of one fingerprint may resume each other's journal."""
     from cxrscore.scoring.compute_settings import device_name  # `verify` reads without torch
 
     card = folds[0].card

@@ -152,7 +152,7 @@ def _with_missing(
 
 
 def _study_names(listing: Listing) -> list[str]:
-    """The study of each file: from the table that listed it, else from its name. Raises UserError."""
+    """The study of each file: from the table that listed it, or from its name. Raises UserError."""
     if listing.studies:
         return [listing.studies[path] for path in listing.paths]
     matches = [STUDY_IN_NAME.fullmatch(path) for path in listing.paths]

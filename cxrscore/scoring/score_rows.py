@@ -57,7 +57,7 @@ def score_all(run: Run, engine: Engine, reading: Reading) -> None:
     """Score the files that the journal does not hold yet. On a GPU one batch is under way while the next is
     brought and the last is kept. Raises Stopped; UserError for a fault where `fail` was asked for.
     """
-    whole = run.journal.done // reading.batch_size  # batches, so that a stop changes no row's company
+    whole = run.journal.done // reading.batch_size  # batches, so that a stop changes no row's batch
     start = whole * reading.batch_size
     batches = decode_batches(run.plan.listing, run.plan.paths, start=start, **asdict(reading))
     under_way: deque[_UnderWay] = deque()
@@ -120,7 +120,7 @@ def _next(run: Run, batches: Iterator[Batch]) -> Batch | None:
 
 
 def _begin(run: Run, batch: Batch, engine: Engine) -> _UnderWay:
-    pixels = batch.pixels.copy()  # the decoders need the place; 0.03 ms an image of 380 x 380
+    pixels = batch.pixels.copy()  # the decoders need the place; 0.03 ms per image of 380 x 380
     pending = None
     if any(item.fault is None for item in batch.items):
         with run.clock.on("transfer"):

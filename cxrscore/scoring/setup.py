@@ -187,7 +187,7 @@ def _safely(recipe: Recipe, *, asked: bool, progress: Progress) -> Recipe:
 
 
 def _kept_recipe(journal: Journal, files: Outputs) -> Mapping[str, Any] | None:
-    """That of the run to go on with, under way or finished; None where there is neither."""
+    """That of the run to resume, under way or finished; None where there is neither."""
     run: Mapping[str, Any] = {}
     if journal.begun:
         run = journal.fingerprint()

@@ -57,7 +57,7 @@ class Table:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A clause for an error: the name that was probably meant, else all there are."""
+    """A clause for an error: the name that was probably meant, or all there are."""
     plain = {_plain(other): other for other in names}
     close = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.7)
     if close:

@@ -19,7 +19,7 @@ REMEDY = "make it again with `dvc repro folds`"
 
 @dataclass(frozen=True)
 class Folds:
-    """One row an image; fold (n,) is the fold in which it is validated."""
+    """One row per image; fold (n,) is the fold in which it is validated."""
 
     ids: list[str]
     patient: list[str] | None

@@ -4,8 +4,8 @@ In    names from a table; the paths of the files that are there.
 Out   Match: for each name the one file that it means, or none; sentences on how many were matched and how.
 
 A name that is a path to the byte means that file; else one that is the same path in another spelling; else
-the only file of its name without folders and suffix. Where two files fit, or one file fits two names, none is
-chosen: the name is reported as unclear.
+the only file of its name without folders and extension. Where two files fit, or one file fits two names, none
+is chosen: the name is reported as unclear.
 """
 
 import re
@@ -36,7 +36,7 @@ def without_blanks(cell: str) -> str:
 
 
 def without_suffix(path: str) -> str:
-    """A path without the suffix of an image: what follows the last point of a DICOM UID is a part of the
+    """A path without the extension of an image: what follows the last point of a DICOM UID is a part of the
     name, and two UIDs may differ there alone.
     """
     front, point, suffix = path.rpartition(".")
@@ -44,7 +44,7 @@ def without_suffix(path: str) -> str:
 
 
 def stem(path: str) -> str:
-    """A file's name without its folders and without the suffix of an image."""
+    """A file's name without its folders and without the extension of an image."""
     return without_suffix(path).rpartition("/")[2]
 
 

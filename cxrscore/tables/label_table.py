@@ -17,7 +17,7 @@ from cxrscore.core.errors import UserError, counted
 
 @dataclass(frozen=True)
 class LabelTable:
-    """One row an image. `y` (n, L) int8 is 0 or 1; where `mask` (n, L) is False it does not count, and is 0.
+    """One row per image. `y` (n, L) int8 is 0 or 1; where `mask` (n, L) is False it does not count, and is 0.
     `soft` (n, L) float32: the share of an image's readers who see a finding, where that is trained on.
 
     `study` is unique across patients; `notes` are sentences for the person who ran the command.

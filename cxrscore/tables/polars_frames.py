@@ -36,7 +36,7 @@ def plain_columns(text: str, *, longest: int) -> list[list[str]] | None:
 
 
 def numbers(cells: Sequence[str]) -> NDArray[np.float64]:
-    """(n,) what `float` makes of each cell, NaN where it is no number."""
+    """(n,) what `float` makes of each cell, NaN where it is not a number."""
     import polars as pl
 
     found = pl.Series(cells, dtype=pl.String).cast(pl.Float64, strict=False)

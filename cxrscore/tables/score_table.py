@@ -1,4 +1,4 @@
-"""The score table: one row an image, its id and then a probability a finding.
+"""The score table: one row per image, its id and then a probability per finding.
 
 In    probabilities (n, L) float32 with ids and findings.
 Out   CSV, `%.7g`, `\n` line ends, whole or not at all, and the same back. Out-of-fold and competition tables

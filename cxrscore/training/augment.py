@@ -5,7 +5,7 @@ In    pixels (B, 1, S, S) uint8 on the device, theta (B, 2, 3) float32: where ea
       input.
 Out   (B, 1, S, S) float32 in 0..255.
 The randomness is a pure function of (seed, epoch, sample): neither batch size, order nor workers change it.
-Law: torchvision's RandomResizedCrop (area share, log-uniform aspect 3/4 to 4/3, ten tries, else the whole
+Law: torchvision's RandomResizedCrop (area share, log-uniform aspect 3/4 to 4/3, ten tries, then the whole
 image), then a horizontal flip, then a rotation. Fused, a rotated corner shows the image beyond the crop
 instead of black; black remains beyond the image.
 Mixup (Zhang et al., ICLR 2018, arXiv:1710.09412) blends neighbours of a batch, (0, 1), (2, 3) and so on: a
@@ -41,7 +41,7 @@ def draw_warps(
 def _crop_sides(
     u_area: np.ndarray, u_aspect: np.ndarray, scale: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n, TRIES) uniforms -> width and height (n,) as shares of the image's: the first try that fits, else
+    """(n, TRIES) uniforms -> width and height (n,) as shares of the image's: the first try that fits, or
     the whole image.
     """
     area = scale[0] + (scale[1] - scale[0]) * u_area

@@ -1,7 +1,7 @@
 """The epochs of a training: order, warps, steps, validation of the raw weights and of their average.
 
 In    a learner, the fold's rows, the settings, how far it is (Course).
-Out   the course at its end: a row an epoch, the best weights and whose they are, raw or ema.
+Out   the course at its end: one row per epoch, the best weights and whose they are, raw or ema.
 """
 
 import math
@@ -196,7 +196,7 @@ def validate(
 
 
 def validation_batch(params: "TrainParams") -> int:
-    """Images a forward, in each process: without gradients twice what one process would take fit."""
+    """Images per forward pass, in each process: without gradients twice what one process would take fit."""
     return 2 * params.batch_size // params.accumulate
 
 

@@ -70,13 +70,13 @@ def launch(words: Sequence[str], processes: int) -> None:
         run_id=f"cxrscore-{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
-        max_restarts=0,  # the next call goes on from the kept state
+        max_restarts=0,  # the next call resumes from the kept state
         monitor_interval=LOOK_S,
     )
     try:
         elastic_launch(config, sys.executable)("-m", "cxrscore", *words)
     except SignalException as asked:
-        raise Ended(128 + int(asked.sigval)) from asked  # the first process has said how to go on
+        raise Ended(128 + int(asked.sigval)) from asked  # the first process has said how to resume
     except ChildFailedError as failed:
         raise _ending(failed.failures) from failed
 

@@ -114,7 +114,7 @@ class Learner:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """As ModelEmaV3.update does, which makes two state dicts a step: 5 ms for the paper's model."""
+        """As ModelEmaV3.update does, which makes two state dicts per step: 5 ms for the paper's model."""
         weight = 1 - self.ema.get_decay(self.steps)
         torch._foreach_lerp_([mean for mean, _ in self.floats], [now for _, now in self.floats], weight)
         for mean, now in self.counts:
@@ -156,7 +156,7 @@ class Learner:
         return finite
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a training goes on from, by name; `facts` has the numbers."""
+        """All that a training resumes from, by name; `facts` has the numbers."""
         return {
             **{f"model.{name}": tensor for name, tensor in self.model.state_dict().items()},
             **{f"ema.{name}": tensor for name, tensor in self.averaged.state_dict().items()},
@@ -172,7 +172,7 @@ class Learner:
         return counts | {"scaler": self.scaler.state_dict()}
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Go on from what `tensors` and `facts` of the same training were."""
+        """Resume from what `tensors` and `facts` of the same training were."""
         self.model.load_state_dict(_under("model.", tensors))
         self.averaged.load_state_dict(_under("ema.", tensors))
         for i, parameter in enumerate(self._parameters()):

@@ -1,6 +1,6 @@
 """The processes that train one model together, each on its part of every batch.
 
-In    RANK, WORLD_SIZE, LOCAL_RANK of torch's launcher (`torchrun`, or `cxrscore train --gpus`), else one
+In    RANK, WORLD_SIZE, LOCAL_RANK of torch's launcher (`torchrun`, or `cxrscore train --gpus`), or one
       process.
 Out   World: who we are, sums and gatherings over all, a model whose gradients and batch-norm statistics are
       those of the whole batch. What is trained depends on the number of processes only as rounding does.
@@ -138,7 +138,7 @@ def joined(machine: Machine) -> Iterator[World]:
 
 
 def _end_with_the_launcher() -> None:
-    """Where it is killed, its processes are asked to stop: they would go on, and hold the lock of the run.
+    """Where it is killed, its processes are asked to stop: they would continue, and hold the lock of the run.
     Source: prctl(2).
     """
     if sys.platform == "linux":
@@ -155,7 +155,7 @@ def rank_rows(rows: Any, *, batch_size: int, parts: int, world: World) -> Any:
 
 
 def last_pass_shares(model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
-    """Gradients are exchanged once a step, in the backward of its last pass."""
+    """Gradients are exchanged once per step, in the backward of its last pass."""
     if isinstance(model, DistributedDataParallel) and not last:
         return cast(AbstractContextManager[Any], model.no_sync())
     return nullcontext()

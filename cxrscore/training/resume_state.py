@@ -1,9 +1,9 @@
-"""What a training goes on from after it was stopped: its state on disk, in a folder of its own.
+"""What a training resumes from after it was stopped: its state on disk, in a folder of its own.
 
 In    tensors and facts of a training after some step.
 Out   <folder>/state-<step>.safetensors, sealed, whole or not at all, the last two of them: where the newest
       is damaged, the one before serves. The folder's name is the fingerprint of all that decides the
-      training, so that nothing ever goes on from another one's state. It goes when the training is complete.
+      training, so that nothing ever resumes from another one's state. It goes when the training is complete.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """How far a training is, and the keeping of it.
 
 In    a learner after some step, the folder for its states, the flag that asks to stop.
-Out   Course, which goes on where a state on disk ends; Stopped where someone asked.
+Out   Course, which resumes where a state on disk ends; Stopped where someone asked.
 """
 
 import signal

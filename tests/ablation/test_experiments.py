@@ -1,4 +1,4 @@
-"""The ablation as DVC experiments: one a head and seed, with that head alone in its settings, run once."""
+"""The ablation as DVC experiments: one per head and seed, with that head alone in its settings, run once."""
 
 import shutil
 import signal

@@ -9,8 +9,10 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from token import COMMENT
+from tokenize import tokenize
 from typing import Any
 
 import pytest
@@ -23,11 +25,16 @@ from cxrscore.cli.exit_codes import EXIT_CODES
 from cxrscore.core.errors import counted
 from cxrscore.core.signals import ASKING
 
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 PACKAGE = Path(cxrscore.__file__).parent
 VERBS = "Add|Assign|Compare|Convert|Decode|List|Make|Measure|Replace|Score|Train|Write"  # what a command does
 SUMMARY = 60  # characters that `cxrscore --help` has room for at 80 columns
 PANELS = {"Input", "Models", "Output", "Failures", "Machine"}
-COUNTED = "row|line|file|image|patient|forward|pass|batch|side|pixel|finding|fold|GPU|study|command"
+COUNTED = (
+    "row|line|file|image|patient|forward|pass|batch|side|pixel|finding|fold|GPU|study|command|head|epoch|value"
+    "|panel|entry|ms|scene"
+)
 FORBIDDEN = (
     r"(?<!nothing )(?<!somebody )\belse\b",  # a clause that is only "else ..."
     rf"\b({COUNTED})(e?s)? an? ({COUNTED})\b",  # per
@@ -73,9 +80,9 @@ def options(command: Any) -> list[Any]:
     return [param for param in command.params if param.param_type_name == "option"]
 
 
-def forbidden(text: str) -> list[str]:
+def forbidden(text: str, patterns: Sequence[str] = FORBIDDEN) -> list[str]:
     plain = " ".join(text.split())
-    return [match.group() for pattern in FORBIDDEN if (match := re.search(pattern, plain, re.IGNORECASE))]
+    return [match.group() for pattern in patterns if (match := re.search(pattern, plain, re.IGNORECASE))]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -215,6 +222,28 @@ def messages(module: Path) -> Iterator[tuple[int, str]]:
 def test_messages_have_no_word_that_is_ours_alone(module: Path) -> None:
     found = [(line, text, bad) for line, text in messages(module) if (bad := forbidden(text))]
     assert found == []
+
+
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+SOURCES = (*sorted(PACKAGE.rglob("*.py")), *sorted((ROOT / "tests").rglob("*.py")))
+IN_PROSE = [one for one in FORBIDDEN if "else" not in one and "mend" not in one]  # "anything else" is plain
+
+
+def prose(path: Path) -> Iterator[str]:
+    """The docstrings and comments of a module; the lines of a page."""
+    if path.suffix == ".md":
+        yield from path.read_text(encoding="utf-8").splitlines()
+        return
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield ast.get_docstring(node) or ""
+    with path.open("rb") as file:
+        yield from (token.string for token in tokenize(file.readline) if token.type == COMMENT)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_docs_docstrings_and_comments_have_no_word_that_is_ours_alone(path: Path) -> None:
+    assert [(found, text) for text in prose(path) if (found := forbidden(text, IN_PROSE))] == []
 
 
 @pytest.mark.parametrize(

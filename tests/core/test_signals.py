@@ -1,4 +1,4 @@
-"""A run that is asked to stop keeps what it has, says how to go on, and leaves no process behind."""
+"""A run that is asked to stop keeps what it has, says how to resume, and leaves no process behind."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Compiled code is loaded from a folder that is one's own, and from no other."""
+"""Compiled code is loaded from a folder that is the user's own, and from no other."""
 
 import os
 import shutil

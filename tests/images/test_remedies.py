@@ -45,7 +45,7 @@ def test_a_remedy_of_its_own_is_kept_and_none_is_said_twice() -> None:
     assert str(Unreadable("UNSUPPORTED_FORMAT", "DICOM; export as PNG")) == "DICOM; export as PNG"
     for kind in QUARANTINE_KINDS:
         fault = Unreadable(kind, "what was found")
-        assert str(Unreadable(kind, str(fault))) == str(fault)  # as it is told by another process
+        assert str(Unreadable(kind, str(fault))) == str(fault)  # as another process reports it
 
 
 def refused() -> dict[str, bytes]:

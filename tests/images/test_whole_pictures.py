@@ -145,7 +145,7 @@ def replaced(numbers: list[int], at: int, number: int) -> list[int]:
 
 
 def without_a_unit(parts: Tiff, way: str) -> Iterator[tuple[str, bytes]]:
-    """The file anew for each unit that is missing in this way."""
+    """A new file for each unit that is missing in this way."""
     for i in range(len(parts.units)):
         yield f"unit {i}", parts.laid_out(lambda starts, sizes, i=i: WAYS[way](starts, sizes, i))
 

@@ -1,4 +1,4 @@
-"""Every head goes the one way: it trains, saves, loads, scores and goes on where it was stopped; what it
+"""Every head goes the one way: it trains, saves, loads, scores and resumes where it was stopped; what it
 takes from labels it takes from the training fold.
 """
 

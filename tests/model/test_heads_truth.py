@@ -216,8 +216,8 @@ PLANTED = {1: Edge(0, there=0.6, absent=0.1), 3: Edge(2, there=0.1, absent=0.6)}
 def recovered(edges: Edges, seed: int) -> NDArray[np.float32]:
     """A of 6 findings, all parameters learned together.
 
-    A is told from rows of weights only where a finding is plainer in some images than in others: its logit
-    then goes on growing where its probability, and with it what depends on it, cannot. With evidence that
+    A is distinguished from rows of weights only where a finding is plainer in some images than in others: its
+    logit then keeps growing where its probability, and with it what depends on it, cannot. With evidence that
     does not vary, edges came out at 0.5 to 4 of 8.7, in one of three trainings beside a false one of 0.1. And
     exact zeros need gradients of little noise, so that a batch is all images here: with 256, two entries of
     28 were left at 3e-6.

@@ -34,7 +34,7 @@ def features(rows: int = 3) -> torch.Tensor:
 
 
 def drawn(graph: str, **changes: Any) -> Lamp:
-    """A head that has seen the labels above and whose every weight, of norms, too, is then drawn anew, large
+    """A head that has seen the labels above and whose every weight, of norms, too, is then drawn again, large
     enough that attention is far from even.
     """
     head = a_head("lamp", findings=L, channels=C, **SETTINGS | {"graph": graph} | changes)

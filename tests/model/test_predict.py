@@ -1,4 +1,4 @@
-"""Views and folds become probabilities in one order, and company never changes a row."""
+"""Views and folds become probabilities in one order, and the rest of a batch never changes a row."""
 
 from typing import get_args
 

@@ -1,5 +1,5 @@
 """Single bits of a checkpoint are flipped, each in a file that is whole otherwise: none may load as another
-model, and each refusal is an error that a person can mend.
+model, and each refusal is an error that a person can correct.
 
 In    how many flips, and a seed. A quarter falls on the card, a quarter on the header that holds it, and
       half on any byte of the file.

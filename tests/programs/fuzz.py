@@ -173,7 +173,7 @@ def work(pipe: Connection, seed: int, only: str | None) -> None:
 
 
 class Worker:
-    """A process that reads and judges, and is started anew where it dies or takes too long."""
+    """A process that reads and judges, and is started again where it dies or takes too long."""
 
     def __init__(self, seed: int, only: str | None) -> None:
         self.seed, self.only = seed, only

@@ -89,7 +89,7 @@ def take(name, step):
     try:
         record["result"] = step()
         CHECKS.get(name, bool)(record["result"])
-    except Exception:  # noqa: BLE001 - whatever it is: the other steps are to be taken, and it is told
+    except Exception:  # noqa: BLE001 - whatever it is: it is recorded, and the other steps are taken
         record["error"] = traceback.format_exc(limit=3)
         log(record["error"])
     record["seconds"] = round(time.perf_counter() - begun, 1)

@@ -241,7 +241,7 @@ def table_faults(folder: Path, old: str | None, expected: dict[str, str]) -> lis
 
 
 def go_on(scene: Scene, folder: Path, tally: Tally, **changes: Any) -> list[str]:
-    """Resume until it is done -> what went wrong. A run that had not begun is told so, and begun."""
+    """Resume until it is done -> what went wrong. A run that had not begun is reported, and begun."""
     code = ended(forked(lambda: scored(scene, folder, **changes | {"resume": True, "overwrite": False})))
     refused = refusal(scene) if code == ANOTHER else ""
     if "a finished run with" in refused and not (folder / "sub.csv.journal").exists():
@@ -271,7 +271,7 @@ class Story:
 
 
 def stories(scene: Scene) -> Iterator[Story]:
-    """A first run; one over another's complete output; one that goes on where a kill ended the last."""
+    """A first run; one over another's complete output; one that resumes where a kill ended the last."""
     yield Story("fresh", None, {})
     old = scene.root / "old"
     old.mkdir()

@@ -59,7 +59,9 @@ def settings(*, size: int, epochs: int) -> Params:
 
 
 def make_large(root: Path, *, rows: int, size: int) -> None:
-    """labels.csv and out/ as prepare and folds leave them: three images a study, two studies a patient."""
+    """labels.csv and out/ as prepare and folds leave them: three images per study, two studies per
+    patient.
+    """
     labels, layout = read_params(DEMO).labels, Layout(root / "out")
     patient = [f"patient{i // 6:06}" for i in range(rows)]
     study = [f"study{i // 3 % 2 + 1}" for i in range(rows)]

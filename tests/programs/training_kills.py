@@ -2,7 +2,7 @@
 
     python tests/programs/training_kills.py         30 kills, one at each of 30 steps for each of two recipes
     python tests/programs/training_kills.py --every 7
-    python tests/programs/training_kills.py --epochs 6 --every 5   shorter runs: two steps an epoch
+    python tests/programs/training_kills.py --epochs 6 --every 5   shorter runs: two steps per epoch
 
 A run is a child process that ends by SIGKILL inside its n-th step: before it, between the optimizer and the
 average, or after it, in turn. The state is written after each step, or every few of them, in turn, and after

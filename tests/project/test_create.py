@@ -1,4 +1,4 @@
-"""A project around one's own radiographs: its own findings, one copy of each image, and nothing lost."""
+"""A project around a user's radiographs: its own findings, one copy of each image, and nothing lost."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def use(project: Path, *, labels_csv: Path, images: Path, **source: Any) -> list
 
 
 def some_images(phantoms: Path, folder: Path) -> list[str]:
-    """Three radiographs of one's own, which a project may link to."""
+    """Three radiographs of a user, which a project may link to."""
     (folder / "images").mkdir(parents=True)
     names = sorted(path.name for path in (phantoms / "images").iterdir())[:3]
     for name in names:

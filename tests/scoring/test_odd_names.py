@@ -78,7 +78,7 @@ def test_every_character_there_is_can_be_shown() -> None:
 
 @pytest.fixture
 def folder(project: Project, tmp_path: Path) -> Path:
-    """Two radiographs, and odd names of which every second one is no image, in images/."""
+    """Two radiographs, and odd names of which every second one is not an image, in images/."""
     images = tmp_path / "images"
     images.mkdir()
     sources = sorted((project.data / "test").iterdir())

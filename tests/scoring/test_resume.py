@@ -1,4 +1,4 @@
-"""A run that was stopped, killed or out of room goes on with --resume, and ends with the same bytes."""
+"""A run that was stopped, killed or out of room continues with --resume, and ends with the same bytes."""
 
 import errno
 import os

@@ -129,7 +129,7 @@ def test_a_stopped_ablation_goes_on_where_it_was(mine: Project, tmp_path: Path, 
     asked, told = Asked(), Told()
     alone = mine.copy_to(tmp_path / "alone")
     run(alone, "independent", cpu=cpu)
-    told.each_step = stops_at(6, asked, signal.SIGTERM)  # two epochs of two steps a fold: in the second
+    told.each_step = stops_at(6, asked, signal.SIGTERM)  # two epochs of two steps per fold: in the second
     with pytest.raises(Stopped, match="SIGTERM after 2 steps of epoch 1, which are kept") as stop:
         run(mine, "independent", cpu=cpu, told=told, asked=asked)
     assert stop.value.code == 143

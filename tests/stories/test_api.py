@@ -567,7 +567,7 @@ def test_a_script_without_a_guard_runs_once(at_home: Path) -> None:
     assert run_python(at_home, "script.py") == "begun\nTrue\n"
 
 
-@pytest.mark.slow  # 15 s each: torch and timm are imported anew
+@pytest.mark.slow  # 15 s each: torch and timm are imported again
 @pytest.mark.parametrize("way", ["script", "standard input"])
 def test_the_page_runs_as_a_program(at_home: Path, way: str) -> None:
     code = "\n".join(blocks())

@@ -152,7 +152,7 @@ def test_compile_auto_recalls_what_the_forwards_have_measured(
     race = Timing("w", "image", 2, [], {forward.OURS: [3.0], forward.OURS_COMPILED: [1.0]})
     forward.keep_for_auto(
         race, {"first_fold": 20.0, "next_fold": 5.0}, TINY, cpu, size=32, batch_size=2
-    )  # 30 s for three folds, to save 2 s a forward
+    )  # 30 s for three folds, to save 2 s per forward pass
 
     def chosen(forwards: int) -> bool:
         return choose_recipe(

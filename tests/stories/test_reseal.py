@@ -25,7 +25,7 @@ from cxrscore.reseal import reseal, sealed_blocks
 
 @pytest.fixture
 def old(tmp_path: Path, tiny_model: CXRModel) -> Path:
-    """As the version before seals wrote it."""
+    """As a version without seals wrote it."""
     save_checkpoint(tmp_path / "old.safetensors", tiny_model.state_dict(), CARD)
     unseal(tmp_path / "old.safetensors")
     return tmp_path / "old.safetensors"

@@ -1,4 +1,4 @@
-"""The state of a training is whole or not there, and no other training goes on from it."""
+"""The state of a training is whole or not there, and no other training resumes from it."""
 
 import dataclasses
 import errno

@@ -1,4 +1,4 @@
-"""A training asked to stop from outside ends soon, says how to go on, and that command ends it."""
+"""A training asked to stop from outside ends soon, says how to resume, and that command ends it."""
 
 import os
 import shlex

@@ -1,7 +1,7 @@
 """Listed files -> batches of pixels, in order, decoded by processes that may die.
 
 In    a listing, which knows where each path lies; the paths, in order.
-Out   Batches: a Decoded a file, never one missing, and their pixels in shared memory.
+Out   Batches: one Decoded per file, never one missing, and their pixels in shared memory.
 
 The pixels are a ring of `depth` batches: one is the consumer's, workers write into the others.
 

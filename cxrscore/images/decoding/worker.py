@@ -36,7 +36,7 @@ def main() -> None:
     """
     channel, ring, bit_depth, *shape = (int(word) for word in sys.argv[2:])
     _stand_alone()
-    with suppress(ConnectionError):  # the parent is gone: nobody is there to be told
+    with suppress(ConnectionError):  # the parent is gone: nobody is there to listen
         serve(socket.socket(fileno=channel), map_ring(ring, tuple(shape)), bit_depth=bit_depth or None)
 
 

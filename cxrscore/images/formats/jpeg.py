@@ -22,7 +22,7 @@ from cxrscore.images.formats.orientation import EXIF_MARK, orientation
 from cxrscore.images.formats.tiff_directory import read_directory
 
 END = b"\xff\xd9"
-GAIN_MAP = b"hdrgm:"  # the second picture of such a file brightens the first and is no image
+GAIN_MAP = b"hdrgm:"  # the second picture of such a file brightens the first and is not an image
 XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 PROGRESSIVE, SCAN, APP1, APP2 = 0xC2, 0xDA, 0xE1, 0xE2

@@ -1,4 +1,4 @@
-"""The structure of a PNG, every checksum verified, and the PNG anew for a decoder that trusts it.
+"""The structure of a PNG, every checksum verified, and a new PNG for a decoder that trusts it.
 
 In    the bytes of one file; its Header.
 Out   Header with the chunks; a PNG of the critical chunks and tRNS, whose rows are all there. No text is
@@ -54,7 +54,7 @@ def read_png_header(data: bytes) -> Header:
 
 
 def rewrite_png(header: Header) -> bytes:
-    """The PNG anew, its pixels inflated once and stored: Pillow paints missing rows black in silence."""
+    """A new PNG, its pixels inflated once and stored: Pillow paints missing rows black in silence."""
     rows = _rows(header.chunks[b"IDAT"], header.chunks[b"IHDR"])
     chunks = header.chunks | {b"IDAT": zlib.compress(rows, 0)}
     del rows

@@ -1,4 +1,4 @@
-"""The structure of a TIFF, and the TIFF anew for a decoder, once all of its pixels are there (tiff_strips).
+"""The structure of a TIFF, and a new TIFF for a decoder, once all of its pixels are there (tiff_strips).
 
 In    the bytes of one file; its Header.
 Out   Header, or Unreadable; a TIFF whose directory holds what its pixels need and nothing else.
@@ -145,7 +145,7 @@ def _refuse_unread_planes(directory: Directory, samples: int, bits: int) -> None
 
 
 def rewrite_tiff(data: bytes, header: Header) -> bytes:
-    """The TIFF anew, of pixels that are all there, neither to be turned nor, where gray, to be inverted.
+    """A new TIFF, of pixels that are all there, neither to be turned nor, where gray, to be inverted.
     Raises Unreadable.
     """
     directory = read_directory(data)

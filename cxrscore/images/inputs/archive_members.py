@@ -37,7 +37,7 @@ class Members:
     identity: Identity
     names: list[str]  # sorted by their bytes
     row: "array[int]"  # of a name, in `where`
-    where: "array[int]"  # five numbers a row
+    where: "array[int]"  # five numbers per row
 
     def place(self, path: str) -> Place:
         at = position(self.names, path)
@@ -89,7 +89,9 @@ class Index:
 def take(
     index: Index, name: str, where: Where, *, reason: str = "", fault: tuple[str, str] | None = None
 ) -> None:
-    """One member that is no folder becomes a path, a count or a fault; `reason` or `fault`: known before."""
+    """One member that is not a folder becomes a path, a count or a fault; `reason` or `fault`: known
+    before.
+    """
     name = _plain_start(name)
     parts = name.split("/")
     if not reason and not _is_plain(name, parts):
@@ -128,7 +130,7 @@ def head(file: Bounded, where: Where, count: int = HEAD_BYTES) -> bytes:
 
 
 def add_link(index: Index, name: str, target: str, *, hard: bool) -> None:
-    """`target` is relative to the archive where it is hard, else to the link's own folder."""
+    """`target` is relative to the archive where it is hard, or to the link's own folder."""
     name = _plain_start(name)
     path = posixpath.normpath(target if hard else posixpath.join(posixpath.dirname(name), target))
     path = "" if path.startswith(("/", "..")) else path

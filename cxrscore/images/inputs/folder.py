@@ -4,7 +4,7 @@ In    a folder, searched to its bottom; or a pattern, relative to its longest fo
 Out   a Listing.
 
 Every regular file is listed, and the decoder tells what it is. Left out are hidden and system files, partial
-downloads, and files with the suffix of a table or a text whose magic number does not say image.
+downloads, and files with the extension of a table or a text whose magic number does not say image.
 Links: to files within the folder they count as files; to folders within it they are skipped, as the files are
 listed where they lie; out of the folder they are followed only with `follow_symlinks`, each folder once.
 A folder is searched as the pattern `**`; what a pattern does not match is not counted. A folder's every entry

@@ -29,7 +29,7 @@ def start(segments: tuple[str, ...]) -> Positions:
 
 
 def match(segments: tuple[str, ...], positions: Positions, name: str) -> Positions:
-    """`len(segments)` is among them where the pattern may end with `name`, others where it may go on."""
+    """`len(segments)` is among them where the pattern may end with `name`, others where it may continue."""
     behind = set()
     for at in positions - {len(segments)}:
         if segments[at] == ANY_DEPTH:

@@ -1,7 +1,7 @@
 """What `cxrscore score` is given -> the files to decode: a folder, a pattern, a table of paths, an archive.
 
-In    the argument as it was given. Folders are told by the system, archives by their first bytes, tables by
-      their suffix, patterns by naming nothing that is there.
+In    the argument as it was given. Folders are recognised by the system, archives by their first bytes,
+      tables by their extension, patterns by naming nothing that is there.
 Out   a Listing. Files known already not to be scored (`file_faults`) are among its paths: they have
       ids and rows as others do, a template may name them, and a run accounts for them once.
 """

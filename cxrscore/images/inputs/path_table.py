@@ -1,6 +1,6 @@
-"""A CSV with a column of paths -> the files it names, a row a file.
+"""A CSV with a column of paths -> the files it names, one row per file.
 
-In    a table; the folder its paths are under, else the one it lies in.
+In    a table; the folder its paths are under, by default the one it lies in.
 Out   a Listing: every row is in it, also where its file is missing, which the decoder then finds.
 
 Nothing is read outside that folder (CWE-22): `..` is refused, an absolute path is taken only when it lies

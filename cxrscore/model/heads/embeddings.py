@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cxrscore.core.errors import UserError
 from cxrscore.tables.cooccurrence import COMPUTED, label_embeddings, read_embeddings
 
-SMALLEST = 1e-3  # of a row's entries: under it a finding could not be told from nothing
+SMALLEST = 1e-3  # of a row's entries: under it a finding could not be distinguished from nothing
 
 
 class LabelEmbeddings(nn.Module):

@@ -7,7 +7,7 @@
     z_i = w_i . tanh(Linear [f_i, h_i]) + b_i
     loss: entropy_weight * (mean entropy of pi - entropy of the mean pi + log K)
 
-Counts start at zero, and messages with them. They never forget: an image counts once an epoch, in the scene
+Counts start at zero, and messages with them. They never forget: an image counts once per epoch, in the scene
 that it had then.
 Source: Zhu et al., "Scene-aware label graph learning for multi-label image classification", ICCV 2023, 3.
 Their P, b and Phi_a of equations 1 and 2, for a linear Phi_a, are one linear map to a number, whose constant

@@ -26,7 +26,7 @@ def label_code(cell: str) -> int | None:
 
 @dataclass(frozen=True)
 class Columns:
-    """Lists with one entry a row, `findings` as the cells are."""
+    """Lists with one entry per row, `findings` as the cells are."""
 
     findings: dict[str, list[str]]
     patient: list[str] | None
