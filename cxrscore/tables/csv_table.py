@@ -10,6 +10,7 @@ import difflib
 import gzip
 import io
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -85,7 +86,7 @@ def read_table(path: Path) -> Table:
 
 
 def refuse_twice(path: Path, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise UserError(f"{path}:1: {', '.join(map(repr, twice))} names two columns; rename one of them.")
 
