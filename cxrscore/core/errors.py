@@ -62,6 +62,9 @@ class Unreadable(Exception):
         super().__init__(with_remedy(kind, message))
         self.kind = kind
 
+    def __reduce__(self) -> tuple[type["Unreadable"], tuple[str, str]]:
+        return Unreadable, (self.kind, str(self))  # a process pool hands faults on
+
 
 class Stopped(Told):
     """The run ended early; what it did is kept, and the same command with --resume and `words` resumes it.

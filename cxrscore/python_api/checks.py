@@ -48,6 +48,7 @@ def check(
 
     from cxrscore.check import check as story
     from cxrscore.python_api.frames import ERRORS
+    from cxrscore.scoring.row_ids import writable
 
     with shown_progress(progress) as shown:
         found = story(
@@ -64,7 +65,7 @@ def check(
     return Checked(
         listed=found.listed,
         readable=found.readable,
-        errors=pl.DataFrame(found.faults, ERRORS, orient="row"),
+        errors=pl.DataFrame([(writable(path), *why) for path, *why in found.faults], ERRORS, orient="row"),
         shapes=pl.DataFrame(shapes, dict.fromkeys(("width", "height", "images"), pl.Int64), orient="row"),
         turned_upright=found.turned,
         notes=tuple(found.notes),

@@ -35,6 +35,11 @@ def read_frame(path: Path, numbers: Mapping[str, Any] | None = None) -> pl.DataF
 def labels_frame(table: LabelTable) -> pl.DataFrame:
     """See api.labels_frame."""
     texts = {name: getattr(table, name) for name in ("patient", "study", "view", "sex", "age")}
+    taken = sorted({"id", *(name for name, cells in texts.items() if cells)}.intersection(table.findings))
+    if taken:
+        raise UserError(
+            f"{table.path}: the frame has a column {taken[0]!r} of its own; rename the finding of that name."
+        )
     columns: dict[str, Any] = {"id": table.ids} | {name: cells for name, cells in texts.items() if cells}
     for j, name in enumerate(table.findings):
         known = np.where(table.mask[:, j], table.y[:, j], -1).astype(np.int8)

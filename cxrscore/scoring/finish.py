@@ -170,8 +170,12 @@ def finished_before(setup: Setup) -> Outcome:
         raise UserError(
             f"{files.table}: from a finished run with {name} {before}, now {now}; --overwrite replaces it."
         )
-    if about["sha256"].get("table") != sha256_file(files.table):
-        raise UserError(f"{files.table}: changed since it was written; --overwrite replaces it.")
+    for path in (files.table, files.errors, files.manifest, files.std):
+        stated = about["sha256"].get(files.role(path))
+        if stated != (sha256_file(path) if path.exists() else None):
+            raise UserError(
+                f"{path}: changed or removed since it was written; --overwrite writes all files again."
+            )
     counts = about["counts"]
     errors = files.errors if counts["quarantined"] else None
     return Outcome(

@@ -41,7 +41,7 @@ class Predictor:
         _check_pixels(pixels, self.card.size)
         probs = np.empty((len(pixels), len(self.card.findings)), np.float32)
         for start in range(0, len(pixels), self.batch_size):
-            part = np.ascontiguousarray(pixels[start : start + self.batch_size])
+            part = pixels[start : start + self.batch_size].copy(order="C")  # torch takes no negative stride
             probs[start : start + len(part)] = self._batch(part, start)
         return probs
 

@@ -73,7 +73,7 @@ def _plain(name: str) -> str:
 def read_names(path: Path) -> list[str]:
     """The first column of a table that this program wrote and that may have no row."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return [row[0] for row in csv.reader(file)][1:]
+        return [row[0] for row in csv.reader(file) if row][1:]
 
 
 def read_table(path: Path) -> Table:

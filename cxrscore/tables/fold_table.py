@@ -54,3 +54,11 @@ def _numbers(table: Table) -> NDArray[np.int64]:
         if not (cell.isascii() and cell.isdigit() and len(cell) < 4):
             raise UserError(f"{table.path}:{line}: a fold is a number from 0, not {cell!r}; {REMEDY}.")
     return np.array(table.columns["fold"], dtype=np.int64)
+
+
+def split_patients(folds: Folds) -> list[str]:
+    """Patients with images in several folds, sorted."""
+    places = set(zip(folds.patient or [], folds.fold.tolist(), strict=bool(folds.patient)))
+    return sorted(
+        patient for patient, count in Counter(patient for patient, _ in places).items() if count > 1
+    )

@@ -23,6 +23,7 @@ from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.checkpoint import Card, read_card
 from cxrscore.model.network import check_backbone
 from cxrscore.tables.cooccurrence import prevalence, read_embeddings
+from cxrscore.tables.fold_table import read_folds, split_patients
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.preflight import embeddings_file, refuse_early
 from cxrscore.training.process_group import world
@@ -57,6 +58,11 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
         drop_path=train.drop_path,
     )
     data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=params.labels, machine=machine)
+    if params.folds.method == "patient" and (split := split_patients(read_folds(layout.folds))):
+        raise UserError(
+            f"{layout.folds}: patient {split[0]!r} lies in two folds, and folds.method is patient: the table "
+            "was edited; run `dvc repro folds`."
+        )
     if data.store.size != params.prepare.size:
         raise UserError(
             f"{layout.prepared}: images of {data.store.size} px, prepare.size is {params.prepare.size}; "

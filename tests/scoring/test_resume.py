@@ -252,6 +252,20 @@ def test_where_nothing_is_to_be_resumed_it_starts(project: Project, folder: Path
     assert tables(tmp_path / "sub.csv") == tables(tmp_path / "plain.csv")
 
 
+@pytest.mark.parametrize("role", ["errors", "manifest"])
+@pytest.mark.parametrize("text", [None, "path,stage,kind,message\n"])
+def test_what_is_done_lacks_none_of_its_files(
+    project: Project, folder: Path, tmp_path: Path, role: str, text: str | None
+) -> None:
+    run(folder, tmp_path / "sub.csv", project.layout.models)
+    path = tmp_path / f"sub.csv.{role}.csv"
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=rf"{role}\.csv: changed or removed since it was written"):
+        run(folder, tmp_path / "sub.csv", project.layout.models, resume=True)
+
+
 def test_what_is_done_is_said_to_be_and_left_alone(project: Project, folder: Path, tmp_path: Path) -> None:
     first = run(folder, tmp_path / "sub.csv", project.layout.models)
     before = contents(tmp_path)
@@ -307,7 +321,7 @@ def test_a_table_that_was_changed_since_is_not_done(project: Project, folder: Pa
     run(folder, tmp_path / "sub.csv", project.layout.models)
     with (tmp_path / "sub.csv").open("a") as file:
         file.write("x.jpg\n")
-    with pytest.raises(UserError, match=r"sub.csv: changed since it was written"):
+    with pytest.raises(UserError, match=r"sub.csv: changed or removed since it was written"):
         run(folder, tmp_path / "sub.csv", project.layout.models, resume=True)
 
 

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import pickle
 import pkgutil
 import re
 import shutil
@@ -589,3 +590,29 @@ def test_the_page_runs_as_a_notebook(at_home: Path) -> None:
     resources = {"metadata": {"path": str(at_home)}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     assert all(cell.execution_count for cell in notebook.cells)
+
+
+def test_an_array_that_runs_backwards_is_predicted_as_its_copy(at_home: Path) -> None:
+    ensemble = api.load_ensemble("out/models", device="cpu", batch_size=4)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, ensemble.size, ensemble.size), np.uint8)
+    assert (ensemble.predict(pixels[::-1]) == ensemble.predict(pixels[::-1].copy())).all()
+    assert (ensemble.predict(pixels[:1][::-1]) == ensemble.predict(pixels[:1])).all()
+
+
+@pytest.mark.parametrize("name", ["id", "patient"])
+def test_a_finding_that_is_called_like_a_column_of_the_frame_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "l.csv").write_text(f"Image_name,P,{name}\na.png,1,0\nb.png,2,1\n")
+    table = api.read_labels(tmp_path / "l.csv", id="Image_name", patient="P", findings=[name])
+    with pytest.raises(UserError, match=f"a column '{name}' of its own; rename the finding"):
+        api.labels_frame(table)
+
+
+def test_a_fault_comes_back_from_another_process_as_it_was() -> None:
+    fault = api.Unreadable("TOO_SMALL", "a.png: 9 x 9 pixels")
+    again = pickle.loads(pickle.dumps(fault))
+    assert (type(again), again.kind, str(again)) == (api.Unreadable, fault.kind, str(fault))
+
+
+def test_a_name_that_is_not_utf_8_is_listed_as_a_table_would_hold_it(tmp_path: Path) -> None:
+    (tmp_path / "bad\udcff.jpg").write_bytes(b"no image")
+    assert api.check(tmp_path, workers=0).errors["path"].to_list() == ["bad%FF.jpg"]

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -427,3 +428,17 @@ def test_a_training_deletes_no_temporary_files_but_its_own(project: Project, tmp
         (mine.layout.models / name).write_text("years")
     mine.train(0, epochs=1)
     assert sorted(path.name for path in mine.layout.models.glob(".*")) == sorted(theirs)
+
+
+def test_a_fold_table_that_was_edited_to_split_a_patient_is_not_trained_on(
+    project: Project, tmp_path: Path
+) -> None:
+    mine = project.copy_to(tmp_path)
+    text = mine.layout.folds.read_text()
+    rows = [line.split(",") for line in text.splitlines()[1:]]
+    of_one = Counter(patient for _, patient, _ in rows)
+    name, patient, fold = next(row for row in rows if of_one[row[1]] > 1)
+    line = f"{name},{patient},{fold}\n"
+    mine.layout.folds.write_text(text.replace(line, f"{name},{patient},{1 - int(fold)}\n"))
+    with pytest.raises(UserError, match=f"patient '{patient}' lies in two folds.*dvc repro folds"):
+        mine.train(0)

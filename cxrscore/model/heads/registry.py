@@ -5,9 +5,10 @@ In    a head's settings, of its own type; L = `findings`, C = `channels` of the 
 Out   Head, whose forward gives a HeadOutput: logits (B, L), and what a head adds to the training loss.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cxrscore.core.errors import UserError
 from cxrscore.model.heads.agcn import Agcn, AgcnSettings
@@ -41,7 +42,30 @@ def head_settings(stated: Mapping[str, Any]) -> HeadSettings:
             f"train.head: kind {settings.kind} lacks {lacking} and has others, {unknown}; set those of its "
             "kind, no more and no less."
         )
+    for name, kind in get_type_hints(settings).items():
+        if name in stated and not _fits(stated[name], kind):
+            raise UserError(
+                f"train.head.{name}: {stated[name]!r} does not fit kind {settings.kind}; set {_needed(kind)}."
+            )
     return settings(**stated)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Counts are whole numbers from 1, weights and rates finite numbers from 0."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind is bool or kind is str:
+        return type(value) is kind
+    if kind is int:
+        return type(value) is int and value >= 1
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def _needed(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    names = {bool: "true or false", str: "a text", int: "a whole number from 1", float: "a number from 0"}
+    return names[kind]
 
 
 def build_head(settings: HeadSettings, *, findings: int, channels: int) -> Head:
