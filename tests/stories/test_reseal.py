@@ -172,7 +172,8 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.safetensors").write_text("text")
     refused(tmp_path / "t.safetensors", r"not a readable \.safetensors file")
     refused(tmp_path / "none.safetensors", r"none\.safetensors: no such file")
-    refused(tmp_path, r"not a readable \.safetensors file \(Is a directory\)")
+    (tmp_path / "folder").mkdir()
+    refused(tmp_path / "folder", r"not a readable \.safetensors file \(Is a directory\)")
 
 
 def test_an_existing_file_is_replaced_only_when_asked(old: Path, tmp_path: Path, cpu: Machine) -> None:
