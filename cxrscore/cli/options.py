@@ -5,7 +5,7 @@ Out   annotated types and defaults for the arguments of commands; values, or an 
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,30 +55,22 @@ ScoringDtype = Annotated[  # as choose_scoring_machine takes it
         rich_help_panel=MACHINE,
     ),
 ]
-Workers = Annotated[
-    int,
-    typer.Option(
+
+
+def _workers(help: str) -> Any:
+    return typer.Option(
         "--workers",
         envvar="CXRSCORE_WORKERS",
         min=0,
         max=256,
-        help="Decoding processes; 0 decodes in the main process (default: one per core, at most 16).",
+        help=f"{help} (default: one per core, at most 16).",
         show_default=False,
         rich_help_panel=MACHINE,
-    ),
-]
-DrawingWorkers = Annotated[
-    int,
-    typer.Option(
-        "--workers",
-        envvar="CXRSCORE_WORKERS",
-        min=0,
-        max=256,
-        help="Processes that draw images; 0 is the same as 1 (default: one per core, at most 16).",
-        show_default=False,
-        rich_help_panel=MACHINE,
-    ),
-]
+    )
+
+
+Workers = Annotated[int, _workers("Decoding processes; 0 decodes in the main process")]
+DrawingWorkers = Annotated[int, _workers("Processes that draw images; 0 is the same as 1")]
 Root = Annotated[
     Path | None,
     typer.Option(

@@ -11,7 +11,6 @@ was read from standard input cannot be found at all.
 import importlib
 import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -20,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]  # multiprocessing uses it too
 from typing import Any
+
+from cxrscore.core.errors import UserError
 
 PROGRAM = (  # with -P and the caller's sys.path, so that the same package is imported
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -55,7 +56,7 @@ def _wait(process: "subprocess.Popen[bytes]") -> None:
     fault = process.stdout.read() if process.stdout else b""
     code = process.wait()
     if fault:
-        raise pickle.loads(fault)
+        raise _unpacked(fault)
     if code:
         raise RuntimeError(f"a process of ours ended with exit code {code}")
 
@@ -76,8 +77,25 @@ def _leave_with_the_caller() -> None:
 
 
 def _packed(error: Exception) -> bytes:
-    error.add_note("".join(traceback.format_exception(error)))
-    try:
-        return pickle.dumps(error)
-    except (pickle.PicklingError, TypeError, AttributeError):
-        return pickle.dumps(RuntimeError("\n".join(error.__notes__)))
+    """As JSON, which runs nothing where it is read: a refusal and an OSError as they are, others in words."""
+    where = "".join(traceback.format_exception(error))
+    if isinstance(error, UserError):
+        fault: dict[str, Any] = {"lines": error.lines}
+    elif isinstance(error, OSError):
+        fault = {"os": [error.errno, error.strerror, error.filename and os.fsdecode(error.filename)]}
+    else:
+        fault = {"words": f"{type(error).__name__}: {error}"}
+    return json.dumps(fault | {"where": where}).encode()
+
+
+def _unpacked(data: bytes) -> Exception:
+    fault = json.loads(data)
+    error: Exception
+    if "lines" in fault:
+        error = UserError(*fault["lines"])
+    elif "os" in fault:
+        error = OSError(*fault["os"])
+    else:
+        error = RuntimeError(fault["words"])
+    error.add_note(fault["where"])
+    return error

@@ -99,7 +99,7 @@ def heat_maps(
     signed: bool,
 ) -> str:
     """Matrices (L, L) by title, two abreast, on one colour scale. `signed`: warm above zero and cool below,
-    even on both sides; else pale at zero and dark at the largest. NaN is grey.
+    even on both sides; without it pale at zero and dark at the largest. NaN is grey.
     """
     abreast, cell = (1, 0.32) if len(panels) == 1 else (2, 0.24)  # inches; two of 14 findings fit the page
     down, side = math.ceil(len(panels) / abreast), cell * len(findings)

@@ -89,9 +89,8 @@ def label_embeddings(y: np.ndarray, mask: np.ndarray, *, dim: int) -> Matrix:
     rest = (vectors * np.abs(values)) @ vectors.T  # |M|, whatever the vectors
     columns = np.zeros((len(rest), min(dim, len(rest))))
     for k in range(columns.shape[1]):
-        pivot = int(
-            rest.diagonal().round(DECIMALS).argmax()
-        )  # of equal ones the first, whatever rounding says
+        largest = rest.diagonal().round(DECIMALS).argmax()  # of equal ones the first, whatever rounding says
+        pivot = int(largest)
         if rest[pivot, pivot] < SMALLEST_PIVOT:
             break
         columns[:, k] = rest[:, pivot] / np.sqrt(rest[pivot, pivot])

@@ -3,9 +3,9 @@
 In    names from a table; the paths of the files that are there.
 Out   Match: for each name the one file that it means, or none; sentences on how many were matched and how.
 
-A name that is a path to the byte means that file; else one that is the same path in another spelling; else
-the only file of its name without folders and extension. Where two files fit, or one file fits two names, none
-is chosen: the name is reported as unclear.
+A name that is a path to the byte means that file. If none is, it means the one that is the same path in
+another spelling, and if none is, the only file of its name without folders and extension. Where two files
+fit, or one file fits two names, none is chosen: the name is reported as unclear.
 """
 
 import re

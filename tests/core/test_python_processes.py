@@ -17,6 +17,10 @@ def refuse(word: str) -> None:
     raise UserError(f"--word {word}: names nothing; name another.")
 
 
+def divide() -> float:
+    return 1 / 0
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -49,6 +53,12 @@ def test_a_missing_folder_comes_back_as_an_os_error() -> None:
     with pytest.raises(OSError, match="No such file or directory: '/proc/none") as fault:
         call_in_processes("os:mkdir", [{"path": "/proc/none/here"}])
     assert fault.value.filename == "/proc/none/here"
+
+
+def test_another_fault_comes_back_in_words_and_says_where() -> None:
+    with pytest.raises(RuntimeError, match=r"ZeroDivisionError: .*by zero") as fault:
+        call_in_processes(f"{__name__}:divide", [{}])
+    assert "in divide" in fault.value.__notes__[0]
 
 
 def test_a_process_that_is_killed_is_an_error() -> None:
