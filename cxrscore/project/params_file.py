@@ -37,6 +37,8 @@ NEEDED = {  # pydantic's name of a fault -> what the value should be; names in b
     "union_tag_not_found": "a section with the key {discriminator}",
 }
 
+EARLIER: dict[str, str] = {}  # newer keys -> the value that leaves the results of older projects as they were
+
 
 def read_params(path: Path) -> Params:
     """Raises UserError with file, line and remedy."""
@@ -69,12 +71,19 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]
         if problem["type"] == "extra_forbidden":
             message = f"unknown key{_nearest(problem['loc'])}"
         elif problem["type"] == "missing":
-            message = "missing; add it: every setting is stated, see the presets and docs/params.md"
+            message = _missing(key)
         elif problem["type"] == "union_tag_invalid":
             context = problem["ctx"]
             message = f"kind is one of {context['expected_tags']}, not {shown(context['tag'])}"
         lines.append(f"{path}:{_line(node, keys)}: {key}: {message}{'' if message.endswith('?') else '.'}")
     return lines
+
+
+def _missing(key: str) -> str:
+    if key in EARLIER:
+        name = key.rpartition(".")[2]
+        return f"missing; a newer key: `{name}: {EARLIER[key]}` leaves results as they were"
+    return "missing; add it: every setting is stated, see the presets and docs/params.md"
 
 
 def fault_words(problem: Mapping[str, Any]) -> str:
