@@ -7,7 +7,7 @@ tests/test_architecture.py holds it. Stages and stories are files: command = mod
     api                                                what the commands do, as Python functions
     python_api/                                        its functions: arguments checked; records, frames
     cli/                                               the commands: each is one call
-    project/ ablate bench                              settings, options, init; heads compared; timings
+    project/ test ablate bench                         settings, init; held-out test; heads; timings
     ablation/ benchmarks/                              the trainings compared; what is timed against what
     prepare folds train evaluate report                the stages of dvc.yaml
         score check verify phantom reseal convert_weights   the other stories
@@ -23,6 +23,7 @@ Data flow forward only:
     data/images ----images-> uint8 --prepare-> out/prepared ---batches-> (B, 1, S, S) uint8 on the device
        -augment-> -model-> logits (B, L) -loss-> ... -> out/models/fold{k}.safetensors + out/oof/fold{k}.csv
     out/oof/*.csv + labels -evaluate-> out/metrics.json + out/plots/ -report-> out/report.html
+    data/test + its labels -test-> out/test/scores.csv + out/test_metrics.json -report-> out/report.html
     folder -images/inputs/-> files -images/decoding/-> (B, 1, S, S) uint8
        -predict (folds x views)-> (F, B, L) float32 -scoring/-> journal -> sub.csv
 

@@ -54,7 +54,7 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
     pooled, pooled_views = pool(plain), pool(averaged)
     metrics = summarise(pooled)
     metrics["views"] = _macro(pooled_views)
-    metrics |= _by_study(averaged)
+    metrics |= by_study(averaged)
     metrics["folds"] = {str(fold): _macro(part) for fold, part in zip(folds, plain, strict=True)}
     metrics["folds"]["mean"] = _mean(metrics["folds"].values())
     write_text(layout.metrics, json.dumps(metrics, indent=1) + "\n")
@@ -71,7 +71,7 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
             write_table(layout.plots / f"{name}.csv", columns, rows)
     others = ", ".join(map(str, sorted(layout.of_other_folds(folds))))
     stale = [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
-    return Measured(metrics, _undefined(pooled) + stale, pooled)
+    return Measured(metrics, undefined(pooled) + stale, pooled)
 
 
 def evaluate_table(scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None") -> Measured:
@@ -81,14 +81,14 @@ def evaluate_table(scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams
     blank or -1 is an error: nobody has said what they mean. Patients and studies are optional.
     """
     joined, notes = join_file(scores, labels_csv, labels=labels)
-    notes += _undefined(joined)
+    notes += undefined(joined)
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
         notes.append(f"{joined.unscored} of {counted(total, 'labelled image')} without a score")
-    return Measured(summarise(joined) | _by_study([joined]), notes, joined)
+    return Measured(summarise(joined) | by_study([joined]), notes, joined)
 
 
-def _undefined(scored: Scored) -> list[str]:
+def undefined(scored: Scored) -> list[str]:
     """A note that names the findings without an area: one class alone is present."""
     names = [name for name, area in zip(scored.findings, scored.areas(), strict=True) if np.isnan(area)]
     return [f"AUC undefined (only one class present): {', '.join(names)}"] if names else []
@@ -106,7 +106,7 @@ def summarise(scored: Scored) -> dict[str, Any]:
     return metrics | counts | ({"patients": patients} if patients is not None else {}) | {"auc": defined}
 
 
-def _by_study(parts: Sequence[Scored]) -> dict[str, dict[str, float]]:
+def by_study(parts: Sequence[Scored]) -> dict[str, dict[str, float]]:
     """`study`, measured on the same images and labels with each score replaced by the mean over the study's
     images in the same table; nothing where the labels tell no study.
     """

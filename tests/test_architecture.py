@@ -20,7 +20,7 @@ from cxrscore.core.import_closure import closure, file_of, imports
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cxrscore"
-STAGES = ("prepare", "folds", "train", "evaluate", "report")
+STAGES = ("prepare", "folds", "train", "evaluate", "test", "report")
 
 
 def rooms_by_row() -> dict[str, int]:
@@ -106,9 +106,11 @@ def test_a_stage_lists_exactly_the_modules_it_imports(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_nothing_that_trains_depends_on_the_door_or_the_scorer(stage: str) -> None:
+def test_no_stage_depends_on_the_command_line_and_only_the_test_on_the_scorer(stage: str) -> None:
     rooms = {Path(file).parts[1] for file in closure(f"cxrscore.{stage}")}
-    assert not rooms & {"cli", "project", "score.py", "scoring"}
+    scorer = {"score.py", "scoring"}
+    assert not rooms & {"cli", "project"}
+    assert rooms & scorer == (scorer if stage == "test" else set())
 
 
 def test_the_pipeline_of_a_new_project_is_ours_but_for_its_code_keys() -> None:

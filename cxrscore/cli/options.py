@@ -119,6 +119,7 @@ StateEvery = Annotated[
 ]
 CORES = default_decoders()
 LABELS, IMAGES, OUT, PARAMS = Path("data/labels.csv"), Path("data/images"), Path("out"), Path("params.yaml")
+TEST_LABELS, TEST_IMAGES = Path("data/test_labels.csv"), Path("data/test")
 
 
 def fold_list(text: str | None) -> tuple[int, ...] | None:

@@ -85,6 +85,22 @@ PatientIds = Annotated[
         rich_help_panel=POLICIES,
     ),
 ]
+TestLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--test-labels",
+        help="Label table of a held-out test (default: no test).",
+        rich_help_panel=INPUT,
+    ),
+]
+TestImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--test-images",
+        help="Folder of the images of the held-out test (default: no test).",
+        rich_help_panel=INPUT,
+    ),
+]
 Link = Annotated[
     bool,
     typer.Option(
@@ -112,6 +128,8 @@ def init(
     uncertain: Uncertain = None,
     readers: Readers = None,
     patient_ids: PatientIds = None,
+    test_labels: TestLabels = None,
+    test_images: TestImages = None,
     link: Link = False,
 ) -> None:
     """Make a DVC project for your own radiographs.
@@ -124,7 +142,8 @@ def init(
 
     columns = (id, patient, patient_pattern, study, findings)
     policies = {"blank": blank, "uncertain": uncertain, "readers": readers, "patient_ids": patient_ids}
-    source = _source(labels, images, columns, policies, link=link)
+    test = _test_source(test_labels, test_images, link=link)
+    source = _source(labels, images, columns, policies, test, link=link)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
     outcome = init_project(folder, source, preset=preset, say=lambda note: tell([note]))
     tell(outcome.notes)
@@ -148,6 +167,8 @@ def data_use(
     uncertain: Uncertain = None,
     readers: Readers = None,
     patient_ids: PatientIds = None,
+    test_labels: TestLabels = None,
+    test_images: TestImages = None,
     link: Link = False,
 ) -> None:
     """Replace the data of a project with your own.
@@ -160,7 +181,8 @@ def data_use(
 
     columns = (id, patient, patient_pattern, study, findings)
     policies = {"blank": blank, "uncertain": uncertain, "readers": readers, "patient_ids": patient_ids}
-    source = _source(labels, images, columns, policies, link=link)
+    test = _test_source(test_labels, test_images, link=link)
+    source = _source(labels, images, columns, policies, test, link=link)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = use_data(project, source, say=lambda note: tell([note]))
     tell(outcome.notes)
@@ -172,6 +194,7 @@ def _source(
     images: Path,
     columns: tuple[str | None, ...],
     policies: Mapping[str, str | None],
+    test: "Source | None",
     *,
     link: bool,
 ) -> "Source":
@@ -181,7 +204,18 @@ def _source(
     id, patient, patient_pattern, study, findings = columns
     said = Said(id, patient, patient_pattern, study, listed(findings or ""))
     declared = {key: value for key, value in policies.items() if value is not None}
-    return Source(labels, images, said, declared, link)
+    return Source(labels, images, said, declared, link, test)
+
+
+def _test_source(labels: Path | None, images: Path | None, *, link: bool) -> "Source | None":
+    from cxrscore.core.errors import UserError
+    from cxrscore.project.create import Source
+
+    if labels is None and images is None:
+        return None
+    if labels is None or images is None:
+        raise UserError("--test-labels and --test-images: give both, the held-out images and their labels.")
+    return Source(labels, images, link=link)
 
 
 def _say_next(where: str, hindrances: list[str]) -> None:

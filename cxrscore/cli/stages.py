@@ -28,6 +28,8 @@ from cxrscore.cli.options import (
     OUT,
     PARAMS,
     RESUMING,
+    TEST_IMAGES,
+    TEST_LABELS,
     AsJson,
     Device,
     Images,
@@ -237,6 +239,57 @@ def evaluate(
     else:
         declared = read_params(params).labels if params.exists() else None
         found = evaluate_table(read_scores(scores), labels, labels=declared)
+    tell(found.notes)
+    show(found.metrics, metrics_blocks, as_json=as_json)
+
+
+TestLabels = Annotated[
+    Path,
+    typer.Option("--test-labels", help="Label table of the held-out images.", rich_help_panel=INPUT),
+]
+TestImages = Annotated[
+    Path,
+    typer.Option("--test-images", help="Folder of the held-out images.", rich_help_panel=INPUT),
+]
+
+
+def test(
+    test_labels: TestLabels = TEST_LABELS,
+    test_images: TestImages = TEST_IMAGES,
+    labels: LabelsCsv = LABELS,
+    out: Out = OUT,
+    params: ParamsFile = PARAMS,
+    workers: Workers = CORES,
+    device: Device = "auto",
+    dtype: TrainingDtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score and measure held-out images with all folds.
+
+    The scores are means over all trained folds and the views of train.views. Patients who are in the training
+    table are refused. Metrics are written to out/test_metrics.json.
+
+    Example: cxrscore test
+    """
+    from cxrscore.core.paths import Layout
+    from cxrscore.project.params_file import read_params
+
+    settings = read_params(params)
+
+    from cxrscore.core.device import choose_machine
+    from cxrscore.test import test
+
+    with resumable(), on_terminal() as progress:
+        found = test(
+            test_labels,
+            test_images,
+            labels_csv=labels,
+            layout=Layout(out),
+            params=settings,
+            machine=choose_machine(device, dtype),
+            progress=progress,
+            workers=workers,
+        )
     tell(found.notes)
     show(found.metrics, metrics_blocks, as_json=as_json)
 

@@ -56,6 +56,14 @@ class Layout:
         return self.root / "metrics.json"
 
     @property
+    def test(self) -> Path:
+        return self.root / "test"
+
+    @property
+    def test_metrics(self) -> Path:
+        return self.root / "test_metrics.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -58,13 +58,13 @@ def join_file(
     scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None"
 ) -> tuple[Scored, list[str]]:
     """Scores with the labels of a file -> what was joined, and notes on how it was read."""
-    settings, notes = _label_settings(labels_csv, scores.id_column, labels)
+    settings, notes = label_settings(labels_csv, scores.id_column, labels)
     table = read_labels(labels_csv, **settings | {"findings": scores.findings})
     joined = join(scores, table)
     return joined, [*notes, *scores.notes, *table.notes, *joined.notes]
 
 
-def _label_settings(
+def label_settings(
     labels_csv: Path, id_column: str, labels: "LabelParams | None"
 ) -> tuple[dict[str, Any], list[str]]:
     """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""

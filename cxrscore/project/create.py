@@ -22,8 +22,10 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import write_text
 from cxrscore.core.import_closure import fingerprint
 from cxrscore.core.plain_yaml import read_yaml
+from cxrscore.evaluation.held_out import read_test_labels
 from cxrscore.images.inputs.file_list import Listing
 from cxrscore.images.inputs.folder import list_images
+from cxrscore.prepare import find_files
 from cxrscore.project.data_files import (
     DONE,
     MARK,
@@ -37,14 +39,17 @@ from cxrscore.project.data_files import (
 )
 from cxrscore.project.dvc_commands import has_changed, run_dvc, stage_all, start_dvc, unstage_all
 from cxrscore.project.params_file import parse_params
+from cxrscore.project.pipeline_file import pipeline_text, with_test
 from cxrscore.project.preview import cpu_note, preview
 from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets.describe import Said, describe
 from cxrscore.tables.datasets.registry import BLANK, label_code
 from cxrscore.tables.foreign_table import read_foreign_table
+from cxrscore.tables.labels import read_labels
 
 PRESETS = Path(__file__).parents[1] / "presets"
-STAGES = ("prepare", "folds", "train", "evaluate", "report")
+STAGES = ("prepare", "folds", "train", "evaluate", "test", "report")
+TRAINED, HELD_OUT = ("images", "labels.csv"), ("test", "test_labels.csv")  # names in data/
 NULL = "tag:yaml.org,2002:null"  # else a setting that is null is written as nothing at all
 IGNORED = "/.cxrscore/\n/.venv/\n/data\n/out/.*\n/dvc_plots\n"
 LINKED = "your originals become read-only, as DVC protects what it versions; --copy does not touch them"
@@ -53,8 +58,8 @@ COPIED = "--link would link them instead, which takes no space but makes your or
 
 @dataclass(frozen=True)
 class Source:
-    """Data that a person has: what was said of the table, which `labels` settings were declared, and whether
-    images are linked, which makes them read-only, or copied.
+    """Data that a person has: what was said of the table, which `labels` settings were declared, whether
+    images are linked, which makes them read-only, or copied; perhaps `test`, the data of a held-out test.
     """
 
     labels_csv: Path
@@ -62,6 +67,7 @@ class Source:
     said: Said = field(default_factory=Said)
     declared: Mapping[str, str] = field(default_factory=dict)
     link: bool = False
+    test: "Source | None" = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,15 @@ def init_project(
         raise UserError("git: not found, and DVC needs it; install git.")
     listing = list_images(source.images, follow_symlinks=True)
     settings, outcome = plan(source, listing, settings_of=PRESETS / f"{preset}.yaml")
+    held_out = _plan_test(source, settings, outcome)
     made = next((path for path in [*reversed(folder.parents), folder] if not path.exists()), None)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         outcome.notes.extend(_take_in(folder / "data", source, listing, say))
+        if source.test and held_out:
+            outcome.notes.extend(_take_in(folder / "data", source.test, held_out, say, test=True))
         say("setting up git and DVC, which takes a few seconds")
-        shutil.copy(PRESETS / "pipeline.yaml", folder / "dvc.yaml")
+        write_text(folder / "dvc.yaml", with_test(pipeline_text(), wanted=source.test is not None))
         write_text(folder / "params.yaml", settings)
         write_text(folder / ".gitignore", IGNORED)
         start_dvc(folder)
@@ -126,6 +135,22 @@ def plan(source: Source, listing: Listing, *, settings_of: Path, workers: int = 
     return settings, Outcome(notes, hindrances)
 
 
+def _plan_test(source: Source, settings: str, outcome: Outcome) -> Listing | None:
+    """The images of the held-out test, looked at as the stage `test` will. Raises UserError."""
+    test = source.test
+    if test is None:
+        return None
+    _refuse_missing(test)
+    params = parse_params(settings, source.labels_csv)
+    training = read_labels(source.labels_csv, **params.labels.model_dump())
+    table, notes = read_test_labels(test.labels_csv, training, labels=params.labels)
+    listing = list_images(test.images, follow_symlinks=True)
+    _refuse_odd_bytes(listing)
+    files = find_files(test.images, listing, table.ids, max_unreadable=params.prepare.max_unreadable)
+    outcome.notes.extend([f"held-out test: {counted(len(table), 'image')}", *notes, *files.notes])
+    return listing
+
+
 def _refuse_unclear_blanks(source: Source, table: Table, findings: Sequence[str]) -> None:
     """A preset's word on blanks is not on those of several readers. Raises UserError."""
     if source.declared.get("readers", "error") == "error" or "blank" in source.declared:
@@ -158,6 +183,9 @@ def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lamb
         raise UserError(f"{project}: no dvc.yaml and params.yaml; run in a project, or use `cxrscore init`.")
     listing = list_images(source.images, follow_symlinks=True)
     settings, outcome = plan(source, listing, settings_of=project / "params.yaml")
+    held_out = _plan_test(source, settings, outcome)
+    pipeline = (project / "dvc.yaml").read_text(encoding="utf-8")
+    stages = with_test(pipeline, wanted=source.test is not None)
     outcome.notes.extend(undo_interrupted(project))
     data, tracked = project / "data", project / "data.dvc"
     if data.exists() and (not tracked.exists() or has_changed(project)):
@@ -169,18 +197,25 @@ def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lamb
     write_text(old / MARK, SIGNED)
     try:
         outcome.notes.extend(_take_in(fresh, source, listing, say))
+        if source.test and held_out:
+            outcome.notes.extend(_take_in(fresh, source.test, held_out, say, test=True))
         for part in (data, tracked):
             if not part.exists():
                 (old / f"{part.name}.absent").touch()
             move(part, old / part.name)
         fresh.rename(data)
         run_dvc(project, "add", "data")
+        write_text(project / "dvc.yaml", stages)
         write_text(project / "params.yaml", settings)
     except BaseException:
         undo_interrupted(project)
+        write_text(project / "dvc.yaml", pipeline)
         raise
     (old / DONE).touch()  # what it has made counts from now on
     clear_replaced(old)
+    if source.test is None:
+        remove(project / "out" / "test")
+        remove(project / "out" / "test_metrics.json")  # of other images
     return outcome
 
 
@@ -203,7 +238,9 @@ def _refuse_missing(source: Source) -> None:
         )
 
 
-def _take_in(data: Path, source: Source, listing: Listing, say: Callable[[str], None]) -> list[str]:
+def _take_in(
+    data: Path, source: Source, listing: Listing, say: Callable[[str], None], *, test: bool = False
+) -> list[str]:
     """Bring the images and the table, which a person may edit, into `data` -> notes."""
     count, size = (
         counted(len(listing.paths), "image"),
@@ -211,8 +248,11 @@ def _take_in(data: Path, source: Source, listing: Listing, say: Callable[[str], 
     )
     say(f"linking {count}; {LINKED}" if source.link else f"copying {count}, {size}; {COPIED}")
     bring = link_file if source.link else copy_file
-    copied = sum(not bring(source.images / path, data / "images" / path) for path in listing.paths)
-    shutil.copyfile(source.labels_csv, data / "labels.csv")
+    images, labels = (
+        (data / "test", data / "test_labels.csv") if test else (data / "images", data / "labels.csv")
+    )
+    copied = sum(not bring(source.images / path, images / path) for path in listing.paths)
+    shutil.copyfile(source.labels_csv, labels)
     notes = [f"{counted(count, 'file')} left out: {reason}" for reason, count in listing.skipped.items()]
     notes += [f"{path} is left out: {message}" for path, _, message in listing.faults[:10]]
     if copied and source.link:

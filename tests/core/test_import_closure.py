@@ -11,7 +11,7 @@ import pytest
 import cxrscore
 from cxrscore.core.import_closure import closure, fingerprint, imports
 
-STAGES = ("prepare", "folds", "train", "evaluate", "report")
+STAGES = ("prepare", "folds", "train", "evaluate", "test", "report")
 PRINT_KEYS = (
     "import json; from cxrscore.core.import_closure import fingerprint; "
     f"print(json.dumps({{stage: fingerprint('cxrscore.' + stage) for stage in {STAGES}}}))"
@@ -40,16 +40,16 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("file", "stages"),
     [
         ("cli/stages.py", set()),
-        ("score.py", set()),
+        ("score.py", {"test"}),
         ("cli/terminal.py", set()),
         ("project/params.py", set()),
         ("project/params_file.py", set()),
         ("model/loss.py", {"train"}),
         ("evaluation/figures.py", {"report"}),
         ("report.html.j2", {"report"}),
-        ("evaluation/metrics.py", {"train", "evaluate"}),
+        ("evaluation/metrics.py", {"train", "evaluate", "test"}),
         ("tables/stratify.py", {"folds"}),
-        ("images/image_store.py", {"prepare", "train"}),
+        ("images/image_store.py", {"prepare", "train", "test"}),
         ("core/errors.py", set(STAGES)),
     ],
 )

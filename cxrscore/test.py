@@ -1,0 +1,109 @@
+"""The held-out test: images that no fold was trained on, scored by all of them with all views, and measured.
+
+In    data/test_labels.csv and the folder of its images; out/models; data/labels.csv, whose patients may not
+      be tested, and out/prepared/index.csv, by which test images with the bytes of a training image count.
+Out   out/test/scores.csv, beside it .manifest.csv (which bytes made which row) and, where a file could not be
+      read, .errors.csv; out/test_metrics.json, all under `test`.
+Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis", IV:
+the mean of three folds and flip views on a held-out test is the figure it leads with.
+"""
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrscore.core.device import Machine
+from cxrscore.core.errors import UserError, counted
+from cxrscore.core.files import write_text
+from cxrscore.core.paths import Layout
+from cxrscore.core.progress import Progress
+from cxrscore.evaluate import Measured, by_study, summarise, undefined
+from cxrscore.evaluation.held_out import read_test_labels
+from cxrscore.evaluation.joined_scores import join
+from cxrscore.images.inputs.folder import list_images
+from cxrscore.prepare import find_files
+from cxrscore.score import score
+from cxrscore.scoring.finish import Outcome
+from cxrscore.scoring.options import Options
+from cxrscore.scoring.output import Outputs
+from cxrscore.tables.csv_table import read_table, write_table
+from cxrscore.tables.labels import read_labels
+from cxrscore.tables.score_table import read_scores
+
+if TYPE_CHECKING:
+    from cxrscore.project.params import Params
+
+
+def test(
+    test_labels_csv: Path,
+    images: Path,
+    *,
+    labels_csv: Path,
+    layout: Layout,
+    params: "Params",
+    machine: Machine,
+    progress: Progress,
+    workers: int,
+) -> Measured:
+    """Raises UserError, also where a test patient is one of training; Busy; Stopped, and then the next call
+    resumes it.
+    """
+    training = read_labels(labels_csv, **params.labels.model_dump())
+    table, notes = read_test_labels(test_labels_csv, training, labels=params.labels)
+    listing = list_images(images, follow_symlinks=True)  # DVC may link to its cache, which lies elsewhere
+    files = find_files(images, listing, table.ids, max_unreadable=params.prepare.max_unreadable)
+    scored_csv = layout.test / "scores.csv"
+    scored_csv.parent.mkdir(parents=True, exist_ok=True)
+    there = [name for name in table.ids if name not in set(files.missing)]
+    with tempfile.TemporaryDirectory() as folder:
+        template = Path(folder) / "rows.csv"
+        write_table(
+            template, [params.labels.id, *table.findings], [[name, *table.findings] for name in there]
+        )
+        options = Options(template=template, folds=tuple(params.folds.train), workers=workers, compile="off")
+        outcome = _scored(images, scored_csv, options, layout.models, machine, progress)
+    Outputs(scored_csv).provenance.unlink()  # the time and the device: other bytes each time
+    _refuse_many_unreadable(images, len(table) - outcome.scored, len(table), params.prepare.max_unreadable)
+    scored = join(read_scores(scored_csv), table)
+    identical, of_identical = _identical_files(scored_csv, layout)
+    metrics = summarise(scored) | by_study([scored]) | {"identical_files": identical}
+    write_text(layout.test_metrics, json.dumps({"test": metrics}, indent=1) + "\n")
+    notes += [*files.notes, *scored.notes, *undefined(scored), *of_identical]
+    if len(table) > outcome.scored:
+        notes.append(f"{len(table) - outcome.scored} of {counted(len(table), 'test image')} without a score")
+    return Measured(metrics, notes, scored)
+
+
+def _scored(
+    images: Path, scored_csv: Path, options: Options, models: Path, machine: Machine, progress: Progress
+) -> Outcome:
+    """Resumes a run that was stopped, unless it was of other models or images."""
+    begun = Outputs(scored_csv).journal.exists()
+    how: Any = {"models": models, "machine": machine, "progress": progress}
+    if begun:
+        try:
+            return score(str(images), scored_csv, replace(options, resume=True), **how)
+        except UserError as error:
+            progress.say(f"test: starting over ({error})")
+    return score(str(images), scored_csv, replace(options, overwrite=True), **how)
+
+
+def _refuse_many_unreadable(images: Path, lost: int, total: int, most: float) -> None:
+    if lost / total > most:
+        raise UserError(
+            f"{images}: {lost} of {counted(total, 'test image')} cannot be read, more than "
+            f"prepare.max_unreadable ({most:g}); repair them, or raise it."
+        )
+
+
+def _identical_files(scored_csv: Path, layout: Layout) -> tuple[int, list[str]]:
+    """How many test images are, byte for byte, files of training by another name, and a note on them."""
+    trained = set(read_table(layout.prepared / "index.csv").column("sha256"))
+    manifest = read_table(Outputs(scored_csv).manifest)
+    files = zip(manifest.column("path"), manifest.column("sha256"), strict=True)
+    twice = [path for path, sha256 in files if sha256 in trained]
+    number = counted(len(twice), "test image is a file", "test images are files")
+    note = f"{number} of training by another name, such as {{}}: the models know them."
+    return len(twice), [note.format(repr(path)) for path in twice[:1]]
