@@ -22,7 +22,7 @@ the list of names; the functions are in python_api/.
 from cxrscore.core.errors import Busy, Stopped, Unreadable, UserError
 from cxrscore.python_api.checks import check, verify
 from cxrscore.python_api.ensemble import Ensemble, load_ensemble
-from cxrscore.python_api.evaluation import evaluate
+from cxrscore.python_api.evaluation import evaluate, test
 from cxrscore.python_api.images import phantom, read_image
 from cxrscore.python_api.labels import labels_frame, read_labels, stratify
 from cxrscore.python_api.pipeline import folds, prepare, report, train
@@ -53,6 +53,7 @@ __all__ = [
     "report",
     "score",
     "stratify",
+    "test",
     "train",
     "verify",
 ]

@@ -1,7 +1,7 @@
 """Metrics, training curves, folds and what the head learned -> one page that needs nothing beside it.
 
 In    out/metrics.json, out/plots (auc.csv, and the tables of what was learned), out/history, out/summary,
-      out/balance.json.
+      out/balance.json; out/test_metrics.json where there is a held-out test.
 Out   out/report.html.
 """
 
@@ -53,6 +53,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
         layout.report,
         page.render(
             metrics=metrics,
+            test=_test(layout),
             balance=balance,
             summaries=summaries,
             pooled=pooled,
@@ -61,6 +62,16 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
             learned=_learned(layout.plots, list(pooled)),
         ),
     )
+
+
+def _test(layout: Layout) -> dict[str, Any] | None:
+    """The metrics of the held-out test, if the project has one."""
+    if not layout.test_metrics.exists():
+        return None
+    counts = ["test.images", "test.findings_defined", "test.identical_files"]
+    perhaps = ["test.patients", "test.macro_auc", "test.study.macro_auc"]
+    found: dict[str, Any] = _facts(layout.test_metrics, counts, perhaps=perhaps, tables=["test.auc"])["test"]
+    return found
 
 
 def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:

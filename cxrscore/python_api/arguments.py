@@ -14,6 +14,7 @@ from cxrscore.project import option_rules
 from cxrscore.project.option_rules import default_decoders, is_whole
 
 LABELS, IMAGES, OUT, MODELS, PARAMS = "data/labels.csv", "data/images", "out", "out/models", "params.yaml"
+TEST_LABELS, TEST_IMAGES = "data/test_labels.csv", "data/test"
 
 PathLike = str | Path
 IdKind = Literal["relpath", "name", "stem"]

@@ -1,4 +1,4 @@
-"""Scores against labels, as `cxrscore evaluate`, and average precision.
+"""Scores against labels, as `cxrscore evaluate` and `cxrscore test`, and average precision.
 
 In    a score table as a file, a record or a frame, and labels; or a project's out-of-fold tables.
 Out   Evaluation.
@@ -7,7 +7,16 @@ Out   Evaluation.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrscore.python_api.arguments import LABELS, OUT, PARAMS, PathLike
+from cxrscore.python_api.arguments import (
+    LABELS,
+    OUT,
+    PARAMS,
+    TEST_IMAGES,
+    TEST_LABELS,
+    PathLike,
+    processes,
+)
+from cxrscore.python_api.progress import shown_progress
 from cxrscore.python_api.records import Evaluation, Scores
 
 if TYPE_CHECKING:
@@ -51,6 +60,50 @@ def evaluate(
     else:
         declared = read_params(Path(params)).labels if Path(params).exists() else None
         done = evaluate_table(scores_in(scores), Path(labels), labels=declared)
+    return _evaluation_of(done)
+
+
+def test(
+    test_labels: PathLike = TEST_LABELS,
+    test_images: PathLike = TEST_IMAGES,
+    *,
+    labels: PathLike = LABELS,
+    out: PathLike = OUT,
+    params: PathLike = PARAMS,
+    workers: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: bool = False,
+) -> Evaluation:
+    """Score and measure the held-out images with all folds and views, as the stage of the pipeline does, and
+    write OUT/test_metrics.json and OUT/test. Raises UserError, also where a patient of the test is in
+    `labels`; Busy, and Stopped, and then the next call resumes the run.
+
+    Examples:
+        >>> from cxrscore.api import test
+        >>> found = test(device="cpu", workers=1)
+        >>> found.metrics["identical_files"]
+        0
+    """
+    from cxrscore.core.paths import Layout
+    from cxrscore.project.params_file import read_params
+
+    settings, decoders = read_params(Path(params)), processes(workers)
+
+    from cxrscore.core.device import choose_machine
+    from cxrscore.test import test as story
+
+    with shown_progress(progress) as shown:
+        done = story(
+            Path(test_labels),
+            Path(test_images),
+            labels_csv=Path(labels),
+            layout=Layout(Path(out)),
+            params=settings,
+            machine=choose_machine(device, dtype),
+            progress=shown,
+            workers=decoders,
+        )
     return _evaluation_of(done)
 
 

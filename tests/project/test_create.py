@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from conftest import PRESETS, contents
+from ruamel.yaml import YAML
 
 from cxrscore.core.errors import UserError
 from cxrscore.images.inputs.folder import list_images
 from cxrscore.project.create import Source, init_project, plan, use_data
 from cxrscore.project.params_file import parse_params, read_params
+from cxrscore.project.pipeline_file import with_test
 from cxrscore.project.preview import cpu_note
 from cxrscore.tables.datasets import nih
 from cxrscore.tables.datasets.chexpert import FINDINGS as CHEXPERT
@@ -606,3 +608,57 @@ def test_blanks_of_several_readers_have_to_be_declared(phantoms: Path, tmp_path:
         listing,
         settings_of=PRESETS / "demo.yaml",
     )
+
+
+def a_source(phantoms: Path, **test: Any) -> Source:
+    held_out = Source(phantoms / "test_labels.csv", phantoms / "test") if test.get("test", True) else None
+    return Source(phantoms / "labels.csv", phantoms / "images", test=held_out)
+
+
+def test_a_held_out_test_gets_its_stage_and_its_place_in_the_data(phantoms: Path, tmp_path: Path) -> None:
+    notes = init_project(tmp_path / "chest", a_source(phantoms), preset="demo").notes
+    assert any("held-out test: 8 images" in note for note in notes)
+    data = tmp_path / "chest" / "data"
+    assert contents(data / "test") == contents(phantoms / "test")
+    assert (data / "test_labels.csv").read_bytes() == (phantoms / "test_labels.csv").read_bytes()
+    assert (tmp_path / "chest" / "dvc.yaml").read_bytes() == (PRESETS / "pipeline.yaml").read_bytes()
+
+
+def test_without_one_the_stage_does_not_exist(phantoms: Path, tmp_path: Path) -> None:
+    init_project(tmp_path / "chest", a_source(phantoms, test=False), preset="demo")
+    pipeline = (tmp_path / "chest" / "dvc.yaml").read_text()
+    assert "\n  test:" not in pipeline and "test_metrics" not in pipeline and "data/test" not in pipeline
+    assert with_test(pipeline, wanted=True) == (PRESETS / "pipeline.yaml").read_text()
+    assert "report" in dvc(tmp_path / "chest", "stage", "list")
+
+
+def test_the_stage_of_a_clone_is_keyed_on_its_modules(tmp_path: Path) -> None:
+    ours = (Path(__file__).parents[2] / "dvc.yaml").read_text()
+    without = with_test(ours, wanted=False)
+    assert "cxrscore test" not in without and "test_metrics" not in without
+    assert YAML(typ="safe").load(with_test(without, wanted=True)) == YAML(typ="safe").load(ours)
+
+
+def test_other_data_bring_or_take_away_the_test(phantoms: Path, tmp_path: Path) -> None:
+    chest = tmp_path / "chest"
+    init_project(chest, a_source(phantoms), preset="demo")
+    (chest / "out" / "test").mkdir(parents=True)
+    (chest / "out" / "test_metrics.json").write_text("{}")
+    use_data(chest, a_source(phantoms, test=False))
+    assert "cxrscore test" not in (chest / "dvc.yaml").read_text()
+    assert not (chest / "data" / "test").exists()
+    assert not (chest / "out" / "test").exists() and not (chest / "out" / "test_metrics.json").exists()
+    use_data(chest, a_source(phantoms))
+    assert "cxrscore test" in (chest / "dvc.yaml").read_text()
+    assert contents(chest / "data" / "test") == contents(phantoms / "test")
+
+
+def test_a_test_of_trained_patients_is_refused_and_leaves_nothing(phantoms: Path, tmp_path: Path) -> None:
+    source = Source(
+        phantoms / "labels.csv",
+        phantoms / "images",
+        test=Source(phantoms / "labels.csv", phantoms / "images"),
+    )
+    with pytest.raises(UserError, match=r"18 patients are in .*labels.csv, too"):
+        init_project(tmp_path / "chest", source, preset="demo")
+    assert not (tmp_path / "chest").exists()

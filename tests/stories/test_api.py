@@ -81,6 +81,7 @@ def calls() -> dict[str, Callable[[int], object]]:
         "report": lambda n: api.report(),
         "score": lambda n: api.score("data/test", out=f"sub{n}.csv", **HERE),
         "stratify": lambda n: api.stratify(np.eye(6, dtype=int), list("aabbcc"), k=2),
+        "test": lambda n: api.test(workers=1, device="cpu"),
         "train": lambda n: api.train(0, device="cpu"),
         "verify": lambda n: api.verify(f"sub{n}.csv", models="out/models", source="data/test"),
     }
@@ -117,6 +118,7 @@ PAIRS: list[
     (api.folds, stages.folds, set()),
     (api.train, stages.train, {"gpus"}),
     (api.report, stages.report, set()),
+    (api.test, stages.test, {"as_json"}),
     (api.evaluate, stages.evaluate, {"as_json"}),
     (api.phantom, projects.phantom, {"sheet"}),
 ]

@@ -127,6 +127,20 @@ def test_a_hostile_finding_name_is_text(mine: Project) -> None:
     assert HOSTILE in [row[0] for row in page.rows]
 
 
+def test_the_held_out_test_comes_first_where_there_is_one(mine: Project) -> None:
+    areas = {name: 0.5 + 0.01 * i for i, name in enumerate(mine.params.labels.findings)}
+    found = {"macro_auc": 0.87654, "images": 335, "findings_defined": 14, "identical_files": 2, "auc": areas}
+    mine.layout.test_metrics.write_text(json.dumps({"test": found}))
+    write_report(mine.layout, folds=[0, 1])
+    page = mine.layout.report.read_text()
+    assert 0 < page.index("0.8765") < page.index("Out of fold")
+    assert "2 of its images are files of training" in page
+    assert ["Edema", f"{areas['Edema']:.4f}"] in [row[:2] for row in Page(page).rows]
+    mine.layout.test_metrics.unlink()
+    write_report(mine.layout, folds=[0, 1])
+    assert "held-out" not in mine.layout.report.read_text()
+
+
 def test_a_fold_without_a_defined_area_is_called_undefined(mine: Project) -> None:
     metrics = json.loads(mine.layout.metrics.read_text())
     metrics["folds"]["1"] = {}
