@@ -1,7 +1,7 @@
-"""What label heads cost: parameters, and milliseconds per image beside the backbone's own.
+"""What label heads cost beside the backbone: parameters, time per image in scoring and training, memory.
 
 In    heads by name (head_variants.py), maps of a backbone, the device and its number format.
-Out   Cost of each head: more than the independent one takes. Races of the backbone and of the heads.
+Out   Cost of each head: more than the independent one takes. Timings of the backbone and of the heads.
 
 Heads are called as scoring calls them: in evaluation mode and in fp32 whatever the backbone's format; on a
 CPU row by row (predict.py says why), on a GPU all rows at once.
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrscore.benchmarks.head_training import step_bytes, step_seconds
 from cxrscore.benchmarks.paired_timing import Timing, in_turn
 from cxrscore.benchmarks.random_models import CALIBRATION, HEAD, random_model
 from cxrscore.core.device import Machine, seeded
@@ -69,7 +70,17 @@ def bench_heads(
     what = f"heads on its maps of {maps}, fp32, {rows(images, machine)}"
     race = Timing(what, "image", images, [REFERENCE], seconds)
     facts = _facts(costs(heads, seconds, images), 1e3 * whole.median_s(BACKBONE) / images)
-    return {"races": [whole.as_json(), race.as_json()], "facts": facts}
+    maps_of: Any = {"features": features.clone(), "findings": len(FINDINGS)}  # made in inference mode
+    kept = step_bytes(heads, **maps_of)
+    steps = Timing(
+        f"training steps of the heads on the same maps, fp32, {images} images at once",
+        "image",
+        images,
+        [REFERENCE],
+        step_seconds(heads, **maps_of, rounds=rounds, progress=progress),
+    )
+    facts |= _training_facts(steps.seconds, kept, images)
+    return {"races": [whole.as_json(), race.as_json(), steps.as_json()], "facts": facts}
 
 
 def _facts(added: Mapping[str, Cost], backbone_ms: float) -> dict[str, dict[str, float]]:
@@ -79,6 +90,20 @@ def _facts(added: Mapping[str, Cost], backbone_ms: float) -> dict[str, dict[str,
         f"ms_per_image_more_than_{REFERENCE}": {name: cost.ms for name, cost in others.items()},
         "that_in_percent_of_the_backbone": {
             name: 100 * cost.ms / backbone_ms for name, cost in others.items()
+        },
+    }
+
+
+def _training_facts(
+    seconds: Mapping[str, Sequence[float]], kept: Mapping[str, int], images: int
+) -> dict[str, dict[str, float]]:
+    others = [name for name in kept if name != REFERENCE]
+    return {
+        f"training_ms_per_image_more_than_{REFERENCE}": {
+            name: 1e3 * _more(seconds, name) / images for name in others
+        },
+        f"training_mib_more_than_{REFERENCE}": {
+            name: (kept[name] - kept[REFERENCE]) / 2**20 for name in others
         },
     }
 
@@ -128,10 +153,14 @@ def costs(heads: Mapping[str, Head], seconds: Mapping[str, Sequence[float]], ima
     reference = parameter_count(heads[REFERENCE])
     found = {}
     for name, head in heads.items():
-        pairs = zip(seconds[name], seconds[REFERENCE], strict=True)
-        more_s = statistics.median(own - other for own, other in pairs)
-        found[name] = Cost(parameter_count(head) - reference, 1e3 * more_s / images)
+        found[name] = Cost(parameter_count(head) - reference, 1e3 * _more(seconds, name) / images)
     return found
+
+
+def _more(seconds: Mapping[str, Sequence[float]], name: str) -> float:
+    """The median of each turn's own difference from the reference."""
+    pairs = zip(seconds[name], seconds[REFERENCE], strict=True)
+    return statistics.median(own - other for own, other in pairs)
 
 
 def rows(images: int, machine: Machine) -> str:
