@@ -16,14 +16,15 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from cxrscore.evaluation.head_pictures import TABLES
-from cxrscore.model.head_variants import CHANGES, choose
+from cxrscore.model.head_variants import CHANGES, choose, settings_of
 from cxrscore.project.params import Params, Section
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cxrscore"
 PAGE = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
 STATES = ("works", "not yet", "out of scope")
-HEADS = ("coupling", "lamp", "agcn", "salgl")  # of the papers, in the page's order
+PRESET_OF = {"coupling": "paper", "lamp": "lamp", "agcn": "a-gcn", "salgl": "salgl"}  # in the page's order
+HEADS = tuple(PRESET_OF)
 KEY = re.compile(r"((?:labels|prepare|folds|train)(?:\.[a-z0-9_]+)+)(?:: (.+))?")
 HEADER = ["| section | element | state | where, or why not |", "|---|---|---|---|"]
 
@@ -69,15 +70,13 @@ def named(*kinds: str) -> list[tuple[Row, str]]:
 def kind_of(name: str) -> str | None:
     if name.startswith("cxrscore "):
         return "command"
-    if name.startswith("dvc "):
-        return "dvc"
     if name.startswith("out/"):
         return "output"
-    if name.endswith("macro_auc"):
+    if name == "ap_all" or name.endswith("macro_auc"):
         return "metric"
     if KEY.fullmatch(name):
         return "setting"
-    if re.fullmatch(r"[\w./-]+/[\w.-]+\.(py|md|yaml)", name):
+    if re.fullmatch(r"[\w./-]+/[\w.-]+\.(py|md|yaml|csv)", name):
         return "file"
     if re.fullmatch(rf"(independent|mlp|{'|'.join(HEADS)})(-[a-z0-9]+)*", name):
         return "variant"
@@ -136,10 +135,10 @@ def test_every_name_is_of_a_kind_that_is_checked_here() -> None:
 
 
 def test_every_setting_exists_in_the_head_of_its_paper_and_takes_the_value() -> None:
-    """A value stands behind a colon or, where another one is in the preset, in brackets behind the key."""
+    """A value stands behind a colon or, where the preset has another one, in brackets behind the key."""
     wrong = []
     for row in rows():
-        for name, other in re.findall(r"`([^`]+)`(?: \((\w+)\))?", row.where):
+        for name, other in re.findall(r"`([^`]+)`(?: \(([\w.]+)\))?", row.where):
             if parsed := KEY.fullmatch(name):
                 found, value = fields(parsed[1], row.head), parsed[2] or other
                 if not found or (value and not any(takes(field, in_yaml(value)) for field in found)):
@@ -147,9 +146,10 @@ def test_every_setting_exists_in_the_head_of_its_paper_and_takes_the_value() -> 
     assert wrong == []
 
 
-def test_values_of_the_first_paper_are_those_of_its_preset() -> None:
-    settings = in_yaml((PRESETS / "paper.yaml").read_text(encoding="utf-8"))
-    stated = [KEY.fullmatch(name) for row, name in named("setting") if row.head == HEADS[0]]
+@pytest.mark.parametrize("head", HEADS)
+def test_values_behind_a_colon_are_those_of_the_papers_preset(head: str) -> None:
+    settings = in_yaml((PRESETS / f"{PRESET_OF[head]}.yaml").read_text(encoding="utf-8"))
+    stated = [KEY.fullmatch(name) for row, name in named("setting") if row.head == head]
     wrong = []
     for key, value in (found.groups() for found in stated if found and found[2]):
         own = settings
@@ -181,11 +181,9 @@ def test_every_row_of_an_ablation_exists() -> None:
     assert sorted({name for _, name in named("variant")} - CHANGES.keys()) == []
 
 
-@pytest.mark.parametrize("word", sorted(set(re.findall(r"--heads ([\w,-]+)", PAGE))))
-def test_heads_that_are_compared_can_be(word: str) -> None:
-    assert len(choose(word, {"kind": "independent", "dropout": 0.0, "pool": "gap"})) > 1
-
-
-def test_commands_of_dvc_are_those_that_the_pages_explain() -> None:
-    text = (ROOT / "docs" / "dvc.md").read_text(encoding="utf-8")
-    assert [name for _, name in named("dvc") if name not in text] == []
+@pytest.mark.parametrize("words", sorted(set(re.findall(r"--heads [^`]+", PAGE))))
+def test_heads_that_are_compared_can_be_and_have_the_setting_that_is_swept(words: str) -> None:
+    heads, _, swept = words.removeprefix("--heads ").partition(" --sweep ")
+    own = {"kind": "independent", "dropout": 0.0, "pool": "gap"}
+    assert len(choose(heads, own)) > 1
+    assert not swept or swept.partition("=")[0] in settings_of([heads], own)[heads]
