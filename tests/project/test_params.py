@@ -19,6 +19,7 @@ from cxrscore.project.params_file import EARLIER, NEEDED, read_params
 
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 DEMO = (PRESETS / "demo.yaml").read_text()
+LINE_OF_LR = 1 + DEMO.partition("  lr: 2e-3")[0].count("\n")
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:
@@ -68,7 +69,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         (
             "  lr: 2e-3",
             "  lerning_rate: 2e-3\n  lr: 2e-3",
-            rf"params.yaml:{DEMO[: DEMO.index('  lr: 2e-3')].count(chr(10)) + 1}: train.lerning_rate: unknown key",
+            rf"params.yaml:{LINE_OF_LR}: train.lerning_rate: unknown key",
         ),
         ("    l1: 1e-3", "    l_1: 1e-3", r"train.head.l_1: unknown key; did you mean 'l1'\?"),
         ("  k: 3", "  k: 1", r"params.yaml:\d+: folds.k: a number of at least 2 is needed, not 1\."),
