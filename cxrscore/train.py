@@ -190,6 +190,8 @@ def build_learner(fold: int, data: FoldData, params: "TrainParams", *, machine: 
         weight_decay=params.weight_decay,
         clip_norm=params.clip_norm,
         ema_decay=params.ema_decay,
+        ema_warmup=params.ema_warmup,
+        optimizer=params.optimizer,
         layer_decay=params.layer_decay,
         parts=params.accumulate,
     )

@@ -116,7 +116,7 @@ def init(
     labels: LabelsCsv,
     images: OwnImages,
     preset: Annotated[
-        Literal["demo", "paper", "strong"],
+        Literal["demo", "paper", "strong", "lamp", "a-gcn", "salgl"],
         typer.Option("--preset", help="Settings to start from.", rich_help_panel=INPUT),
     ] = "paper",
     id: Id = None,

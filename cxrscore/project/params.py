@@ -265,12 +265,24 @@ class AugmentParams(Section):
     scale: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] = Field(
         description="Smallest and largest share of the area that a random crop keeps."
     )
+    square: bool = Field(
+        description="Crops are square; otherwise their aspect ratio is drawn from 3/4 to 4/3."
+    )
     flip: Share = Field(description="Probability of a mirror image.")
     degrees: Annotated[float, Field(ge=0, le=180)] = Field(
         description="Largest rotation to either side, in degrees."
     )
     jitter: Share = Field(
         description="Brightness and contrast times a factor from 1 - jitter to 1 + jitter; 0: none."
+    )
+    rand_ops: Annotated[int, Field(ge=0)] = Field(
+        description="Number of RandAugment operations per image; 0: none."
+    )
+    rand_magnitude: Annotated[int, Field(ge=0, le=30)] = Field(
+        description="Magnitude of RandAugment's operations; without effect unless rand_ops is positive."
+    )
+    cutout: Share = Field(
+        description="Side of the square that cutout blanks, as a share of the image's side; 0: none."
     )
     mixup: NotNegative = Field(
         description="Both parameters of the beta distribution that mixes pairs of images; 0: none."
@@ -314,8 +326,15 @@ class TrainParams(Section):
         description="Views that scores are averaged over (test-time augmentation), plain first."
     )
     epochs: Count = Field(description="Number of epochs at most.")
+    schedule: Literal["cosine", "step", "one_cycle"] = Field(
+        description="Course of the learning rate: half a cosine, steps of a tenth, or the 1-cycle policy."
+    )
+    step_epochs: Count = Field(
+        description="Epochs after which the rate is divided by 10; without effect unless schedule is step."
+    )
     warmup_epochs: NotNegative = Field(
-        description="Epochs in which the learning rate rises, at most epochs; fractions are allowed."
+        description="Epochs in which the learning rate rises, at most epochs; fractions are allowed; "
+        "0 with one_cycle, which has its own rise."
     )
     patience: Count = Field(
         description="Training stops after so many epochs without a better validation macro-AUC."
@@ -328,14 +347,25 @@ class TrainParams(Section):
         description="Passes per step, for GPUs with little memory; "
         "batch norm sees batch_size / accumulate images."
     )
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        description="AdamW, Adam, or stochastic gradient descent with a momentum of 0.9."
+    )
     lr: Positive = Field(description="Peak learning rate.")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Each lower layer learns slower by this factor."
     )
-    weight_decay: NotNegative = Field(description="Weight decay of AdamW.")
+    weight_decay: NotNegative = Field(
+        description="Weight decay, which adam and sgd add to the gradient (L2) and adamw does not."
+    )
     clip_norm: Positive = Field(description="Longer gradients are scaled down to this norm.")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="Decay of the moving average of the weights."
+    )
+    ema_warmup: bool = Field(
+        description="The decay rises from 0 to ema_decay (true), or is ema_decay from the first step (false)."
+    )
+    weights: Literal["best", "ema", "raw"] = Field(
+        description="Weights that an epoch is judged and kept by: average (ema), raw, or the better (best)."
     )
     max_bad_steps: Count = Field(description="More steps in a row than this that are not finite end the run.")
     seed: Seed = Field(description="Seed of weights, order, augmentation and dropout.")
@@ -344,6 +374,24 @@ class TrainParams(Section):
     def _the_rate_reaches_its_peak(self) -> Self:
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; set at most epochs ({self.epochs})")
+        return self
+
+    @model_validator(mode="after")
+    def _one_cycle_rises_by_itself(self) -> Self:
+        if self.schedule == "one_cycle" and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs:g} and schedule is one_cycle, which rises over the "
+                "first 30 % of its steps; set warmup_epochs to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_proximal_step_has_its_second_moment(self) -> Self:
+        if self.optimizer == "sgd" and getattr(self.head, "prox", False):
+            raise ValueError(
+                "head.prox is true and optimizer is sgd, which has no second moment to scale the proximal "
+                "step by; set optimizer to adamw or adam, or head.prox to false"
+            )
         return self
 
     @model_validator(mode="after")

@@ -37,7 +37,17 @@ NEEDED = {  # pydantic's name of a fault -> what the value should be; names in b
     "union_tag_not_found": "a section with the key {discriminator}",
 }
 
-EARLIER: dict[str, str] = {}  # newer keys -> the value that leaves the results of older projects as they were
+EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results of older projects as they were
+    "train.augment.square": "false",
+    "train.augment.rand_ops": "0",
+    "train.augment.rand_magnitude": "9",
+    "train.augment.cutout": "0.0",
+    "train.schedule": "cosine",
+    "train.step_epochs": "30",
+    "train.optimizer": "adamw",
+    "train.ema_warmup": "true",
+    "train.weights": "best",
+}
 
 
 def read_params(path: Path) -> Params:

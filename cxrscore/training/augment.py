@@ -1,5 +1,5 @@
 """Random changes of training images: crop, flip and rotation as one batched warp on the device, then colour
-jitter, then mixup.
+jitter, RandAugment (rand_augment.py), cutout, and mixup.
 
 In    pixels (B, 1, S, S) uint8 on the device, theta (B, 2, 3) float32: where each output point lies in the
       input.
@@ -8,6 +8,8 @@ The randomness is a pure function of (seed, epoch, sample): neither batch size, 
 Law: torchvision's RandomResizedCrop (area share, log-uniform aspect 3/4 to 4/3, ten tries, then the whole
 image), then a horizontal flip, then a rotation. Fused, a rotated corner shows the image beyond the crop
 instead of black; black remains beyond the image.
+Cutout (DeVries & Taylor, 2017, arXiv:1708.04552) blanks a square whose centre is uniform over the image, so
+that part of it may lie outside.
 Mixup (Zhang et al., ICLR 2018, arXiv:1710.09412) blends neighbours of a batch, (0, 1), (2, 3) and so on: a
 batch split into even parts, over passes or GPUs, mixes the same images.
 """
@@ -19,16 +21,25 @@ from torch import Tensor
 
 TRIES = 10  # of RandomResizedCrop.get_params
 LOG_ASPECT = np.log(4 / 3)
+BLANK = 255 * 0.449  # of cutout, which zeroes normalised pixels: the mean of ImageNet's three channel means
 
 
 def draw_warps(
-    n: int, *, seed: int, epoch: int, scale: tuple[float, float], flip: float, degrees: float
+    n: int,
+    *,
+    seed: int,
+    epoch: int,
+    scale: tuple[float, float],
+    flip: float,
+    degrees: float,
+    square: bool = False,
 ) -> np.ndarray:
     """-> theta (n, 2, 3) float32, row i for sample i, in the coordinates of torch's affine_grid (-1..1, x
-    first).
+    first). `square` crops have an aspect ratio of 1: with scale s, s they are random crops of one size.
     """
     u = np.random.default_rng([seed, epoch, 1]).random((n, 2 * TRIES + 4))
-    width, height = _crop_sides(u[:, :TRIES], u[:, TRIES : 2 * TRIES], scale)
+    log_aspect = 0.0 if square else LOG_ASPECT
+    width, height = _crop_sides(u[:, :TRIES], u[:, TRIES : 2 * TRIES], scale, log_aspect)
     x0 = (1 - width) * (2 * u[:, -4] - 1)
     y0 = (1 - height) * (2 * u[:, -3] - 1)
     mirror = np.where(u[:, -2] < flip, -1.0, 1.0)
@@ -39,13 +50,13 @@ def draw_warps(
 
 
 def _crop_sides(
-    u_area: np.ndarray, u_aspect: np.ndarray, scale: tuple[float, float]
+    u_area: np.ndarray, u_aspect: np.ndarray, scale: tuple[float, float], log_aspect: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n, TRIES) uniforms -> width and height (n,) as shares of the image's: the first try that fits, or
     the whole image.
     """
     area = scale[0] + (scale[1] - scale[0]) * u_area
-    aspect = np.exp(LOG_ASPECT * (2 * u_aspect - 1))
+    aspect = np.exp(log_aspect * (2 * u_aspect - 1))
     width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
     fits = (width <= 1) & (height <= 1)
     first = fits.argmax(1)[:, None]
@@ -81,6 +92,22 @@ def jitter(pixels: Tensor, drawn: np.ndarray) -> Tensor:
             image = adjust(image, factor)
         jittered.append(image)
     return 255 * torch.stack(jittered)
+
+
+def draw_cutouts(n: int, *, seed: int, epoch: int) -> np.ndarray:
+    """-> (n, 2) float32 in [0, 1), row i for sample i: the square's centre, down and across."""
+    return np.random.default_rng([seed, epoch, 5]).random((n, 2), dtype=np.float32)
+
+
+def cutout(pixels: Tensor, centre: Tensor, *, side: float) -> Tensor:
+    """(B, 1, S, S) float32 and (B, 2) -> the same shape; `side` of the square as a share of the image's."""
+    size = pixels.shape[-1]
+    length = round(side * size)
+    first = (centre * size).floor() - length // 2  # (B, 2)
+    along = torch.arange(size, device=pixels.device)
+    inside = (along >= first[..., None]) & (along < first[..., None] + length)  # (B, 2, S)
+    hole = inside[:, 0, :, None] & inside[:, 1, None, :]
+    return pixels.masked_fill(hole[:, None], BLANK)
 
 
 def draw_mixes(n: int, *, seed: int, epoch: int, mixup: float) -> np.ndarray:

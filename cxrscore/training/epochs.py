@@ -12,20 +12,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cxrscore.evaluation.metrics import auc_by_finding, macro
-from cxrscore.training.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
+from cxrscore.training.augment import (
+    cutout,
+    draw_cutouts,
+    draw_jitters,
+    draw_mixes,
+    draw_warps,
+    epoch_order,
+    jitter,
+    mix,
+    warp,
+)
 from cxrscore.training.batches import batches
 from cxrscore.training.fold_data import FoldData
-from cxrscore.training.learner import Learner, lr_at
+from cxrscore.training.learner import Learner
 from cxrscore.training.process_group import rank_rows, world
 from cxrscore.training.progress_lines import QUIET_S, Outlook
+from cxrscore.training.rand_augment import draw_operations, rand_augment
 from cxrscore.training.run_state import Course, Keeper
+from cxrscore.training.schedule import lr_at, momentum_at
 from cxrscore.training.validation import predict_rows
 
 if TYPE_CHECKING:
     from cxrscore.core.progress import Progress
-    from cxrscore.project.params import TrainParams
+    from cxrscore.project.params import AugmentParams, TrainParams
 
 
 class Diverged(Exception):
@@ -108,15 +121,11 @@ def train_epoch(
     seed, epoch = params.seed, course.epoch
     order = epoch_order(data.train, seed=seed, epoch=epoch)
     rows = rank_rows(order, batch_size=params.batch_size, parts=params.accumulate, world=world())
-    n, augment = len(data.store), params.augment
-    low, high = augment.scale
-    warps: dict[str, Any] = {"scale": (low, high), "flip": augment.flip, "degrees": augment.degrees}
-    device = learner.machine.device
-    theta = torch.from_numpy(draw_warps(n, seed=seed, epoch=epoch, **warps)).to(device)
-    colours = draw_jitters(n, seed=seed, epoch=epoch, jitter=augment.jitter)
-    share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=augment.mixup)).to(device)
+    n, device = len(data.store), learner.machine.device
+    changed = pixel_changes(n, params.augment, seed=seed, epoch=epoch, device=device)
+    mixup = params.augment.mixup
+    share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=mixup)).to(device)
     learner.train_head_alone(epoch < params.freeze_epochs)
-    warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
     outlook = outlook or Outlook(params.epochs, params.patience)
     left = (len(rows) - course.step) * params.batch_size
     progress.start(outlook.at(epoch), left, quiet_s=QUIET_S)
@@ -127,12 +136,10 @@ def train_epoch(
     begun = time.perf_counter()
     for chunk, gray in _waited(stream, pace):
         at = torch.from_numpy(chunk).to(device, non_blocking=True)
-        pixels = warp(gray, theta[at])
-        pixels = jitter(pixels, colours[chunk]) if augment.jitter else pixels
-        batch = pixels, data.targets[at], data.mask[at]
-        batch = mix(*batch, share[at]) if augment.mixup else batch
-        lr = lr_at(learner.steps, warmup=warmup, total=total, peak=params.lr)
-        loss = learner.step(*batch, lr=lr, keys=(seed, epoch, course.step))
+        batch = changed(gray, chunk), data.targets[at], data.mask[at]
+        batch = mix(*batch, share[at]) if mixup else batch
+        rate = rate_of(learner.steps, params, steps=len(rows))
+        loss = learner.step(*batch, **rate, keys=(seed, epoch, course.step))
         course.step += 1
         course.losses += [loss] if math.isfinite(loss) else []
         pace.images += params.batch_size
@@ -143,6 +150,44 @@ def train_epoch(
         after_step()
     pace.seconds = time.perf_counter() - begun
     return pace
+
+
+def pixel_changes(
+    n: int, augment: "AugmentParams", *, seed: int, epoch: int, device: torch.device
+) -> Callable[[Tensor, np.ndarray], Tensor]:
+    """An epoch's changes of the n images' pixels: (B, 1, S, S) uint8 and their rows -> float32 in 0..255."""
+    low, high = augment.scale
+    warps: dict[str, Any] = {"scale": (low, high), "square": augment.square}
+    warps |= {"flip": augment.flip, "degrees": augment.degrees}
+    theta = torch.from_numpy(draw_warps(n, seed=seed, epoch=epoch, **warps)).to(device)
+    colours = draw_jitters(n, seed=seed, epoch=epoch, jitter=augment.jitter)
+    operations = draw_operations(n, seed=seed, epoch=epoch, count=augment.rand_ops)
+    centres = torch.from_numpy(draw_cutouts(n, seed=seed, epoch=epoch)).to(device)
+
+    def changed(gray: Tensor, chunk: np.ndarray) -> Tensor:
+        at = torch.from_numpy(chunk).to(device, non_blocking=True)
+        pixels = warp(gray, theta[at])
+        if augment.jitter:
+            pixels = jitter(pixels, colours[chunk])
+        if augment.rand_ops:
+            pixels = rand_augment(pixels, operations[chunk], magnitude=augment.rand_magnitude)
+        return cutout(pixels, centres[at], side=augment.cutout) if augment.cutout else pixels
+
+    return changed
+
+
+def rate_of(step: int, params: "TrainParams", *, steps: int) -> dict[str, Any]:
+    """Learning rate and momentum of a step; an epoch has `steps`."""
+    total = params.epochs * steps
+    lr = lr_at(
+        step,
+        schedule=params.schedule,
+        warmup=round(params.warmup_epochs * steps),
+        every=params.step_epochs * steps,
+        total=total,
+        peak=params.lr,
+    )
+    return {"lr": lr, "momentum": momentum_at(step, schedule=params.schedule, total=total)}
 
 
 def _waited(stream: Iterator[Any], pace: Pace) -> Iterator[Any]:
@@ -164,8 +209,10 @@ def validate(
     *,
     keeper: Keeper,
     after: Callable[[int], None] = lambda images: None,
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """-> the epoch's row, and the better weights: the average's, or the raw ones."""
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """-> the epoch's row, and the weights that it is judged and kept by: the average's, the raw ones, or the
+    better of the two.
+    """
     models = {"ema": learner.averaged, "raw": learner.model}
     areas = {}
     for name, model in models.items():
@@ -182,17 +229,18 @@ def validate(
             keeper.stop(learner, course)
         areas[name] = _area(data, scores)
     better = max(areas, key=lambda name: np.nan_to_num(areas[name], nan=-1.0))
-    if math.isnan(areas[better]):
+    kept = better if params.weights == "best" else params.weights
+    if math.isnan(areas[kept]):
         raise Diverged(f"the scores after epoch {course.epoch + 1} are not finite", course)
     row = {
         "epoch": course.epoch,
         "train_loss": float(np.mean(course.losses)) if course.losses else math.nan,
-        "macro_auc": areas[better],
+        "macro_auc": areas[kept],
         **{f"{name}_macro_auc": area for name, area in areas.items()},
         "skipped": learner.skipped,
-        "weights": better,
+        "weights": kept,
     }
-    return row | models[better].head.tracked(), models[better].state_dict()
+    return row | models[kept].head.tracked(), models[kept].state_dict()
 
 
 def validation_batch(params: "TrainParams") -> int:

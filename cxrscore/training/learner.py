@@ -6,7 +6,8 @@ Out   the loss as a float; the model and its average changed, or untouched where
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -21,26 +22,21 @@ from cxrscore.model.network import CXRModel
 from cxrscore.model.param_groups import parameter_groups
 from cxrscore.training.process_group import last_pass_shares, synchronise_batch_norm, world
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, beside its count of steps
-
-
-def lr_at(step: int, *, warmup: int, total: int, peak: float) -> float:
-    """Rate of step 0..total-1: linear to the peak over `warmup` steps, then half a cosine to zero. Source:
-    paper, III-E.
-    """
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, total - warmup)
-    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # adam and sgd: L2 inside the gradient
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+}
 
 
 class Learner:
-    """`ema` is timm's ModelEmaV3, whose decay after step t is min(ema_decay, 1 - t^(-2/3)).
+    """`ema` is timm's ModelEmaV3, whose decay after step t is min(ema_decay, 1 - t^(-2/3)); without
+    `ema_warmup` it is ema_decay from the first step on, and the average begins at the initial weights.
 
     `parts`: passes over a batch before a step; batch norm sees a part, over all processes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - of the section `train` of params.yaml
         self,
         model: CXRModel,
         loss: Loss,
@@ -49,6 +45,8 @@ class Learner:
         weight_decay: float,
         clip_norm: float,
         ema_decay: float,
+        ema_warmup: bool = True,
+        optimizer: str = "adamw",
         layer_decay: float = 1.0,
         parts: int = 1,
     ) -> None:
@@ -56,12 +54,13 @@ class Learner:
         self.loss, self.machine, self.clip_norm = loss, machine, clip_norm
         self.parts = parts
         self.ema = ModelEmaV3(self.model, decay=ema_decay, use_warmup=True)
+        self.ema_warmup = ema_warmup
         pairs = list(zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True))
         self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
         self.buffers = _Buffers(self.model)
         groups = parameter_groups(model, 0.0, layer_decay)  # each step brings its rate
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=weight_decay, fused=True)
+        self.optimizer = OPTIMIZERS[optimizer](groups, lr=0.0, weight_decay=weight_decay)
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype is torch.float16)
         self.steps = self.skipped = self.skipped_in_a_row = 0
         synchronise_batch_norm(self.model, machine.device)
@@ -86,8 +85,18 @@ class Learner:
             self.model.eval()  # the next step puts each part in its mode
             self.shared = world().share(self.model, self.machine.device)
 
-    def step(self, gray: Tensor, y: Tensor, mask: Tensor, *, lr: float, keys: tuple[int, ...]) -> float:
+    def step(
+        self,
+        gray: Tensor,
+        y: Tensor,
+        mask: Tensor,
+        *,
+        lr: float,
+        keys: tuple[int, ...],
+        momentum: float | None = None,
+    ) -> float:
         """One update -> the loss over the whole batch. Dropout draws from `keys`, pass and rank alone.
+        `momentum`: the optimizer's own where it is None.
 
         Where the loss, a gradient or a batch-norm statistic is not finite, nothing changes, and the step is
         counted as skipped; the scaler of fp16 finds its scale by such steps.
@@ -97,6 +106,8 @@ class Learner:
             self.model.backbone.train(not self.head_alone)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
+            if momentum is not None:
+                _set_momentum(group, momentum)
         self.buffers.keep()
         loss = self._backward(gray, y, mask, keys)
         if not math.isfinite(loss) or not self._update():
@@ -115,7 +126,7 @@ class Learner:
     @torch.no_grad()
     def _average(self) -> None:
         """As ModelEmaV3.update does, which makes two state dicts per step: 5 ms for the paper's model."""
-        weight = 1 - self.ema.get_decay(self.steps)
+        weight = 1 - (self.ema.get_decay(self.steps) if self.ema_warmup else self.ema.decay)
         torch._foreach_lerp_([mean for mean, _ in self.floats], [now for _, now in self.floats], weight)
         for mean, now in self.counts:
             mean.copy_(now)
@@ -176,10 +187,9 @@ class Learner:
         self.model.load_state_dict(_under("model.", tensors))
         self.averaged.load_state_dict(_under("ema.", tensors))
         for i, parameter in enumerate(self._parameters()):
-            moments = _under(f"optimizer.{i}.", tensors)
-            if moments:  # laid out in memory as the parameter is: fused kernels walk both by one pointer
-                state = {name: torch.empty_like(parameter).copy_(moments[name]) for name in MOMENTS}
-                self.optimizer.state[parameter] = {"step": moments["step"].to(parameter.device), **state}
+            kept = _under(f"optimizer.{i}.", tensors)
+            if kept:
+                self.optimizer.state[parameter] = {n: _laid_out_as(parameter, t) for n, t in kept.items()}
         if facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         self.steps, self.skipped = facts["steps"], facts["skipped"]
@@ -215,6 +225,22 @@ class _Buffers:
         """Not finite where one of them is not."""
         floats = [buffer for buffer in self.now if buffer.is_floating_point()]
         return torch.stack(torch._foreach_norm(floats, ord=torch.inf)).max()
+
+
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "betas" in group:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum
+
+
+def _laid_out_as(parameter: nn.Parameter, kept: Tensor) -> Tensor:
+    """In memory as the parameter is, since fused kernels walk both by one pointer; a count of steps is one
+    number.
+    """
+    if kept.shape != parameter.shape:
+        return kept.to(parameter.device)
+    return torch.empty_like(parameter).copy_(kept)
 
 
 def _checkpoint_gradients(model: CXRModel) -> None:

@@ -19,7 +19,7 @@ from some_heads import a_head
 from torch import Tensor
 
 from cxrscore.model.heads.base import Head
-from cxrscore.training.learner import lr_at
+from cxrscore.training.schedule import lr_at
 
 SHARE = 0.3  # of images show a finding that depends on none
 SEEDS = (20, 21, 22)  # each its own images, none of which settings were chosen by: that was with 0, 1, 2

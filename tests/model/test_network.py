@@ -76,7 +76,7 @@ def test_patterns_without_a_file_are_refused() -> None:
         check_backbone(TINY, size=32, init="none", init_except=["a*"])
 
 
-@pytest.mark.parametrize("preset", ["demo", "paper", "strong"])
+@pytest.mark.parametrize("preset", ["demo", "paper", "strong", "lamp", "a-gcn", "salgl"])
 def test_the_backbone_of_a_preset_takes_its_size(preset: str) -> None:
     params = read_params(PRESETS / f"{preset}.yaml")
     train, size = params.train, params.prepare.size

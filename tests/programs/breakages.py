@@ -249,8 +249,8 @@ BREAKAGES = [
     Breakage(
         "train: the optimizer is not restored",
         "training/learner.py",
-        "            if moments:  #",
-        "            if False:  #",
+        "            if kept:",
+        "            if False:",
         "training/test_resuming.py",
     ),
     Breakage(
@@ -284,7 +284,7 @@ BREAKAGES = [
     Breakage(
         "train: an average without its warm-up",
         "training/learner.py",
-        "weight = 1 - self.ema.get_decay(self.steps)",
+        "weight = 1 - (self.ema.get_decay(self.steps) if self.ema_warmup else self.ema.decay)",
         "weight = 1 - self.ema.decay",
         "training/test_learner.py",
     ),

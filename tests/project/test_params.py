@@ -15,10 +15,11 @@ import cxrscore
 from cxrscore.core.errors import UserError
 from cxrscore.model.head_variants import CHANGES, settings_of
 from cxrscore.project.params import Params
-from cxrscore.project.params_file import NEEDED, read_params
+from cxrscore.project.params_file import EARLIER, NEEDED, read_params
 
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 DEMO = (PRESETS / "demo.yaml").read_text()
+LINE_OF_LR = 1 + DEMO.partition("  lr: 2e-3")[0].count("\n")
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:
@@ -28,7 +29,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("preset", ["demo", "paper", "strong"])
+@pytest.mark.parametrize("preset", ["demo", "paper", "strong", "lamp", "a-gcn", "salgl"])
 def test_the_presets_are_valid(preset: str) -> None:
     read_params(PRESETS / f"{preset}.yaml")
 
@@ -45,6 +46,8 @@ def test_the_paper_preset_is_the_papers_recipe() -> None:
         24,
     )
     assert (train.ema_decay, train.clip_norm, train.warmup_epochs, params.folds.k) == (0.999, 1.0, 1.0, 3)
+    assert (train.ema_warmup, train.weights) == (False, "ema")
+    assert (train.optimizer, train.schedule, train.augment.square) == ("adamw", "cosine", False)
     assert loss.model_dump() == {
         "kind": "asl",
         "gamma_neg": 4.0,
@@ -66,7 +69,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         (
             "  lr: 2e-3",
             "  lerning_rate: 2e-3\n  lr: 2e-3",
-            r"params.yaml:71: train.lerning_rate: unknown key",
+            rf"params.yaml:{LINE_OF_LR}: train.lerning_rate: unknown key",
         ),
         ("    l1: 1e-3", "    l_1: 1e-3", r"train.head.l_1: unknown key; did you mean 'l1'\?"),
         ("  k: 3", "  k: 1", r"params.yaml:\d+: folds.k: a number of at least 2 is needed, not 1\."),
@@ -81,6 +84,11 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("kind: coupling", "kind: cupling", r"train.head: kind is one of 'independent', 'coupling', 'lamp'"),
         ("kind: coupling", "kind: lamp", r"train.head.l1: unknown key; known here: auxiliary_weight, dim"),
         ("kind: coupling", "kind: lamp", r"train.head.graph: missing; .* see the presets and docs/params.md"),
+        (
+            "schedule: cosine ",
+            "schedule: one_cycle ",
+            r"train: warmup_epochs is 1 and schedule is one_cycle, .*; set warmup_epochs to 0\.",
+        ),
         ("id: Image_name", "id: fold", r"labels: fold: named twice, or reserved"),
         ("patient: Patient_ID", "patient: Image_name", r"labels: Image_name: named twice, or reserved"),
         ("seed: 0", "seed: 4294967296", r"folds.seed: a number less than 4294967296 is needed"),
@@ -101,6 +109,32 @@ def test_a_wrong_setting_is_named_with_its_line_and_remedy(
 ) -> None:
     with pytest.raises(UserError, match=message):
         read_params(changed(tmp_path, old, new))
+
+
+def test_a_proximal_step_needs_an_optimizer_with_a_second_moment(tmp_path: Path) -> None:
+    path = changed(tmp_path, "prox: false", "prox: true")
+    for optimizer in ("adamw", "adam"):
+        path.write_text(path.read_text().replace("optimizer: adamw", f"optimizer: {optimizer}"))
+        assert read_params(path).train.optimizer == optimizer
+    path.write_text(path.read_text().replace("optimizer: adam", "optimizer: sgd"))
+    with pytest.raises(
+        UserError, match=r"train: head.prox is true and optimizer is sgd.* set optimizer to adamw or adam, or"
+    ):
+        read_params(path)
+
+
+NEWER = [key for key in EARLIER if key.startswith("train.") and not key.startswith("train.head.")]
+
+
+@pytest.mark.parametrize("key", NEWER)
+def test_a_newer_key_that_is_missing_is_named_with_the_value_that_changes_nothing(
+    tmp_path: Path, key: str
+) -> None:
+    name = key.rpartition(".")[2]
+    (line,) = re.findall(rf"^ +{name}: .*\n", DEMO, flags=re.MULTILINE)
+    assert f"{name}: {EARLIER[key]} " in line  # the demo trains as it did before
+    with pytest.raises(UserError, match=rf"{key}: missing; a newer key: `{name}: {EARLIER[key]}` leaves"):
+        read_params(changed(tmp_path, line, ""))
 
 
 def constraints(schema: Any) -> set[str]:

@@ -30,11 +30,12 @@ from cxrscore.model.predict import VIEWS
 from cxrscore.project.params import AugmentParams, IndependentHead, TrainParams
 from cxrscore.tables.score_table import read_scores
 from cxrscore.train import build_learner
-from cxrscore.training.augment import draw_jitters, jitter
+from cxrscore.training.augment import cutout, draw_cutouts, draw_jitters, epoch_order, jitter
 from cxrscore.training.epochs import train_epoch
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.job import _refuse_what_has_seen
 from cxrscore.training.learner import Learner
+from cxrscore.training.rand_augment import draw_operations, rand_augment
 from cxrscore.training.run_state import Course
 
 INDEPENDENT = {"kind": "independent", "dropout": 0.0, "pool": "gap"}
@@ -208,6 +209,41 @@ def test_raw_weights_and_average_are_both_measured_and_the_better_is_saved(
     assert json.loads(mine.layout.summary(0).read_text())["weights"] == better
 
 
+@pytest.mark.parametrize("weights", ["raw", "ema"])
+def test_both_are_measured_and_the_ones_that_are_asked_for_are_compared_and_saved(
+    mine: Project, cpu: Machine, weights: str
+) -> None:
+    mine.train(0, epochs=4, patience=4, lr=1e-2, ema_decay=0.5, ema_warmup=False, weights=weights)
+    rows, card = rows_of(mine.layout.history(0)), read_card(mine.layout.checkpoint(0))
+    for row in rows:
+        assert row["macro_auc"] == row[f"{weights}_macro_auc"]
+    assert any(row["ema_macro_auc"] != row["raw_macro_auc"] for row in rows)
+    best = max(rows, key=lambda row: float(row[f"{weights}_macro_auc"]))
+    assert (str(card.epoch), card.weights) == (best["epoch"], weights)
+
+
+def test_the_rate_follows_the_schedule_of_the_settings(
+    project: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, usual, rates = read(project, 0, cpu), Learner.step, list[tuple[float, float | None]]()
+
+    def step(self: Learner, *args: Any, lr: float, momentum: float | None, **named: Any) -> float:
+        rates.append((lr, momentum))
+        return usual(self, *args, lr=lr, momentum=momentum, **named)
+
+    monkeypatch.setattr(Learner, "step", step)
+    for schedule, warmup in (("step", 0.0), ("one_cycle", 0.0)):
+        recipe = {"schedule": schedule, "warmup_epochs": warmup, "step_epochs": 2, "epochs": 3, "lr": 0.5}
+        params = project.with_settings(**recipe).train
+        learner, course = build_learner(0, data, params, machine=cpu), Course()
+        for epoch in range(3):
+            train_epoch(learner, data, params, course, progress=Silent())
+            course = Course(epoch=epoch + 1)
+    n = len(data.train) // project.params.train.batch_size
+    assert rates[: 3 * n] == [*[(0.5, None)] * 2 * n, *[(pytest.approx(0.05), None)] * n]
+    assert (rates[3 * n], rates[-1]) == (pytest.approx((0.02, 0.95)), pytest.approx((2e-6, 0.95)))
+
+
 def test_a_start_from_what_has_seen_the_validated_images_is_refused(mine: Project, cpu: Machine) -> None:
     other = str(mine.layout.checkpoint(1))
     with pytest.raises(UserError, match=r"train.init: .*fold1.* has seen images that fold 0 is validated on"):
@@ -372,10 +408,11 @@ def test_uncertain_labels_that_are_ignored_count_nowhere(mine: Project, cpu: Mac
     assert moved[edema] < 1e-7 < moved[device]
 
 
-def unmoved(project: Project, *, jitter: float) -> TrainParams:
-    """Settings under which an image keeps its pixels, but for jitter."""
-    still = AugmentParams(scale=[1.0, 1.0], flip=0.0, degrees=0.0, jitter=jitter, mixup=0.0)
-    return project.with_settings(augment=still).train
+def unmoved(project: Project, **changes: Any) -> TrainParams:
+    """Settings under which an image keeps its pixels, but for these changes."""
+    still = {"scale": [1.0, 1.0], "square": True, "flip": 0.0, "degrees": 0.0, "jitter": 0.0, "mixup": 0.0}
+    still |= {"rand_ops": 0, "rand_magnitude": 9, "cutout": 0.0}
+    return project.with_settings(augment=AugmentParams(**still | changes)).train
 
 
 def test_each_step_has_the_labels_of_its_pixels(
@@ -419,6 +456,30 @@ def test_each_image_is_jittered_by_its_own_factors_of_the_epoch(
     for row in data.train:
         pixels = data.store.read([row])[0].tobytes()
         assert seen.get(pixels, expected[row].tolist()) == expected[row].tolist()
+
+
+def test_each_image_has_its_own_operations_and_its_own_square(
+    project: Project, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And cutout comes last: its square is not turned or brightened."""
+    params, data = unmoved(project, rand_ops=2, rand_magnitude=12, cutout=0.4), read(project, 0, cpu)
+    usual, met = Learner.step, list[torch.Tensor]()
+
+    def step(self: Learner, gray: torch.Tensor, *args: Any, **named: Any) -> float:
+        met.extend(gray.clone())
+        return usual(self, gray, *args, **named)
+
+    monkeypatch.setattr(Learner, "step", step)
+    train_epoch(build_learner(0, data, params, machine=cpu), data, params, Course(epoch=1), progress=Silent())
+    n, seed = len(data.store), params.seed
+    gray = torch.from_numpy(data.store.read(range(n))).reshape(n, 1, data.store.size, data.store.size).float()
+    operations = draw_operations(n, seed=seed, epoch=1, count=2)
+    centres = torch.from_numpy(draw_cutouts(n, seed=seed, epoch=1))
+    expected = cutout(rand_augment(gray, operations, magnitude=12), centres, side=0.4)
+    order = epoch_order(data.train, seed=seed, epoch=1)[: len(met)]
+    apart = [(found - expected[row]).abs().max() for found, row in zip(met, order, strict=True)]
+    assert len(met) == params.batch_size * (len(data.train) // params.batch_size)
+    assert max(apart) < 1e-3
 
 
 def test_a_training_deletes_no_temporary_files_but_its_own(project: Project, tmp_path: Path) -> None:

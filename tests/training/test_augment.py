@@ -5,7 +5,19 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from cxrscore.training.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
+from cxrscore.training.augment import (
+    BLANK,
+    cutout,
+    draw_cutouts,
+    draw_jitters,
+    draw_mixes,
+    draw_warps,
+    epoch_order,
+    jitter,
+    mix,
+    warp,
+)
+from cxrscore.training.rand_augment import draw_operations
 
 LAW = {"scale": (0.84, 1.0), "flip": 0.5, "degrees": 10.0}
 STILL = {"scale": (1.0, 1.0), "flip": 0.0, "degrees": 0.0}
@@ -59,6 +71,30 @@ def test_crops_follow_random_resized_crops_law() -> None:
     assert abs((theta[:, 0, 0] < 0).mean() - 0.5) < 0.02
 
 
+def test_square_crops_of_one_scale_are_random_crops_of_one_size() -> None:
+    """A resize to 512 px and a random crop of 448; without `square` the aspect ratio would still be drawn."""
+    law = LAW | {"scale": (0.765625, 0.765625), "degrees": 0.0, "flip": 0.0}
+    theta = draw_warps(20_000, seed=0, epoch=0, **law, square=True)
+    assert (theta[:, 0, 0] == 448 / 512).all() and (theta[:, 1, 1] == 448 / 512).all()
+    for offset in (theta[:, 0, 2], theta[:, 1, 2]):  # uniform where the crop fits
+        assert (
+            np.abs(np.quantile(offset, [0, 0.25, 0.5, 0.75, 1]) - [-0.125, -0.0625, 0, 0.0625, 0.125]).max()
+            < 2e-3
+        )
+    drawn = draw_warps(20_000, seed=0, epoch=0, **law)
+    assert drawn[:, 0, 0].min() < 0.77 and drawn[:, 0, 0].max() > 0.99
+
+
+def test_a_square_crop_of_a_prepared_image_is_the_crop_of_its_pixels() -> None:
+    """At an offset of whole pixels: nothing but the enlargement is interpolated."""
+    theta = torch.tensor([[[0.5, 0.0, -0.25], [0.0, 0.5, 0.25]]]).repeat(2, 1, 1)
+    ours = warp(image(), theta)  # 8 of 16 px, from column 2 and row 6
+    theirs = torch.nn.functional.interpolate(
+        image()[..., 6:14, 2:10].float(), size=(16, 16), mode="bilinear", align_corners=False
+    )
+    assert (ours - theirs)[..., 1:-1, 1:-1].abs().max() < 1e-3  # its rim sees the pixels beyond
+
+
 def test_a_samples_jitter_depends_on_seed_epoch_and_sample_alone() -> None:
     few, many = (draw_jitters(n, seed=3, epoch=2, jitter=0.2) for n in (10, 1000))
     assert np.array_equal(few, many[:10])
@@ -96,6 +132,54 @@ def test_a_jittered_image_is_what_torchvision_makes_of_it_in_rgb() -> None:
     assert not torch.equal(ours[0], ours[1])
 
 
+def test_saturation_and_hue_do_nothing_where_red_green_and_blue_are_equal() -> None:
+    """So that brightness and contrast are the whole of ColorJitter for a radiograph."""
+    gray = v2.functional.to_pil_image(image()[0])
+    colours = gray.convert("RGB")
+    levels = torch.arange(256, dtype=torch.float32).view(1, 1, -1).expand(3, 1, -1) / 255
+    torch.manual_seed(0)
+    for law in (v2.ColorJitter(saturation=0.9), v2.ColorJitter(hue=0.5)):
+        for _ in range(20):
+            assert law(colours).tobytes() == colours.tobytes()
+            # of tensors to a thousandth of a gray per gray: torchvision weighs the channels by 0.9999 in all
+            assert (law(levels) - levels).abs().max() < 1e-3
+    red = v2.functional.to_pil_image(torch.tensor([200, 30, 30], dtype=torch.uint8).view(3, 1, 1))
+    for adjust, amount in ((v2.functional.adjust_saturation, 0.2), (v2.functional.adjust_hue, 0.3)):
+        assert adjust(red, amount).tobytes() != red.tobytes()  # of a colour they change
+
+
+def holes_slowly(pixels: torch.Tensor, centre: np.ndarray, length: int) -> torch.Tensor:
+    found = pixels.clone()
+    size = pixels.shape[-1]
+    for image_, (down, across) in zip(found, centre, strict=True):
+        top, left = int(down * size) - length // 2, int(across * size) - length // 2
+        for y in range(top, top + length):
+            for x in range(left, left + length):
+                if 0 <= y < size and 0 <= x < size:
+                    image_[0, y, x] = BLANK
+    return found
+
+
+@pytest.mark.parametrize(("side", "length"), [(0.5, 8), (0.3, 5), (1.0, 16), (0.01, 0)])
+def test_cutout_blanks_a_square_around_its_centre_as_far_as_it_lies_inside(side: float, length: int) -> None:
+    pixels = image().float().repeat(50, 1, 1, 1)
+    centre = draw_cutouts(100, seed=0, epoch=0)
+    found = cutout(pixels, torch.from_numpy(centre), side=side)
+    assert torch.equal(found, holes_slowly(pixels, centre, length))
+    assert torch.equal(cutout(pixels[3:5], torch.from_numpy(centre[3:5]), side=side), found[3:5])
+
+
+def test_the_centre_of_cutout_is_uniform_and_blank_is_zero_to_the_network() -> None:
+    centre = draw_cutouts(20_000, seed=0, epoch=0)
+    assert (
+        np.abs(np.quantile(centre, [0, 0.25, 0.5, 0.75, 1], axis=0).T - [0, 0.25, 0.5, 0.75, 1]).max() < 0.01
+    )
+    assert abs(np.corrcoef(centre.T)[0, 1]) < 0.02
+    assert np.array_equal(draw_cutouts(10, seed=0, epoch=0), centre[:10])
+    assert not np.array_equal(draw_cutouts(10, seed=0, epoch=1), centre[:10])
+    assert np.mean([0.485, 0.456, 0.406]) == pytest.approx(BLANK / 255, abs=1e-3)
+
+
 def test_an_image_is_jittered_alike_in_any_batch_and_not_at_all_by_factors_of_one() -> None:
     gray = image().float()
     drawn = draw_jitters(2, seed=0, epoch=0, jitter=0.3)
@@ -115,8 +199,10 @@ def test_each_kind_of_draw_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPat
     draw_warps(2, seed=3, epoch=2, **LAW)
     draw_jitters(2, seed=3, epoch=2, jitter=0.2)
     draw_mixes(2, seed=3, epoch=2, mixup=0.2)
+    draw_operations(2, seed=3, epoch=2, count=2)
+    draw_cutouts(2, seed=3, epoch=2)
     epoch_order(np.arange(2), seed=3, epoch=2)
-    assert len(set(streams)) == len(streams) == 4
+    assert len(set(streams)) == len(streams) == 6
     assert {stream[:2] for stream in streams} == {(3, 2)}
 
 

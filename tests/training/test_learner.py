@@ -1,4 +1,4 @@
-"""One training step: the schedule, the average, clipping, and steps that must not count."""
+"""One training step: the optimizer, the average, clipping, and steps that must not count."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from cxrscore.core.errors import UserError
 from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.loss import asymmetric_loss
 from cxrscore.model.network import CXRModel, build_model
-from cxrscore.training.learner import Learner, lr_at
+from cxrscore.training.learner import Learner
 
 LOSS = partial(asymmetric_loss, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)
 SETTINGS = {"weight_decay": 1e-4, "clip_norm": 1.0, "ema_decay": 0.9}
@@ -28,16 +28,6 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return gray, y, torch.ones(4, 3, dtype=torch.bool)
 
 
-def test_the_rate_warms_up_linearly_then_follows_half_a_cosine() -> None:
-    rates = [lr_at(step, warmup=4, total=12, peak=2.0) for step in range(12)]
-    assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
-    assert rates[4:] == pytest.approx([1 + math.cos(math.pi * i / 8) for i in range(8)])
-
-
-def test_without_warm_up_it_starts_at_the_peak() -> None:
-    assert lr_at(0, warmup=0, total=5, peak=1.0) == 1.0
-
-
 def test_the_average_follows_timms_warm_up(tiny_model: CXRModel, cpu: Machine) -> None:
     learner = Learner(tiny_model, LOSS, cpu, **SETTINGS)
     average = tiny_model.head.classifier.weight.detach().clone()
@@ -46,6 +36,71 @@ def test_the_average_follows_timms_warm_up(tiny_model: CXRModel, cpu: Machine) -
         decay = min(0.9, 1 - (1 + step) ** (-2 / 3))
         average = decay * average + (1 - decay) * tiny_model.head.classifier.weight.detach()
     assert torch.allclose(learner.ema.module.head.classifier.weight, average, atol=1e-7)
+
+
+def test_without_warm_up_the_average_has_its_decay_from_the_first_step(
+    tiny_model: CXRModel, cpu: Machine
+) -> None:
+    learner = Learner(tiny_model, LOSS, cpu, **SETTINGS, ema_warmup=False)
+    averages = {name: tensor.clone() for name, tensor in learner.averaged.state_dict().items()}
+    for step in range(3):
+        learner.step(*batch(step), lr=1e-3, keys=(0, step))
+        for name, now in tiny_model.state_dict().items():
+            averages[name] = 0.9 * averages[name] + 0.1 * now if now.is_floating_point() else now.clone()
+    found = learner.averaged.state_dict()
+    assert any("running_mean" in name for name in found)
+    assert all(torch.allclose(found[name], averages[name], atol=1e-6) for name in averages)
+
+
+REFERENCES = {
+    "adamw": lambda groups: torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.1, foreach=False),
+    "adam": lambda groups: torch.optim.Adam(groups, lr=1e-3, weight_decay=0.1, foreach=False),
+    "sgd": lambda groups: torch.optim.SGD(groups, lr=1e-3, weight_decay=0.1, momentum=0.9, foreach=False),
+}
+
+
+@pytest.mark.parametrize("optimizer", REFERENCES)
+def test_a_step_is_that_of_torchs_optimizer(cpu: Machine, optimizer: str) -> None:
+    """Adam and SGD have the decay within the gradient; the couplings have none."""
+    learner = Learner(of(cpu), LOSS, cpu, **SETTINGS | {"weight_decay": 0.1}, optimizer=optimizer)
+    mine = dict(learner.model.named_parameters())
+    theirs = {name: p.detach().clone().requires_grad_() for name, p in mine.items()}
+    couplings = {"params": [theirs["head.A"]], "weight_decay": 0.0}
+    rest = [p for name, p in theirs.items() if name != "head.A"]
+    reference = REFERENCES[optimizer]([{"params": rest}, couplings])
+
+    def follow(*_: object) -> None:
+        for name, p in theirs.items():
+            p.grad = mine[name].grad.clone()
+        reference.step()
+
+    learner.optimizer.register_step_pre_hook(follow)
+    for step in range(3):
+        learner.step(*batch(step), lr=1e-3, keys=(0, step))
+    assert all(torch.allclose(mine[name], theirs[name], atol=1e-6) for name in theirs)
+
+
+@pytest.mark.parametrize("optimizer", REFERENCES)
+def test_a_steps_momentum_reaches_every_group(cpu: Machine, optimizer: str) -> None:
+    learner = Learner(of(cpu), LOSS, cpu, **SETTINGS, optimizer=optimizer)
+    learner.step(*batch(), lr=1e-3, keys=(0,), momentum=0.87)
+    groups = learner.optimizer.param_groups
+    assert {group["betas"][0] if "betas" in group else group["momentum"] for group in groups} == {0.87}
+    assert {group["betas"][1] for group in groups if "betas" in group} <= {0.999}
+
+
+@pytest.mark.parametrize("optimizer", REFERENCES)
+def test_a_backbone_that_thaws_joins_the_steps(cpu: Machine, optimizer: str) -> None:
+    """Its parameters have no state yet when the head's have."""
+    learner = Learner(of(cpu), LOSS, cpu, **SETTINGS, optimizer=optimizer)
+    learner.train_head_alone(True)
+    weights_after(learner)
+    learner.train_head_alone(False)
+    before = weights_after(learner, 1)
+    after = weights_after(learner, 1)
+    moved = [not torch.equal(before[name], after[name]) for name in before if name.startswith("model.")]
+    assert any(moved)
+    assert all(tensor.isfinite().all() for tensor in after.values())
 
 
 def test_gradients_are_clipped_to_the_norm(
@@ -215,11 +270,12 @@ def test_layers_below_learn_slower(cpu: Machine) -> None:
     assert rates[-3] == 5e-3
 
 
-def test_a_restored_learner_goes_on_bit_by_bit(cpu: Machine) -> None:
-    learner = Learner(of(cpu, dropout=0.3), LOSS, cpu, **SETTINGS)
+@pytest.mark.parametrize("optimizer", REFERENCES)
+def test_a_restored_learner_goes_on_bit_by_bit(cpu: Machine, optimizer: str) -> None:
+    learner = Learner(of(cpu, dropout=0.3), LOSS, cpu, **SETTINGS, optimizer=optimizer)
     kept = weights_after(learner), learner.facts()
     expected = weights_after(learner)
-    other = Learner(of(cpu, dropout=0.3), LOSS, cpu, **SETTINGS)
+    other = Learner(of(cpu, dropout=0.3), LOSS, cpu, **SETTINGS, optimizer=optimizer)
     other.restore(*kept)
     found = weights_after(other)
     assert found.keys() == expected.keys()

@@ -12,7 +12,17 @@ from cxrscore.core.paths import Layout
 from cxrscore.project.params import AugmentParams
 from cxrscore.training.preflight import refuse_early
 
-MIXING = AugmentParams(scale=[0.9, 1.0], flip=0.5, degrees=0.0, jitter=0.0, mixup=0.2)
+MIXING = AugmentParams(
+    scale=[0.9, 1.0],
+    square=False,
+    flip=0.5,
+    degrees=0.0,
+    jitter=0.0,
+    rand_ops=0,
+    rand_magnitude=9,
+    cutout=0.0,
+    mixup=0.2,
+)
 WRONG = [
     (7, {}, r"--fold 7: there are no images in it; folds are from 0 to 1"),
     (0, {"batch_size": 64}, r"train.batch_size: 64 is more than the \d+ images to train on"),

@@ -118,6 +118,27 @@ def test_stopped_after_any_step_it_ends_with_the_same_bytes(
     assert states(untrained) == []
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"optimizer": "sgd", "schedule": "step", "step_epochs": 1},
+        {"optimizer": "adam", "schedule": "one_cycle", "warmup_epochs": 0.0, "weights": "raw"},
+        {"optimizer": "sgd", "freeze_epochs": 1, "ema_warmup": False, "weights": "ema"},
+    ],
+    ids=["sgd", "adam", "thawing"],
+)
+@pytest.mark.parametrize("step", [1, STEPS + 1])
+def test_every_optimizer_and_schedule_resumes_to_the_same_bytes(
+    untrained: Project, alone: Callable[..., dict[str, bytes]], step: int, recipe: dict[str, Any]
+) -> None:
+    settings = LONG | recipe
+    stop(untrained, step=step, **settings)
+    told = Told()
+    train(untrained, told=told, **settings)
+    assert told.goes_on
+    assert outputs_of_fold_0(untrained) == alone(**settings)
+
+
 def test_stopped_again_and_again_it_ends_with_the_same_bytes(
     untrained: Project, alone: Callable[..., dict[str, bytes]]
 ) -> None:
