@@ -122,12 +122,12 @@ def train_epoch(
     progress.start(outlook.at(epoch), left, quiet_s=QUIET_S)
     pace = Pace(whole=len(rows) * params.batch_size)
     stream = batches(
-        data.store, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
+        data.crops, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
     )
     begun = time.perf_counter()
     for chunk, gray in _waited(stream, pace):
         at = torch.from_numpy(chunk).to(device, non_blocking=True)
-        pixels = warp(gray, theta[at])
+        pixels = warp(gray, theta[at], size=data.store.size)
         pixels = jitter(pixels, colours[chunk]) if augment.jitter else pixels
         batch = pixels, data.targets[at], data.mask[at]
         batch = mix(*batch, share[at]) if augment.mixup else batch
