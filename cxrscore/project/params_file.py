@@ -37,9 +37,9 @@ NEEDED = {  # pydantic's name of a fault -> what the value should be; names in b
     "union_tag_not_found": "a section with the key {discriminator}",
 }
 
-EARLIER: dict[str, str] = {
-    "prepare.train_size": "null"
-}  # newer keys -> the value that leaves the results of older projects as they were
+EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results of older projects as they were
+    "prepare.train_size": "null",
+}
 
 
 def read_params(path: Path) -> Params:
@@ -84,7 +84,7 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]
 def _missing(key: str) -> str:
     if key in EARLIER:
         name = key.rpartition(".")[2]
-        return f"missing; a newer key: `{name}: {EARLIER[key]}` leaves results as they were"
+        return f"missing; add the newer key: `{name}: {EARLIER[key]}` leaves results as they were"
     return "missing; add it: every setting is stated, see the presets and docs/params.md"
 
 
