@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxrscore.core.errors import UserError, promise
+from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.progress import Progress
+from cxrscore.images.decoding.decode import Wanted
 from cxrscore.images.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
 from cxrscore.images.inputs.listing import Listing, list_input
 from cxrscore.scoring.faults import TOO_SLOW, Cause, fault_of, known_faults
@@ -32,6 +33,7 @@ class Findings:
     faults: list[Fault] = field(default_factory=list)
     shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
     turned: int = 0
+    coloured: int = 0
     notes: Sequence[str] = ()
 
     def as_json(self) -> dict[str, object]:
@@ -41,6 +43,7 @@ class Findings:
             "quarantined": len(self.faults),
             "kinds": dict(sorted(Counter(kind for _, _, kind, _ in self.faults).items())),
             "turned_upright": self.turned,
+            "turned_gray": self.coloured,
             "shortest_side": min((min(shape) for shape in self.shapes), default=None),
             "longest_side": max((max(shape) for shape in self.shapes), default=None),
         }
@@ -68,7 +71,7 @@ def check(
     found.notes = [*(f"{count} skipped: {why}" for why, count in listing.skipped.items()), *listing.notes]
     found.faults += [(path, "list", kind, message) for path, kind, message in listing.folder_faults]
     how: dict[str, Any] = {"size": size, "batch_size": BATCH, "workers": workers, "timeout_s": timeout_s}
-    how["bit_depth"] = bit_depth
+    how["wanted"] = Wanted(bit_depth, look_for_colours=True)
     causes: dict[int, Cause] = {}
     progress.say(f"reading {len(paths):,} files")
     progress.start("check", len(paths))
@@ -80,6 +83,8 @@ def check(
         again = second_try(listing, [paths[i] for i in slow], failures=may_stall(len(paths)), **how)
         _look(again, slow, listing, found, causes, progress)
     found.faults += [(paths[i], *cause) for i, cause in causes.items()]
+    if found.coloured:
+        found.notes = [*found.notes, f"{counted(found.coloured, 'image')} in colour or tinted, turned gray"]
     promise(found.listed == found.readable + len(found.faults), "a file is neither readable nor named")
     return found
 
@@ -105,6 +110,7 @@ def _look(
                 found.readable += 1
                 found.shapes[item.width, item.height] += 1
                 found.turned += item.orientation != 1
+                found.coloured += item.coloured
             progress.advance(len(batch.items), f"{len(causes):,} would be quarantined")
 
 

@@ -1,7 +1,9 @@
 """Labelled images -> the store that training reads: every file decoded once, in the order of the label table.
 
 In    a label table whose ids are paths under a folder of images.
-Out   a store (image_store.py). Files that cannot be read are in its quarantine.csv; too many stop the stage.
+Out   a store (image_store.py), with prepare.train_size also of larger copies, made of the same decoded
+      picture, which random crops are taken from. Files that cannot be read are in its quarantine.csv; too
+      many stop the stage.
 """
 
 import os
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrscore.core.errors import BrokenPromise, UserError, counted
-from cxrscore.images.decoding.decode import Decoded
+from cxrscore.images.decoding.decode import Decoded, Wanted
 from cxrscore.images.decoding.pool import MAY_STALL, decode_batches, once_more, second_try, timed_out
 from cxrscore.images.image_store import StoredImage, others_in, remove_store, write_quarantine, write_store
 from cxrscore.images.inputs.byte_source import Places
@@ -38,6 +40,8 @@ class Tally:
     max_unreadable: float
     faults: list[tuple[str, str, str]] = field(default_factory=list)
     turned: int = 0
+    coloured: list[str] = field(default_factory=list)
+    small: int = 0  # images with a side shorter than train_size
 
 
 def prepare(
@@ -57,19 +61,20 @@ def prepare(
     files = find_files(images, listing, table.ids, max_unreadable=params.max_unreadable)
     strangers = sorted(set(listing.paths).difference(files.paths))
     tally = Tally(len(table.ids), params.max_unreadable)
-    progress.say(f"decoding {tally.total:,} images to {params.size} x {params.size} pixels")
+    sides = [params.size, *([params.train_size] if params.train_size else [])]
+    progress.say(f"decoding {tally.total:,} images to {' and '.join(f'{s} x {s}' for s in sides)} pixels")
     progress.start("prepare", tally.total)
     decoded = _decoded(
         listing.places,
         files.paths,
         table.ids,
         size=params.size,
-        bit_depth=params.bit_depth,
+        wanted=Wanted(params.bit_depth, larger=params.train_size or 0, look_for_colours=True),
         workers=workers,
         progress=progress,
     )
     with _replacing_folder(out) as folder, closing(decoded):
-        readable = _readable(decoded, tally, progress)
+        readable = _readable(decoded, tally, progress, train_size=params.train_size or 0)
         write_store(
             folder,
             readable,
@@ -77,6 +82,7 @@ def prepare(
             id_column=labels.id,
             preprocessing=PREPROCESSING,
             bit_depth=params.bit_depth,
+            larger_size=params.train_size,
         )
         if len(tally.faults) == tally.total:
             raise UserError(
@@ -84,7 +90,7 @@ def prepare(
                 "the folder of the radiographs."
             )
         write_quarantine(folder, tally.faults, id_column=labels.id)
-    return (*table.notes, *files.notes, *_notes(tally, strangers, listing.faults))
+    return (*table.notes, *files.notes, *_notes(tally, strangers, listing.faults, params.train_size))
 
 
 def _check_replaceable(out: Path) -> None:
@@ -139,7 +145,7 @@ def _decoded(
     ids: Sequence[str],
     *,
     size: int,
-    bit_depth: int | None,
+    wanted: Wanted,
     workers: int,
     progress: "Progress",
 ) -> Generator[Decoded, None, None]:
@@ -148,7 +154,7 @@ def _decoded(
     A store is written in order: a file that took too long is tried again at once. After `MAY_STALL` that did
     so twice no other is: minutes each would add up to days.
     """
-    how: dict[str, Any] = {"size": size, "bit_depth": bit_depth, "timeout_s": TIMEOUT_S}
+    how: dict[str, Any] = {"size": size, "wanted": wanted, "timeout_s": TIMEOUT_S}
     batches = decode_batches(files, paths, batch_size=BATCH, workers=workers, **how)
     left = MAY_STALL
     with closing(batches):
@@ -165,13 +171,17 @@ def _decoded(
                 yield replace(second, index=one.index, path=name)
 
 
-def _readable(decoded: Iterable[Decoded], tally: Tally, progress: "Progress") -> Iterator[StoredImage]:
+def _readable(
+    decoded: Iterable[Decoded], tally: Tally, progress: "Progress", *, train_size: int
+) -> Iterator[StoredImage]:
     """The images for the store, in order; the others go to the tally. Raises UserError for too many."""
     for one in decoded:
         progress.advance(1, f"{len(tally.faults):,} unreadable" if tally.faults else "")
         if one.pixels is not None:
             tally.turned += one.orientation != 1
-            yield StoredImage(one.path, one.pixels, one.sha256, one.width, one.height)
+            tally.coloured += [one.path] if one.coloured else []
+            tally.small += min(one.width, one.height) < train_size
+            yield StoredImage(one.path, one.pixels, one.sha256, one.width, one.height, one.larger)
             continue
         if one.fault is None:
             raise BrokenPromise(f"{one.path}: neither pixels nor a fault")
@@ -185,7 +195,12 @@ def _readable(decoded: Iterable[Decoded], tally: Tally, progress: "Progress") ->
             )
 
 
-def _notes(tally: Tally, strangers: Sequence[str], unlisted: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+def _notes(
+    tally: Tally,
+    strangers: Sequence[str],
+    unlisted: Sequence[tuple[str, str, str]],
+    train_size: int | None,
+) -> Iterator[str]:
     missing = [name for name, kind, _ in tally.faults if kind == "VANISHED"]
     broken = [_sentence(fault) for fault in tally.faults if fault[1] != "VANISHED"]
     if missing:
@@ -204,6 +219,16 @@ def _notes(tally: Tally, strangers: Sequence[str], unlisted: Sequence[tuple[str,
         yield f"{len(unlisted):,} places could not be searched: {_first_ten(map(_sentence, unlisted))}."
     if tally.turned:
         yield f"{counted(tally.turned, 'image')} rotated or flipped according to the EXIF orientation."
+    if tally.coloured:
+        yield (
+            f"{counted(len(tally.coloured), 'image')} in colour or tinted, turned gray: "
+            f"{_first_ten(tally.coloured)}."
+        )
+    if tally.small:
+        yield (
+            f"{counted(tally.small, 'image has', 'images have')} a side shorter than prepare.train_size "
+            f"{train_size}: enlarging adds no detail there."
+        )
 
 
 def _sentence(fault: tuple[str, str, str]) -> str:

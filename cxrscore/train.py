@@ -40,7 +40,7 @@ from cxrscore.training.fold_data import FoldData
 from cxrscore.training.job import Job, card_of, identity, read_job
 from cxrscore.training.learner import Learner
 from cxrscore.training.process_group import world
-from cxrscore.training.progress_lines import QUIET_S, Outlook, left_out, outlook_of
+from cxrscore.training.progress_lines import QUIET_S, Outlook, crop_factors, left_out, outlook_of
 from cxrscore.training.resume_state import StateFolder, state_root
 from cxrscore.training.run_state import Course, Keeper
 from cxrscore.training.validation import look_at_rows, predict_rows
@@ -131,6 +131,9 @@ def _train(
         f"{parameter_count(learner.model):,} parameters, on {machine}{processes}"
     )
     if words := left_out(len(data.train), job.params.train, processes=everyone.size):
+        progress.say(f"{outlook}: {words}")
+    scale = job.params.train.augment.scale
+    if words := crop_factors(size=data.store.size, train_size=job.params.prepare.train_size, scale=scale):
         progress.say(f"{outlook}: {words}")
     if machine.compile:
         progress.say(f"{outlook}: the first step compiles the model, which takes a minute or two")

@@ -39,7 +39,7 @@ def prepare_all(
     images: Path, labels_csv: Path, out: Path, setup: TrainingSetup, *, workers: int
 ) -> tuple[FoldData, float]:
     """-> the data of training, and the seconds that decoding every image once has taken."""
-    params: Any = Section(size=setup.size, bit_depth=None, max_unreadable=0.0)
+    params: Any = Section(size=setup.size, train_size=None, bit_depth=None, max_unreadable=0.0)
     begun = time.perf_counter()
     prepare(labels_csv, images, out, labels=LABELS, params=params, workers=workers, progress=Silent())
     prepare_s = time.perf_counter() - begun

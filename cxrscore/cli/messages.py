@@ -19,7 +19,7 @@ from cxrscore.core.text_table import Block, TextTable, is_hidden, plain_text
 
 TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; nobody waits that long after Ctrl-C
 OF_A_TRAINING = ("CXRSCORE_DEVICE", "CXRSCORE_DTYPE", "CXRSCORE_STATE")  # another value: another training
-RARE = {"turned_upright": "rotated or flipped by EXIF"}
+RARE = {"turned_upright": "rotated or flipped by EXIF", "turned_gray": "in colour, turned gray"}
 
 
 def on_terminal() -> "closing[Terminal]":

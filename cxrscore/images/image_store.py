@@ -1,14 +1,17 @@
 """Prepared images on disk: written once in order, read by row.
 
-In    images in order: name, pixels (S, S) uint8, sha256 of the source bytes, source width and height.
+In    images in order: name, pixels (S, S) uint8, sha256 of the source bytes, source width and height; perhaps
+      a larger copy, (T, T) uint8.
 Out   a folder: about.json, how the pixels were made; shard-00000.npy, ... of (n, S, S) uint8 with SHARD_ROWS
       rows each, the last one shorter; index.csv, written last, so that a folder without it is no store;
-      quarantine.csv for the files left out.
+      quarantine.csv for the files left out. Larger copies are a store of their own in its folder `train`: the
+      same images in the same shards and rows.
 
 The index holds the sha256 of each row's pixels, and by its own sha256 names the whole content. A row is
 compared with its own when it is first read: nothing changes unseen what a model is trained on.
 """
 
+import csv
 import hashlib
 import json
 import mmap
@@ -16,7 +19,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,7 +37,11 @@ REMEDY = "run `dvc repro prepare`"
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
+LARGER = "train"
 WRITTEN = r"about\.json|index\.csv|quarantine\.csv|shard-\d{5,}\.npy"
+
+
+_Row = tuple[str, str, int, int, int, int, str]  # of an index
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class StoredImage:
     sha256: str
     width: int
     height: int
+    larger: NDArray[np.uint8] | None = None  # (T, T)
 
 
 @dataclass(frozen=True)
@@ -115,14 +124,28 @@ def write_store(
     id_column: str,
     preprocessing: str,
     bit_depth: int | None = None,
+    larger_size: int | None = None,
     shard_rows: int = SHARD_ROWS,
 ) -> None:
-    """One pass over `images`, one image in memory at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {"preprocessing": preprocessing, "bit_depth": bit_depth}
-    write_text(folder / "about.json", json.dumps(about) + "\n")
-    rows = _write_shards(folder, images, size=size, shard_rows=shard_rows)
-    write_table(folder / "index.csv", [id_column, *INDEX_COLUMNS], rows)
+    """One pass over `images`, one image in memory at a time. `larger_size`: T, where larger copies are
+    stored as well.
+    """
+    about = json.dumps({"preprocessing": preprocessing, "bit_depth": bit_depth}) + "\n"
+    larger = folder / LARGER
+    for store in (folder, larger) if larger_size else (folder,):
+        store.mkdir(parents=True, exist_ok=True)
+        write_text(store / "about.json", about)
+    columns, digests = [id_column, *INDEX_COLUMNS], list[str]()
+    first, second = tee(images)
+    rows = _write_shards(folder, first, size=size, shard_rows=shard_rows)
+    if larger_size:
+        copies = _write_shards(larger, map(_larger_copy, second), size=larger_size, shard_rows=shard_rows)
+        rows = _in_step(rows, copies, digests)
+    else:
+        del second  # it would keep every image
+    write_table(folder / "index.csv", columns, rows)
+    if larger_size:
+        write_table(larger / "index.csv", columns, _with_digests(folder / "index.csv", digests))
 
 
 def write_quarantine(folder: Path, rows: Iterable[tuple[str, str, str]], *, id_column: str) -> None:
@@ -133,6 +156,10 @@ def write_quarantine(folder: Path, rows: Iterable[tuple[str, str, str]], *, id_c
 def others_in(folder: Path) -> list[str]:
     """Names of what is not a file of a store, whole or half-written; an index of something else is none."""
     ours = {path.name for path in _files(folder)}
+    if _is_folder(folder / LARGER):
+        if others := others_in(folder / LARGER):
+            return [f"{LARGER}/{name}" for name in others]
+        ours.add(LARGER)
     if not _is_index(folder / "index.csv"):
         ours.discard("index.csv")
     return sorted(path.name for path in folder.iterdir() if path.name not in ours)
@@ -140,6 +167,8 @@ def others_in(folder: Path) -> list[str]:
 
 def remove_store(folder: Path) -> None:
     """The files of a store, and the folder unless it holds others. Nothing where there is none."""
+    if _is_folder(folder / LARGER):
+        remove_store(folder / LARGER)
     if folder.is_dir():
         for path in _files(folder):
             path.unlink(missing_ok=True)
@@ -150,6 +179,10 @@ def remove_store(folder: Path) -> None:
 def _files(folder: Path) -> list[Path]:
     whole = [path for path in folder.iterdir() if re.fullmatch(WRITTEN, path.name) and path.is_file()]
     return [*whole, *half_written(folder, WRITTEN)]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _is_index(path: Path) -> bool:
@@ -203,7 +236,7 @@ def _read_about(path: Path) -> tuple[str, int | None]:
 
 def _write_shards(
     folder: Path, images: Iterable[StoredImage], *, size: int, shard_rows: int
-) -> Iterator[tuple[str, str, int, int, int, int, str]]:
+) -> Iterator[_Row]:
     """Rows of the index, each after its pixels are written."""
     iterator = iter(images)
     shard = 0
@@ -224,6 +257,28 @@ def _write_shards(
             file.flush()
             os.fsync(file.fileno())
         shard += 1
+
+
+def _larger_copy(image: StoredImage) -> StoredImage:
+    if image.larger is None:
+        raise BrokenPromise(f"{image.name}: no larger copy")
+    return replace(image, pixels=image.larger)
+
+
+def _in_step(rows: Iterator[_Row], copies: Iterator[_Row], digests: list[str]) -> Iterator[_Row]:
+    """The rows, each when its copy is written as well; the copies' digests are kept."""
+    for row, copy in zip(rows, copies, strict=True):
+        digests.append(copy[-1])
+        yield row
+
+
+def _with_digests(index_csv: Path, digests: Iterable[str]) -> Iterator[Sequence[str]]:
+    """The rows of an index, line by line, with other digests."""
+    with index_csv.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        for row, digest in zip(rows, digests, strict=True):
+            yield [*row[:-1], digest]
 
 
 def _write_header(file: BinaryIO, *, n: int, size: int) -> None:

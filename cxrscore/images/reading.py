@@ -1,10 +1,13 @@
 """File bytes -> (S, S) uint8 pixels: the one function for training and for scoring.
 
 In    the bytes of one file; what it is, its magic number decides, never its name. Perhaps a declared depth.
-Out   gray pixels, or Unreadable with a kind and a sentence. Never part of an image, never a placeholder.
+Out   gray pixels, in one size or several of one decoding, or Unreadable with a kind and a sentence. Never
+      part of an image, never a placeholder.
 
 The rules, named by PREPROCESSING:
-  gray          luma of ITU-R BT.601; ICC profiles and gamma chunks are ignored
+  gray          luma of ITU-R BT.601, which is R exactly where R = G = B: its weights add up to 1, also as the
+                whole numbers of 1/65536 that libjpeg and Pillow round with; ICC profiles and gamma chunks are
+                ignored
   transparency  composited on black
   16 bits       divided by 65535; by 2^d - 1 where d bits are declared, for all files or in a TIFF. Where
                 hardly a sample reaches a quarter of the range and no depth is declared, UNDECLARED_DEPTH:
@@ -12,7 +15,8 @@ The rules, named by PREPROCESSING:
   orientation   EXIF, XMP and TIFF orientation is applied
   size          antialiased bilinear, squashed to S x S; a JPEG whose shorter side is 4 S or more is decoded
                 at a smaller DCT scale, of 2 S or more: 7 to 9 ms instead of 11.5, 0.3 of 255 away on average
-                at worst (36 radiographs of 2,500 x 2,000, S from 96 to 384; Pillow's RGB path takes 33 ms)
+                at worst (36 radiographs of 2,500 x 2,000, S from 96 to 384; Pillow's RGB path takes 33 ms).
+                A second, larger copy is made of the very pixels that the first is made of
 A JPEG's damage is what libjpeg-turbo warns of. Beyond what bytes can tell are a flipped bit that decodes (in
 JPEG, GIF and TIFF without deflate, which have no checksum), an inverted film and a photograph of a cat.
 Source: ITU-R BT.601; decoded by libjpeg-turbo and Pillow, once cxrscore/formats/ has found it whole.
@@ -20,7 +24,8 @@ Source: ITU-R BT.601; decoded by libjpeg-turbo and Pillow, once cxrscore/formats
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -44,6 +49,7 @@ MAX_BYTES = (
 )  # decompressed: a file of 0.7 MB can ask for 512 MB, and decoding for four times that
 MIN_SIDE_PX = 32
 MIN_STD = 1.0
+TINT = 2  # of 255: one step of a JPEG's Cb is 1.77 of blue, and rounding makes such steps of gray pictures
 BRIGHT = 0.25  # of the range: what a sample of 14 bits or fewer in 16 does not reach
 BURNED_IN = 1 / 16  # of the range, below the brightest shade
 FEW = 0.1  # of the samples: what is burned into a film, such as a marker or a frame
@@ -159,14 +165,33 @@ def _within_bounds(header: Header) -> Header:
 
 def decode(data: bytes, header: Header, *, size: int, bit_depth: int | None = None) -> NDArray[np.uint8]:
     """The pixels of a file whose header was read. Raises Unreadable."""
+    (pixels,), _ = decode_copies(data, header, sizes=(size,), bit_depth=bit_depth)
+    return pixels
+
+
+def decode_copies(
+    data: bytes,
+    header: Header,
+    *,
+    sizes: Sequence[int],
+    bit_depth: int | None = None,
+    look_for_colours: bool = False,
+) -> tuple[list[NDArray[np.uint8]], bool]:
+    """-> (s, s) pixels for each s of `sizes`, and whether colours were looked for and seen: somewhere the
+    channels differ by more than TINT. The first size decides how a JPEG is reduced and what is blank, so that
+    its pixels are the same with and without others. Raises Unreadable.
+    """
     if header.format == "JPEG":
-        gray = _decode_jpeg(data, header, size)
+        gray, coloured = _decode_jpeg(data, header, sizes[0], look_for_colours=look_for_colours)
     else:
-        gray = _gray(_decode_other(data, header), header, bit_depth)
-    small = np.asarray(gray.resize((size, size), Image.Resampling.BILINEAR, box=_covered(gray, header)))
+        image = _decode_other(data, header)
+        gray, coloured = _gray(image, header, bit_depth), look_for_colours and _is_coloured(image)
+    covered = _covered(gray, header)
+    copies = [np.asarray(gray.resize((s, s), Image.Resampling.BILINEAR, box=covered)) for s in sizes]
+    small = copies[0]
     if _variance_sum(small) < small.size**2 * MIN_STD**2:
         raise Unreadable("BLANK_IMAGE", f"one shade everywhere: standard deviation {small.std():.2f} of 255")
-    return _upright(small, header.orientation)
+    return [_upright(copy, header.orientation) for copy in copies], coloured
 
 
 def _variance_sum(pixels: NDArray[np.uint8]) -> int:
@@ -175,13 +200,41 @@ def _variance_sum(pixels: NDArray[np.uint8]) -> int:
     return pixels.size * int((values * values).sum()) - int(values.sum()) ** 2
 
 
-def _decode_jpeg(data: bytes, header: Header, size: int) -> Image.Image:
+def _decode_jpeg(
+    data: bytes, header: Header, size: int, *, look_for_colours: bool
+) -> tuple[Image.Image, bool]:
+    """Three components are decoded as RGB where colours are looked for. R = G = B is what gray is then; of
+    other pictures, and of faults, the decoding to gray decides, so that looking changes neither.
+    """
     least = 2 * size if min(header.width, header.height) >= 4 * size else 0
+    how: dict[str, Any] = {"strict": True, "min_height": least, "min_width": least}
+    spread = 0
+    if look_for_colours and header.components == 3:
+        with suppress(ValueError):
+            rgb = simplejpeg.decode_jpeg(data, colorspace="RGB", **how)
+            spread = _spread(rgb)
+            if not spread:
+                return Image.fromarray(np.ascontiguousarray(rgb[:, :, 0])), False
     try:
-        gray = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True, min_height=least, min_width=least)
+        gray = simplejpeg.decode_jpeg(data, colorspace="GRAY", **how)
     except ValueError as error:
         raise jpeg_fault(str(error).strip(), data) from error
-    return Image.fromarray(gray[:, :, 0])
+    return Image.fromarray(gray[:, :, 0]), spread > TINT
+
+
+def _spread(rgb: NDArray[np.uint8]) -> int:
+    """How far the channels of (h, w, 3) pixels lie apart where they do so most."""
+    red, green, blue = (rgb[:, :, channel] for channel in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return 0
+    return int(np.ptp(rgb, axis=2).max())
+
+
+def _is_coloured(image: Image.Image) -> bool:
+    """What is not seen, as it is transparent, is black and has no colour."""
+    if image.mode not in ("P", "PA", "RGB", "RGBA"):
+        return False
+    return _spread(np.asarray(_on_black(image).convert("RGB"))) > TINT
 
 
 def _decode_other(data: bytes, header: Header) -> Image.Image:
@@ -220,16 +273,20 @@ def _gray(image: Image.Image, header: Header, bit_depth: int | None) -> Image.Im
         raise Unreadable("UNSUPPORTED_FORMAT", "32-bit or signed samples; convert to 8 or 16 bits")
     if image.mode not in GRAY_OR_COLOUR:
         raise Unreadable("UNSUPPORTED_COLORSPACE", f"colours as {image.mode}; convert to gray")
-    if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
-    gray = image.convert("L")
+    gray = _on_black(image).convert("L")
     if header.depth == 16 and bit_depth is None and _is_hardly_used(np.asarray(gray), 255):
         raise Unreadable("UNDECLARED_DEPTH", UNDECLARED)
     if header.depth == 16 and (bit_depth or 16) < 16:
         found = f"{bit_depth} bits are declared, and of colours only the upper 8 of 16 are read"
         raise Unreadable("UNSUPPORTED_FORMAT", f"{found}; convert to 16-bit gray")
     return ImageOps.invert(gray) if header.white_is_zero else gray
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, image.convert("RGBA"))
 
 
 def _eight_bits(values: NDArray[np.uint16], header: Header, bit_depth: int | None) -> NDArray[np.uint8]:

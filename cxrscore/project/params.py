@@ -99,10 +99,22 @@ class PrepareParams(Section):
     size: Annotated[int, Field(ge=32, le=2048)] = Field(
         description="Images are resized to size x size pixels."
     )
+    train_size: Annotated[int, Field(ge=32, le=4096)] | None = Field(
+        description="Side of a larger copy, which random crops are taken from; null: from size x size."
+    )
     bit_depth: Annotated[int, Field(ge=8, le=16)] | None = Field(
         description="Bits in use of 16-bit files, such as 12; null: all 16, and dark files are quarantined."
     )
     max_unreadable: Share = Field(description="A larger share of unreadable images stops `prepare`.")
+
+    @model_validator(mode="after")
+    def _crops_lose_nothing_and_skip_no_pixel(self) -> Self:
+        if self.train_size is not None and not self.size <= self.train_size <= 2 * self.size:
+            raise ValueError(
+                f"train_size is {self.train_size}; set null, or a side from size ({self.size}) to twice that "
+                f"({2 * self.size}): crops are reduced without smoothing"
+            )
+        return self
 
 
 class FoldParams(Section):

@@ -47,6 +47,7 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.optimizer": "adamw",
     "train.ema_warmup": "true",
     "train.weights": "best",
+    "prepare.train_size": "null",
 }
 
 
@@ -92,7 +93,7 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]
 def _missing(key: str) -> str:
     if key in EARLIER:
         name = key.rpartition(".")[2]
-        return f"missing; a newer key: `{name}: {EARLIER[key]}` leaves results as they were"
+        return f"missing; add the newer key: `{name}: {EARLIER[key]}` leaves results as they were"
     return "missing; add it: every setting is stated, see the presets and docs/params.md"
 
 

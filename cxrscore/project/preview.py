@@ -16,6 +16,7 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.core.resources import usable_cores
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.folds import assign, refuse_unclear_patients
+from cxrscore.images.decoding.decode import Wanted
 from cxrscore.images.decoding.pool import decode_batches
 from cxrscore.images.inputs.file_list import Listing
 from cxrscore.prepare import Files, find_files
@@ -48,7 +49,7 @@ def preview(
 def _unreadable(listing: Listing, paths: Sequence[str], params: PrepareParams, *, workers: int) -> list[str]:
     """Where so many of the images looked at cannot be read that `prepare` would stop."""
     some = paths[:: max(1, len(paths) // LOOKED_AT)]
-    how: dict[str, Any] = {"size": 32, "bit_depth": params.bit_depth, "workers": workers}
+    how: dict[str, Any] = {"size": 32, "wanted": Wanted(params.bit_depth), "workers": workers}
     with closing(decode_batches(listing.places, some, batch_size=len(some), **how)) as batches:
         faults = [(one.path, one.fault) for batch in batches for one in batch.items if one.fault is not None]
     enough = 1 if len(some) == len(paths) else 2  # one of a few may be the only one of many

@@ -68,6 +68,7 @@ def check(
         errors=pl.DataFrame([(writable(path), *why) for path, *why in found.faults], ERRORS, orient="row"),
         shapes=pl.DataFrame(shapes, dict.fromkeys(("width", "height", "images"), pl.Int64), orient="row"),
         turned_upright=found.turned,
+        turned_gray=found.coloured,
         notes=tuple(found.notes),
     )
 

@@ -31,13 +31,13 @@ def read_image(path: PathLike, *, size: int, bit_depth: int | None = None) -> "N
     """
     import numpy as np
 
-    from cxrscore.images.decoding.decode import decode_into
+    from cxrscore.images.decoding.decode import Wanted, decode_into
     from cxrscore.images.inputs.byte_source import Place
 
     side = number("size", size, least=1, most=4096)
     depth = number_or_none("bit_depth", bit_depth, least=8, most=16)
     pixels = np.empty((side, side), np.uint8)
-    found = decode_into(pixels, 0, str(path), Place(os.fspath(path)), bit_depth=depth)
+    found = decode_into(pixels, 0, str(path), Place(os.fspath(path)), wanted=Wanted(bit_depth=depth))
     if found.fault is not None:
         raise Unreadable(found.fault.kind, f"{path}: {found.fault}")
     return pixels

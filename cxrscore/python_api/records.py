@@ -79,4 +79,5 @@ class Checked:
     errors: "pl.DataFrame" = field(repr=False)
     shapes: "pl.DataFrame" = field(repr=False)
     turned_upright: int
+    turned_gray: int = 0
     notes: tuple[str, ...] = ()

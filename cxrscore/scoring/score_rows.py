@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def score_all(run: Run, engine: Engine, reading: Reading) -> None:
     """
     whole = run.journal.done // reading.batch_size  # batches, so that a stop changes no row's batch
     start = whole * reading.batch_size
-    batches = decode_batches(run.plan.listing, run.plan.paths, start=start, **asdict(reading))
+    batches = decode_batches(run.plan.listing, run.plan.paths, start=start, **reading.arguments())
     under_way: deque[_UnderWay] = deque()
     with reused_memory(), closing(batches):
         while (batch := _next(run, batches)) is not None:
@@ -84,7 +84,7 @@ def try_again(run: Run, engine: Engine, reading: Reading) -> None:
     run.progress.say(once_more(len(waiting), reading.timeout_s, reading.workers))
     run.progress.start("second try", len(waiting))
     paths, failures = [run.plan.paths[i] for i in waiting], may_stall(len(run.plan.paths))
-    batches = second_try(run.plan.listing, paths, failures=failures, **asdict(reading))
+    batches = second_try(run.plan.listing, paths, failures=failures, **reading.arguments())
     with reused_memory(), closing(batches):
         while (batch := _next(run, batches)) is not None:
             _replace(run, _begin(run, batch, engine), engine, waiting)

@@ -14,6 +14,7 @@ from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
 from cxrscore.core.progress import Progress
 from cxrscore.core.user_cache import secure_code_cache
+from cxrscore.images.decoding.decode import Wanted
 from cxrscore.images.inputs.listing import Listing
 from cxrscore.model.checkpoint import Fold
 from cxrscore.model.ensemble import load_ensemble, trained_views
@@ -38,6 +39,13 @@ class Reading:
     workers: int
     timeout_s: float
     bit_depth: int | None
+
+    def arguments(self) -> dict[str, Any]:
+        """As `decode_batches` and `second_try` take them. Colours are not looked for: that costs a fifth of
+        the decoding of a JPEG that is coded as RGB, and `check` tells of them.
+        """
+        how = {name: getattr(self, name) for name in ("size", "batch_size", "workers", "timeout_s")}
+        return how | {"wanted": Wanted(bit_depth=self.bit_depth)}
 
 
 @dataclass(frozen=True)

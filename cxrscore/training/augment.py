@@ -3,7 +3,7 @@ jitter, RandAugment (rand_augment.py), cutout, and mixup.
 
 In    pixels (B, 1, S, S) uint8 on the device, theta (B, 2, 3) float32: where each output point lies in the
       input.
-Out   (B, 1, S, S) float32 in 0..255.
+Out   (B, 1, S, S) float32 in 0..255; the input may be larger, (B, 1, T, T), so that small crops keep detail.
 The randomness is a pure function of (seed, epoch, sample): neither batch size, order nor workers change it.
 Law: torchvision's RandomResizedCrop (area share, log-uniform aspect 3/4 to 4/3, ten tries, then the whole
 image), then a horizontal flip, then a rotation. Fused, a rotated corner shows the image beyond the crop
@@ -65,9 +65,12 @@ def _crop_sides(
     return np.where(found, width, 1.0), np.where(found, height, 1.0)
 
 
-def warp(pixels: Tensor, theta: Tensor) -> Tensor:
-    """(B, 1, S, S) uint8 and (B, 2, 3) -> (B, 1, S, S) float32, bilinear, black outside the image."""
-    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+def warp(pixels: Tensor, theta: Tensor, *, size: int | None = None) -> Tensor:
+    """(B, 1, T, T) uint8 and (B, 2, 3) -> (B, 1, S, S) float32, bilinear, black outside the image. S is
+    `size`, else T. Nothing is smoothed before: T is at most 2 S, so that no pixel is skipped (params.py).
+    """
+    size = size or pixels.shape[-1]
+    grid = F.affine_grid(theta, [len(pixels), 1, size, size], align_corners=False)
     return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

@@ -122,7 +122,8 @@ def train_epoch(
     order = epoch_order(data.train, seed=seed, epoch=epoch)
     rows = rank_rows(order, batch_size=params.batch_size, parts=params.accumulate, world=world())
     n, device = len(data.store), learner.machine.device
-    changed = pixel_changes(n, params.augment, seed=seed, epoch=epoch, device=device)
+    size = data.store.size
+    changed = pixel_changes(n, params.augment, size=size, seed=seed, epoch=epoch, device=device)
     mixup = params.augment.mixup
     share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=mixup)).to(device)
     learner.train_head_alone(epoch < params.freeze_epochs)
@@ -131,7 +132,7 @@ def train_epoch(
     progress.start(outlook.at(epoch), left, quiet_s=QUIET_S)
     pace = Pace(whole=len(rows) * params.batch_size)
     stream = batches(
-        data.store, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
+        data.crops, rows[course.step :].ravel(), batch_size=rows.shape[1], device=device, whole_only=True
     )
     begun = time.perf_counter()
     for chunk, gray in _waited(stream, pace):
@@ -153,9 +154,11 @@ def train_epoch(
 
 
 def pixel_changes(
-    n: int, augment: "AugmentParams", *, seed: int, epoch: int, device: torch.device
+    n: int, augment: "AugmentParams", *, size: int, seed: int, epoch: int, device: torch.device
 ) -> Callable[[Tensor, np.ndarray], Tensor]:
-    """An epoch's changes of the n images' pixels: (B, 1, S, S) uint8 and their rows -> float32 in 0..255."""
+    """An epoch's changes of the n images' pixels: (B, 1, T, T) uint8 and their rows -> (B, 1, S, S) float32 in
+    0..255, S is `size`.
+    """
     low, high = augment.scale
     warps: dict[str, Any] = {"scale": (low, high), "square": augment.square}
     warps |= {"flip": augment.flip, "degrees": augment.degrees}
@@ -166,7 +169,7 @@ def pixel_changes(
 
     def changed(gray: Tensor, chunk: np.ndarray) -> Tensor:
         at = torch.from_numpy(chunk).to(device, non_blocking=True)
-        pixels = warp(gray, theta[at])
+        pixels = warp(gray, theta[at], size=size)
         if augment.jitter:
             pixels = jitter(pixels, colours[chunk])
         if augment.rand_ops:

@@ -1,7 +1,8 @@
 """The rows of one fold: prepared images, labels and folds, brought to one order.
 
 In    out/prepared, out/folds.csv, data/labels.csv.
-Out   FoldData: the store, targets and mask by its rows, which rows to train on and which to validate.
+Out   FoldData: the store, the one that crops are taken from, targets and mask by their rows, which rows to
+      train on and which to validate.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError, counted
 from cxrscore.core.paths import Layout
-from cxrscore.images.image_store import Store, open_store
+from cxrscore.images.image_store import LARGER, Store, open_store
 from cxrscore.tables.fold_table import read_folds
 from cxrscore.tables.labels import read_labels
 
@@ -37,6 +38,12 @@ class FoldData:
     train: np.ndarray
     val: np.ndarray
     k: int
+    larger: Store | None = None
+
+    @property
+    def crops(self) -> Store:
+        """What training takes its crops from: larger copies of the store's rows, or the store."""
+        return self.store if self.larger is None else self.larger
 
     def truth(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """y and mask of `rows` as arrays."""
@@ -44,10 +51,19 @@ class FoldData:
 
 
 def read_fold(
-    fold: int, *, labels_csv: Path, layout: Layout, labels: "LabelParams", machine: Machine
+    fold: int,
+    *,
+    labels_csv: Path,
+    layout: Layout,
+    labels: "LabelParams",
+    machine: Machine,
+    train_size: int | None = None,
 ) -> FoldData:
-    """Store, labels and folds, brought to one order. Raises UserError where they are not of the same data."""
+    """Store, labels and folds, brought to one order. `train_size`: the side of the larger copies, where crops
+    are taken from these. Raises UserError where they are not of the same data.
+    """
     store = open_store(layout.prepared)
+    larger = None if train_size is None else _open_larger(store, train_size)
     table = read_labels(labels_csv, **labels.model_dump())
     folds = read_folds(layout.folds)
     if list(folds.ids) != list(store.ids):
@@ -73,4 +89,25 @@ def read_fold(
         train=np.flatnonzero(folds.fold != fold),
         val=np.flatnonzero(folds.fold == fold),
         k=int(folds.fold.max()) + 1,
+        larger=larger,
     )
+
+
+def _open_larger(store: Store, train_size: int) -> Store:
+    """Raises UserError where the larger copies are missing, of another size, or of other files."""
+    folder = store.folder / LARGER
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: missing; prepare.train_size is {train_size}, and crops are taken from the copies of "
+            "that size; run `dvc repro prepare`."
+        )
+    larger = open_store(folder)
+    if larger.size != train_size:
+        raise UserError(
+            f"{folder}: copies of {larger.size} px, prepare.train_size is {train_size}; run `dvc repro "
+            "prepare`."
+        )
+    facts = [(one.ids, one.sha256, one.preprocessing, one.bit_depth) for one in (store, larger)]
+    if facts[0] != facts[1]:
+        raise UserError(f"{folder}: made of other images than {store.folder}; run `dvc repro prepare`.")
+    return larger

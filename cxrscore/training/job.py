@@ -57,7 +57,14 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
         init_except=train.init_except,
         drop_path=train.drop_path,
     )
-    data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=params.labels, machine=machine)
+    data = read_fold(
+        fold,
+        labels_csv=labels_csv,
+        layout=layout,
+        labels=params.labels,
+        machine=machine,
+        train_size=params.prepare.train_size,
+    )
     if params.folds.method == "patient" and (split := split_patients(read_folds(layout.folds))):
         raise UserError(
             f"{layout.folds}: patient {split[0]!r} lies in two folds, and folds.method is patient: the table "
@@ -80,6 +87,8 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
         )
     sources = {"labels": sha256_file(labels_csv), "folds": sha256_file(layout.folds)}
     sources["images"] = data.store.sha256_index
+    if data.larger is not None:
+        sources["larger_images"] = data.larger.sha256_index
     if train.init not in ("none", "imagenet"):
         _refuse_what_has_seen(fold, sources, Path(train.init))
         sources["init"] = sha256_file(Path(train.init))

@@ -5,6 +5,7 @@ In    the fold, folds.train and which of them are trained; the settings; how far
 Out   Words for Progress. They count epochs from one, as people do; files and Course count from zero.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cxrscore.project.params import Params, TrainParams
 
 QUIET_S = 180.0  # a shorter epoch has one line, when it is done
+REDUCED = 1.5  # by more than this a crop, bilinear and not smoothed, may alias; at 2 each pixel just counts
 MUCH = 0.05  # of the images: so many left out of each epoch are worth another batch size
 
 
@@ -112,6 +114,26 @@ def left_out(images: int, params: "TrainParams", *, processes: int) -> str:
     if rest <= MUCH * images or images % better == rest:
         return words
     return f"{words}; train.batch_size {better} would leave out {images % better:,}"
+
+
+def crop_factors(*, size: int, train_size: int | None, scale: Sequence[float]) -> str:
+    """Which crops are enlarged, or reduced by so much that detail may alias; empty where none are. A crop
+    that keeps a share s of the area of a T x T copy has about T sqrt(s) pixels to a side, and comes out as S.
+    """
+    side = train_size or size
+    smallest, largest = (side * math.sqrt(share) for share in scale)
+    if size > smallest:
+        words = f"the smallest random crops are enlarged by a factor of {size / smallest:.2f}"
+        whole = math.ceil(size / math.sqrt(scale[0]))
+        if whole <= 2 * size:
+            return f"{words}; prepare.train_size {whole} keeps their detail"
+        return words + (f"; prepare.train_size {2 * size} keeps more of it" if side < 2 * size else "")
+    if largest > REDUCED * size:
+        return (
+            f"the largest random crops are reduced by a factor of {largest / size:.2f} without smoothing: "
+            f"fine detail may alias; a prepare.train_size of {math.floor(REDUCED * size)} or less avoids that"
+        )
+    return ""
 
 
 def _bound(early: bool) -> str:

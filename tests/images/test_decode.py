@@ -96,7 +96,7 @@ def test_what_no_decoder_should_raise_is_kept_to_its_file_and_names_its_place(
     def decode(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("cxrscore.images.decoding.decode.decode", decode)
+    monkeypatch.setattr("cxrscore.images.decoding.decode.decode_copies", decode)
     (tmp_path / "x.png").write_bytes(a_png(0))
     fault = decoded(tmp_path / "x.png").fault
     assert fault is not None and fault.kind == "WORKER_CRASH"
@@ -110,7 +110,7 @@ def test_the_persons_interrupt_is_not_a_fault_of_a_file(
     def decode(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxrscore.images.decoding.decode.decode", decode)
+    monkeypatch.setattr("cxrscore.images.decoding.decode.decode_copies", decode)
     (tmp_path / "x.png").write_bytes(a_png(0))
     with pytest.raises(KeyboardInterrupt):
         decoded(tmp_path / "x.png")

@@ -9,6 +9,7 @@ import timm
 import torch
 from conftest import COUPLING, PRESETS, TINY
 from test_checkpoint import CARD
+from torchvision.transforms import v2
 
 from cxrscore.core.device import Machine, seeded
 from cxrscore.core.errors import UserError
@@ -30,6 +31,21 @@ def test_gray_is_repeated_and_normalised_as_imagenet_expects(tiny_model: CXRMode
         torch.tensor(tiny_model.backbone.pretrained_cfg[name]).view(1, 3, 1, 1) for name in ("mean", "std")
     )
     assert torch.allclose(seen[0], ((gray / 255) - mean) / std, atol=1e-6)
+
+
+def test_three_equal_channels_give_the_features_and_logits_of_our_one(tiny_model: CXRModel) -> None:
+    """What the paper feeds, RGB normalised as torchvision does, against gray that is repeated here."""
+    model = tiny_model.eval()
+    gray = torch.randint(
+        0, 256, (2, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    trained = model.backbone.pretrained_cfg
+    rgb = v2.functional.normalize(gray.expand(-1, 3, -1, -1) / 255, trained["mean"], trained["std"])
+    with torch.inference_mode():
+        theirs = model.backbone(rgb.contiguous(memory_format=torch.channels_last))
+        ours = model.features(gray)
+        assert torch.allclose(ours, theirs, atol=1e-5, rtol=1e-5)
+        assert torch.allclose(model(gray).logits, model.head(theirs).logits, atol=1e-5, rtol=1e-5)
 
 
 def test_a_seed_gives_one_model(cpu: Machine, tiny_model: CXRModel) -> None:

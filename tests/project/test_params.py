@@ -79,6 +79,17 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("batch_size: 32", "batch_size: 0", r"train.batch_size: a number of at least 2 is needed, not 0\."),
         ("size: 96", "size: 0", r"prepare.size: a number of at least 32 is needed, not 0\."),
         ("  epochs: 8\n", "", r"train.epochs: missing"),
+        (
+            "  train_size: null ",
+            "  # ",
+            r"prepare.train_size: missing; add the newer key: `train_size: null` leaves results as they were",
+        ),
+        (
+            "train_size: null",
+            "train_size: 95",
+            r"prepare: train_size is 95; set null, or a side from size \(96\) to twice that \(192\)",
+        ),
+        ("train_size: null", "train_size: 193", r"prepare: train_size is 193; .*reduced without smoothing"),
         ("train: [0, 1, 2]", "train: [0, 3]", r"folds: train lists distinct folds from 0 to 2"),
         ("scale: [0.84, 1.0]", "scale: [1.0, 0.84]", r"set scale to \[smallest, largest\]"),
         ("kind: coupling", "kind: cupling", r"train.head: kind is one of 'independent', 'coupling', 'lamp'"),

@@ -221,7 +221,7 @@ def test_a_store_holds_a_file_that_stalled_in_its_place(
     sources = a_project(tmp_path, [*names, *(f"{i}.png" for i in range(3))])
     how: dict[str, Any] = {
         "labels": LABELS,
-        "params": PrepareParams(size=32, bit_depth=None, max_unreadable=0.5),
+        "params": PrepareParams(size=32, train_size=None, bit_depth=None, max_unreadable=0.5),
     }
     expected = tmp_path / "expected"
     (tmp_path / "images" / "c hang.png").rename(tmp_path / "gone.png")

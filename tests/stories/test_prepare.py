@@ -55,8 +55,9 @@ def run(
     max_unreadable: float = 0.5,
     workers: int = 0,
     bit_depth: int | None = None,
+    train_size: int | None = None,
 ) -> tuple[str, ...]:
-    params = PrepareParams(size=32, bit_depth=bit_depth, max_unreadable=max_unreadable)
+    params = PrepareParams(size=32, train_size=train_size, bit_depth=bit_depth, max_unreadable=max_unreadable)
     return prepare(*project, labels=LABELS, params=params, workers=workers, progress=Silent())
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import v2
 
 from cxrscore.training.augment import (
@@ -42,6 +43,55 @@ def test_no_change_is_the_identity() -> None:
 def test_a_certain_flip_is_the_mirror_image() -> None:
     theta = torch.from_numpy(draw_warps(2, seed=0, epoch=0, **STILL | {"flip": 1.0}))
     assert torch.allclose(warp(image(), theta), image().flip(-1).float(), atol=1e-3)
+
+
+def slow_warp(pixels: np.ndarray, theta: np.ndarray, size: int) -> np.ndarray:
+    """(T, T) and (2, 3) -> (S, S) in float64: the mean of the four pixels around a point, black outside."""
+    side, out = len(pixels), np.zeros((size, size))
+    for row in range(size):
+        for column in range(size):
+            at = [(2 * column + 1) / size - 1, (2 * row + 1) / size - 1, 1]
+            x, y = (((theta[axis] * at).sum() + 1) * side / 2 - 0.5 for axis in (0, 1))
+            for j in (int(np.floor(y)), int(np.floor(y)) + 1):
+                for i in (int(np.floor(x)), int(np.floor(x)) + 1):
+                    if 0 <= i < side and 0 <= j < side:
+                        out[row, column] += (1 - abs(x - i)) * (1 - abs(y - j)) * pixels[j, i]
+    return out
+
+
+@pytest.mark.parametrize("size", [16, 12, 9])
+def test_a_warp_into_another_size_is_the_bilinear_mean_of_the_larger_copy(size: int) -> None:
+    theta = draw_warps(2, seed=5, epoch=0, **LAW)
+    ours = warp(image(), torch.from_numpy(theta), size=size)
+    assert ours.shape == (2, 1, size, size)
+    for one, pixels, where in zip(ours, image(), theta.astype(np.float64), strict=True):
+        assert np.abs(one[0].numpy() - slow_warp(pixels[0].numpy(), where, size)).max() < 1e-3  # of 255, fp32
+
+
+def test_a_warp_into_its_own_size_is_bit_by_bit_the_one_without_a_size() -> None:
+    theta = torch.from_numpy(draw_warps(2, seed=5, epoch=0, **LAW))
+    grid = torch.nn.functional.affine_grid(theta, [2, 1, 16, 16], align_corners=False)
+    plain = torch.nn.functional.grid_sample(
+        image().float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    assert torch.equal(warp(image(), theta), plain)
+    assert torch.equal(warp(image(), theta, size=16), plain)
+
+
+def test_crops_from_a_larger_copy_are_sharper() -> None:
+    """Detail as fine as pixels of S: variance of the Laplacian of the smallest crops."""
+    fine = np.random.default_rng(1).integers(0, 256, (8, 192, 192), dtype=np.uint8)
+    films = [Image.fromarray(pixels) for pixels in fine]
+    theta = torch.from_numpy(draw_warps(8, seed=0, epoch=0, **LAW | {"scale": (0.84, 0.84), "degrees": 0.0}))
+    kernel = torch.tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]])
+    sharpness = []
+    for side in (96, 105):
+        copies = np.stack(
+            [np.asarray(film.resize((side, side), Image.Resampling.BILINEAR)) for film in films]
+        )
+        crops = warp(torch.from_numpy(copies)[:, None], theta, size=96)
+        sharpness.append(float(torch.nn.functional.conv2d(crops, kernel).var()))
+    assert sharpness[1] > 1.1 * sharpness[0]
 
 
 def test_a_rotation_is_torchvisions_on_a_smooth_image() -> None:

@@ -12,7 +12,7 @@ from trainings import Told, stops_at, train
 import cxrscore.training.validation
 from cxrscore.core.errors import Stopped
 from cxrscore.core.signals import Asked
-from cxrscore.training.progress_lines import Outlook, left_out, outlook_of
+from cxrscore.training.progress_lines import Outlook, crop_factors, left_out, outlook_of
 from cxrscore.training.run_state import Course
 
 EPOCHS = {"epochs": 3, "patience": 3, "lr": 1e-2}
@@ -205,3 +205,29 @@ def test_the_loss_of_a_step_comes_with_fold_best_and_time_left(mine: Project) ->
     steps = [note for note in notes if note.startswith("loss ")]
     assert "best" not in steps[0] and re.search(r"; best macro-AUC 0\.\d{4}; left: fold ", steps[-1])
     assert all(", all folds " in note for note in steps)
+
+
+@pytest.mark.parametrize(
+    ("size", "train_size", "scale", "words"),
+    [
+        (
+            380,
+            None,
+            (0.84, 1.0),
+            r"enlarged by a factor of 1\.09; prepare\.train_size 415 keeps their detail",
+        ),
+        (380, 414, (0.84, 1.0), r"enlarged by a factor of 1\.00; prepare\.train_size 415 keeps"),
+        (380, None, (1.0, 1.0), ""),
+        (380, 415, (0.84, 1.0), ""),
+        (380, 416, (0.84, 1.0), ""),
+        (100, None, (0.16, 1.0), r"enlarged by a factor of 2\.50; prepare\.train_size 200 keeps more of it"),
+        (100, 200, (0.16, 1.0), r"enlarged by a factor of 1\.25$"),
+        (100, 150, (0.5, 1.0), ""),
+        (100, 160, (0.5, 1.0), r"reduced by a factor of 1\.60 .*train_size of 150 or less avoids that"),
+    ],
+)
+def test_crops_that_are_enlarged_or_reduced_by_much_are_told(
+    size: int, train_size: int | None, scale: tuple[float, float], words: str
+) -> None:
+    told = crop_factors(size=size, train_size=train_size, scale=scale)
+    assert re.search(words, told) if words else not told

@@ -1,7 +1,7 @@
 """One place -> pixels, or the fault that takes their place: the work of a decoding process.
 
-In    where the bytes of one image lie, and the row its pixels go to.
-Out   a Decoded; the row is written when the decode is complete, and not before.
+In    where the bytes of one image lie, and the rows its pixels go to.
+Out   a Decoded; the rows are written when the decode is complete, and not before.
 
 A file is opened once, and read once unless it changes meanwhile or the storage stumbles.
 
@@ -25,11 +25,25 @@ from numpy.typing import NDArray
 from cxrscore.core.errors import Unreadable
 from cxrscore.core.files import sha256_bytes
 from cxrscore.images.inputs.byte_source import Place, identity_of
-from cxrscore.images.reading import decode, read_header
+from cxrscore.images.reading import decode_copies, read_header
 
 MAX_FILE_BYTES = 256_000_000  # twice what a picture may take once it is decompressed
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN, errno.EHOSTDOWN)
 PAUSES_S = (0.1, 0.4, 1.6)  # before each new try: a server that changes over is back within seconds
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of each file beside its pixels, and the depth that is declared for samples stored in 16
+    bits. `larger`: the side of a second copy, 0 for none.
+    """
+
+    bit_depth: int | None = None
+    larger: int = 0
+    look_for_colours: bool = False
+
+
+PIXELS_ALONE = Wanted()
 
 
 @dataclass(frozen=True)
@@ -45,24 +59,45 @@ class Decoded:
     orientation: int = 1
     fault: Unreadable | None = None
     bytes: int = 0  # of the file
+    larger: NDArray[np.uint8] | None = None  # (T, T), a view of its row, where a second copy is wanted
+    coloured: bool = False  # where colours are looked for
 
 
 def decode_into(
-    row: NDArray[np.uint8], index: int, path: str, place: Place, *, bit_depth: int | None = None
+    row: NDArray[np.uint8],
+    index: int,
+    path: str,
+    place: Place,
+    *,
+    wanted: Wanted = PIXELS_ALONE,
+    larger: NDArray[np.uint8] | None = None,
 ) -> Decoded:
-    """`row` is (S, S); where the result has a fault it is as it was. `bit_depth` as `read_image` takes it."""
+    """`row` is (S, S) and `larger` (T, T), where one is wanted; where the result has a fault both are as they
+    were.
+    """
     sha256, count = "", 0
+    rows = [row, larger] if wanted.larger and larger is not None else [row]
     try:
         data = read_place(place)
         sha256, count = sha256_bytes(data), len(data)
         header = read_header(data)
-        row[:] = decode(data, header, size=len(row), bit_depth=bit_depth)
+        copies, coloured = decode_copies(
+            data,
+            header,
+            sizes=[len(one) for one in rows],
+            bit_depth=wanted.bit_depth,
+            look_for_colours=wanted.look_for_colours,
+        )
+        for one, copy in zip(rows, copies, strict=True):
+            one[:] = copy
     except Unreadable as error:
         fault = Unreadable(error.kind, str(error))  # the caught one holds on to the bytes by its traceback
     except Exception as error:  # noqa: BLE001 - see the module's words
         fault = Unreadable("WORKER_CRASH", _unexpected(error))
     else:
-        return Decoded(index, path, row, sha256, header.width, header.height, header.orientation, bytes=count)
+        facts = (sha256, header.width, header.height, header.orientation)
+        second = larger if wanted.larger else None
+        return Decoded(index, path, row, *facts, bytes=count, larger=second, coloured=coloured)
     return Decoded(index, path, sha256=sha256, fault=fault, bytes=count)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.core.errors import Unreadable, WorkersLost, promise
-from cxrscore.images.decoding.decode import Decoded
+from cxrscore.images.decoding.decode import Decoded, Wanted
 from cxrscore.images.decoding.worker import READY
 from cxrscore.images.decoding.worker_process import Task, Worker
 
@@ -44,18 +44,19 @@ class Dispatcher:
         self,
         batches: Iterator[list[Task]],
         file: int,
-        ring: NDArray[np.uint8],  # (depth, B, S, S), the memory of `file`
+        ring: NDArray[np.uint8],  # (depth, B, S, S), in the memory of `file`
+        larger: NDArray[np.uint8],  # (depth, B, T, T), behind it; T is 0 where no second copy is wanted
         *,
         workers: int,
         timeout_s: float,
-        bit_depth: int | None = None,
+        wanted: Wanted,
     ) -> None:
         self._batches = batches
         self._file = file
-        self._ring = ring
+        self._ring, self._larger = ring, larger
         self._count = workers
         self._timeout_s = timeout_s
-        self._bit_depth = bit_depth
+        self._wanted = wanted
         self._workers: list[Worker] = []
         self._stillborn = 0
         self._room = len(ring)  # batches that the ring has room for
@@ -159,11 +160,16 @@ class Dispatcher:
             worker.began = self._clock  # the next of its tasks
 
     def _settle(self, task: Task, answer: list[Any]) -> None:
-        index, buffer, row, sha256, width, height, orientation, nbytes, kind, message = answer
+        index, buffer, row, sha256, width, height, orientation, coloured, nbytes, kind, message = answer
         promise((index, buffer, row) == (task.index, task.buffer, task.row), "an answer to another question")
-        fault = Unreadable(kind, message) if kind else None
-        pixels = None if fault else self._ring[buffer, row]
-        self._answer(Decoded(index, task.path, pixels, sha256, width, height, orientation, fault, nbytes))
+        facts = (sha256, width, height, orientation)
+        if kind:
+            fault = Unreadable(kind, message)
+            self._answer(Decoded(index, task.path, None, *facts, fault, nbytes))
+            return
+        second = self._larger[buffer, row] if self._wanted.larger else None
+        pixels = self._ring[buffer, row]
+        self._answer(Decoded(index, task.path, pixels, *facts, None, nbytes, second, coloured))
 
     def _answer(self, one: Decoded) -> None:
         """Answers come in any order, and are passed on in order, a batch at a time."""
@@ -228,7 +234,7 @@ class Dispatcher:
         return None
 
     def _hire(self, task: Task | None = None) -> None:
-        worker = Worker(self._file, self._ring.shape, bit_depth=self._bit_depth)
+        worker = Worker(self._file, self._ring.shape, wanted=self._wanted)
         worker.began = self._clock
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)

@@ -3,7 +3,8 @@
 In    a listing, which knows where each path lies; the paths, in order.
 Out   Batches: one Decoded per file, never one missing, and their pixels in shared memory.
 
-The pixels are a ring of `depth` batches: one is the consumer's, workers write into the others.
+The pixels are a ring of `depth` batches: one is the consumer's, workers write into the others. Where a larger
+copy is wanted it has a ring of its own, and its rows are those of each Decoded.
 
 A file that took too long may have been held up by its storage: `second_try` reads it once more, with more
 time.
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import Unreadable, UserError, counted, promise
 from cxrscore.core.resources import DECODER_BYTES, most_decoders
-from cxrscore.images.decoding.decode import Decoded, decode_into
+from cxrscore.images.decoding.decode import PIXELS_ALONE, Decoded, Wanted, decode_into
 from cxrscore.images.decoding.dispatch import Dispatcher
-from cxrscore.images.decoding.shared_memory import map_ring, reserve_ring
+from cxrscore.images.decoding.shared_memory import map_rings, reserve_rings, ring_shapes
 from cxrscore.images.decoding.worker_process import Task
 from cxrscore.images.inputs.byte_source import Places
 
@@ -49,7 +50,7 @@ def decode_batches(
     start: int = 0,
     timeout_s: float = 10.0,
     depth: int = 3,
-    bit_depth: int | None = None,
+    wanted: Wanted = PIXELS_ALONE,
 ) -> Generator[Batch, None, None]:
     """Batches of paths[start:], in order, the same for any number of workers.
 
@@ -69,21 +70,18 @@ def decode_batches(
     depth = min(depth, len(starts)) if workers else 1
     if not starts:
         return
-    shape = (depth, batch_size, size, size)
+    shapes = ring_shapes(depth, batch_size, size, wanted.larger)
     tasks = (_tasks(listing, paths, first, batch_size, i % depth) for i, first in enumerate(starts))
-    file = reserve_ring(shape)
+    file = reserve_rings(shapes)
     try:
-        ring = map_ring(file, shape)
+        ring, larger = map_rings(file, shapes)
         if workers == 0:
             for first, batch in zip(starts, tasks, strict=True):
-                items = [
-                    decode_into(ring[0, task.row], task.index, task.path, task.place, bit_depth=bit_depth)
-                    for task in batch
-                ]
+                items = [_decoded_here(task, ring[0], larger[0], wanted) for task in batch]
                 yield _batch(first, items, ring[0])
             return
-        how: dict[str, Any] = {"workers": workers, "timeout_s": timeout_s, "bit_depth": bit_depth}
-        with closing(Dispatcher(tasks, file, ring, **how)) as dispatcher:
+        how: dict[str, Any] = {"workers": workers, "timeout_s": timeout_s, "wanted": wanted}
+        with closing(Dispatcher(tasks, file, ring, larger, **how)) as dispatcher:
             for i, first in enumerate(starts):
                 yield _batch(first, dispatcher.take(), ring[i % depth])
                 dispatcher.give_back()
@@ -94,6 +92,13 @@ def decode_batches(
 def _tasks(listing: Places, paths: Sequence[str], first: int, batch_size: int, buffer: int) -> list[Task]:
     chosen = paths[first : first + batch_size]
     return [Task(first + row, path, listing.place(path), buffer, row) for row, path in enumerate(chosen)]
+
+
+def _decoded_here(
+    task: Task, pixels: NDArray[np.uint8], larger: NDArray[np.uint8], wanted: Wanted
+) -> Decoded:
+    row, second = pixels[task.row], larger[task.row]
+    return decode_into(row, task.index, task.path, task.place, wanted=wanted, larger=second)
 
 
 def _batch(first: int, items: Sequence[Decoded], pixels: NDArray[np.uint8]) -> Batch:
@@ -135,7 +140,7 @@ def second_try(
     workers: int,
     timeout_s: float,
     failures: int,
-    bit_depth: int | None = None,
+    wanted: Wanted = PIXELS_ALONE,
 ) -> Generator[Batch, None, None]:
     """`decode_batches` of files that took longer than `timeout_s`, with `second_limit_s` of it.
 
@@ -144,7 +149,7 @@ def second_try(
     """
     limit_s = second_limit_s(timeout_s)
     batch_size = min(batch_size, max(1, workers))
-    how: dict[str, Any] = {"size": size, "workers": workers, "bit_depth": bit_depth}
+    how: dict[str, Any] = {"size": size, "workers": workers, "wanted": wanted}
     batches = decode_batches(listing, paths, batch_size=batch_size, timeout_s=limit_s, **how)
     with closing(batches):
         for batch in batches:

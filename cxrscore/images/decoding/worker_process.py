@@ -15,12 +15,13 @@ import tempfile
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]  # multiprocessing uses it too
 from typing import Any
 
-from cxrscore.images.decoding.shared_memory import above_stdio
+from cxrscore.images.decoding.decode import Wanted
+from cxrscore.images.decoding.shared_memory import Shape, above_stdio
 from cxrscore.images.inputs.byte_source import Place
 
 # With -P and the parent's sys.path: neither a json.py in the current folder nor another cxrscore is imported.
@@ -49,8 +50,10 @@ class Task:
 class Worker:
     """A process, the socket to it, and the tasks that it has not answered."""
 
-    def __init__(self, ring: int, shape: tuple[int, ...], *, bit_depth: int | None = None) -> None:
-        """`ring` is the number of a file of shared memory. Raises OSError where no process can be had."""
+    def __init__(self, memory: int, shape: Shape, *, wanted: Wanted) -> None:
+        """`memory` is the number of a file of shared memory, `shape` that of the first ring in it: (depth, B,
+        S, S). Raises OSError where no process can be had.
+        """
         self.tasks: deque[Task] = deque()
         self.ready = False
         self.gone = False  # its end of the socket is closed
@@ -61,7 +64,7 @@ class Worker:
         self.channel, theirs = socket.socketpair()
         self.channel.setblocking(False)
         theirs = socket.socket(fileno=above_stdio(theirs.detach()))
-        numbers = (theirs.fileno(), ring)
+        numbers = (theirs.fileno(), memory)
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -70,8 +73,9 @@ class Worker:
                     "-P",
                     *WORKER,
                     json.dumps(sys.path, default=str),
+                    json.dumps(asdict(wanted)),
                 ]
-                + [str(number) for number in (*numbers, bit_depth or 0, *shape)],
+                + [str(number) for number in (*numbers, *shape[:3])],
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,

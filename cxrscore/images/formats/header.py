@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Header:
     """What a file says about itself, read before anything is allocated. `decoded_bytes`: what its pixels take
-    once they are decompressed, colours as four bytes each; `chunks` are a PNG's, checked.
+    once they are decompressed, colours as four bytes each; `components` are a JPEG's; `chunks` are a PNG's,
+    checked.
     """
 
     format: str
@@ -19,4 +20,5 @@ class Header:
     orientation: int = 1
     frames: int = 1
     colours: int | None = None  # of a palette: no pixel may ask for another
+    components: int = 1  # of a JPEG: 3 where it is coded as colours
     chunks: dict[bytes, bytes] = field(default_factory=dict, repr=False)

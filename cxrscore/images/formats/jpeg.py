@@ -66,6 +66,7 @@ def read_jpeg_header(data: bytes) -> Header:
         decoded_bytes=samples if in_one_scan else 2 * frame.coefficients,  # all of them at once
         orientation=orientation(exif, xmp),
         frames=pictures,
+        components=len(frame.components),
     )
 
 
