@@ -156,8 +156,8 @@ def train_epoch(
 def pixel_changes(
     n: int, augment: "AugmentParams", *, size: int, seed: int, epoch: int, device: torch.device
 ) -> Callable[[Tensor, np.ndarray], Tensor]:
-    """An epoch's changes of the n images' pixels: (B, 1, T, T) uint8 and their rows -> (B, 1, S, S) float32 in
-    0..255, S is `size`.
+    """An epoch's changes of the n images' pixels: (B, 1, T, T) uint8 and their rows -> (B, 1, S, S) float32
+    in 0..255, S is `size`.
     """
     low, high = augment.scale
     warps: dict[str, Any] = {"scale": (low, high), "square": augment.square}
