@@ -144,7 +144,8 @@ def test_a_newer_key_that_is_missing_is_named_with_the_value_that_changes_nothin
     name = key.rpartition(".")[2]
     (line,) = re.findall(rf"^ +{name}: .*\n", DEMO, flags=re.MULTILINE)
     assert f"{name}: {EARLIER[key]} " in line  # the demo trains as it did before
-    with pytest.raises(UserError, match=rf"{key}: missing; add the newer key: `{name}: {EARLIER[key]}` leaves"):
+    words = f"{key}: missing; add the newer key: `{name}: {EARLIER[key]}` leaves"
+    with pytest.raises(UserError, match=words):
         read_params(changed(tmp_path, line, ""))
 
 
