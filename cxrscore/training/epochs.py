@@ -14,7 +14,16 @@ import numpy as np
 import torch
 
 from cxrscore.evaluation.metrics import auc_by_finding, macro
-from cxrscore.training.augment import draw_jitters, draw_mixes, draw_warps, epoch_order, jitter, mix, warp
+from cxrscore.training.augment import (
+    draw_blanks,
+    draw_jitters,
+    draw_mixes,
+    draw_warps,
+    epoch_order,
+    jitter,
+    mix,
+    warp,
+)
 from cxrscore.training.batches import batches
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.learner import Learner, lr_at
@@ -115,6 +124,7 @@ def train_epoch(
     theta = torch.from_numpy(draw_warps(n, seed=seed, epoch=epoch, **warps)).to(device)
     colours = draw_jitters(n, seed=seed, epoch=epoch, jitter=augment.jitter)
     share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=augment.mixup)).to(device)
+    inputs = _with_blanks(data, seed=seed, epoch=epoch)
     learner.train_head_alone(epoch < params.freeze_epochs)
     warmup, total = round(params.warmup_epochs * len(rows)), params.epochs * len(rows)
     outlook = outlook or Outlook(params.epochs, params.patience)
@@ -132,7 +142,8 @@ def train_epoch(
         batch = pixels, data.targets[at], data.mask[at]
         batch = mix(*batch, share[at]) if augment.mixup else batch
         lr = lr_at(learner.steps, warmup=warmup, total=total, peak=params.lr)
-        loss = learner.step(*batch, lr=lr, keys=(seed, epoch, course.step))
+        own = None if inputs is None else inputs[at]
+        loss = learner.step(*batch, own, lr=lr, keys=(seed, epoch, course.step))
         course.step += 1
         course.losses += [loss] if math.isfinite(loss) else []
         pace.images += params.batch_size
@@ -143,6 +154,14 @@ def train_epoch(
         after_step()
     pace.seconds = time.perf_counter() - begun
     return pace
+
+
+def _with_blanks(data: FoldData, *, seed: int, epoch: int) -> torch.Tensor | None:
+    """The head's further inputs (n, m), where it takes any, some of them unknown in this epoch."""
+    if data.inputs is None:
+        return None
+    blank = torch.from_numpy(draw_blanks(*data.inputs.shape, seed=seed, epoch=epoch))
+    return data.inputs.masked_fill(blank.to(data.inputs.device), math.nan)
 
 
 def _waited(stream: Iterator[Any], pace: Pace) -> Iterator[Any]:
