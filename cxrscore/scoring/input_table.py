@@ -7,7 +7,7 @@ Out   values (F, n, m) float32, encoded for each fold as its training rows have 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,8 +155,16 @@ def encoded(encodings: Encodings, cells: Cells, *, source: str) -> tuple[Values,
                 f"were trained with {known}: use these, or leave cells blank where the value is unknown."
             )
     values = np.stack([encode(own, cells, source=source) for own in encodings])
-    notes = dict.fromkeys(note for own in encodings for note in doubts(own, cells))
+    notes = dict.fromkeys(
+        note for own in zip(*encodings, strict=True) for note in doubts(_ranges(own), cells)
+    )
     return values, [f"{source}: {note}" for note in notes]
+
+
+def _ranges(own: Sequence[Encoding]) -> list[Encoding]:
+    """Each fold's encoding of a column with the extremes of all folds' rows."""
+    least, most = min(one.least for one in own), max(one.most for one in own)
+    return [replace(one, least=least, most=most) for one in own]
 
 
 def unknown(encodings: Encodings, images: int) -> Values:
