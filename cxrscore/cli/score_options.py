@@ -60,8 +60,8 @@ Inputs = Annotated[
     typer.Option(
         "--inputs",
         metavar="TABLE",
-        help="CSV file with the columns that models read beside the pixels, such as Sex and Age, or none, "
-        "which takes all of them as unknown. Needed if the models were trained with such columns.",
+        help="CSV file with the columns that models read beside the pixels, such as Sex and Age; none takes "
+        "all of them as unknown (default: refused if the models read any).",
         rich_help_panel=MODELS,
     ),
 ]

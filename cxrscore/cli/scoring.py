@@ -222,7 +222,7 @@ def verify(
     ] = None,
     inputs: Annotated[
         Path | None,
-        typer.Option("--inputs", help="Table that `score` was given as --inputs, to compare as well."),
+        typer.Option("--inputs", help="Table that `score` was given, to compare as well (default: none)."),
     ] = None,
     root: Root = None,
     path_column: PathColumn = None,
