@@ -29,7 +29,9 @@ from cxrscore.model.backbone import map_shape
 from cxrscore.model.head_variants import REFERENCE, settings_of
 from cxrscore.scoring.compute_settings import choose_batch_size, device_name
 from cxrscore.tables.csv_table import write_table
+from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.labels import read_labels
+from cxrscore.tables.tabular_inputs import choose_encodings, with_encodings
 from cxrscore.train import Keeping
 
 if TYPE_CHECKING:
@@ -111,7 +113,8 @@ def tabulate(
     asked: Asked,
 ) -> dict[str, Any]:
     """Name -> seed -> where its score tables are -> the result, which is also written. Raises Stopped."""
-    table = read_labels(labels_csv, **params.labels.model_dump())
+    inputs = sorted({column for head in heads.values() for column in head.get("inputs", ())})
+    table = read_labels(labels_csv, **params.labels.model_dump(), inputs=inputs)
     scored = read_scored(layouts, params.folds.train, table)
     size = params.prepare.size
     images = choose_batch_size(None, machine, size=size)
@@ -119,7 +122,8 @@ def tabulate(
         features = torch.rand(images, *map_shape(params.train.backbone, size=size), device=machine.device)
         features = features.to(memory_format=torch.channels_last)  # as backbones give them
     progress.say(f"ablate: timing {len(heads)} heads on {device_name(machine.device)}")
-    costs = head_costs(heads, features, findings=table.findings, rounds=ROUNDS, progress=progress)
+    stated = {name: _stated(head, table) for name, head in heads.items()}
+    costs = head_costs(stated, features, findings=table.findings, rounds=ROUNDS, progress=progress)
     timed = f"{device_name(machine.device)}, fp32, {rows(images, machine)}"
 
     def after(resamples: int) -> None:
@@ -139,6 +143,12 @@ def tabulate(
     }
     _write(layout.ablation, result)
     return result
+
+
+def _stated(head: Mapping[str, Any], table: LabelTable) -> dict[str, Any]:
+    """As checkpoints state it, encodings by all rows; a fold may have seen a category less."""
+    cells = {column: table.inputs[column] for column in head.get("inputs", ())}
+    return with_encodings(head, choose_encodings(cells, source=str(table.path)))
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> None:

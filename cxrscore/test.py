@@ -62,7 +62,13 @@ def test(
         write_table(
             template, [params.labels.id, *table.findings], [[name, *table.findings] for name in there]
         )
-        options = Options(template=template, folds=tuple(params.folds.train), workers=workers, compile="off")
+        options = Options(
+            template=template,
+            folds=tuple(params.folds.train),
+            inputs=str(test_labels_csv) if getattr(params.train.head, "inputs", ()) else None,
+            workers=workers,
+            compile="off",
+        )
         outcome = _scored(images, scored_csv, options, layout.models, machine, progress)
     Outputs(scored_csv).provenance.unlink()  # the time and the device: other bytes each time
     _refuse_many_unreadable(images, len(table) - outcome.scored, len(table), params.prepare.max_unreadable)

@@ -35,6 +35,7 @@ from cxrscore.model.network import build_model, parameter_count
 from cxrscore.model.predict import mean
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.score_table import write_scores
+from cxrscore.tables.tabular_inputs import with_encodings
 from cxrscore.training.epochs import Diverged, fit, validation_batch
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.job import Job, card_of, identity, read_job
@@ -130,6 +131,8 @@ def _train(
         f"{outlook}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
         f"{parameter_count(learner.model):,} parameters, on {machine}{processes}"
     )
+    for note in data.notes:
+        progress.say(f"{outlook}: of the images to validate, {note}")
     if words := left_out(len(data.train), job.params.train, processes=everyone.size):
         progress.say(f"{outlook}: {words}")
     scale = job.params.train.augment.scale
@@ -182,7 +185,7 @@ def build_learner(fold: int, data: FoldData, params: "TrainParams", *, machine: 
             init_except=params.init_except,
             drop_path=params.drop_path,
             findings=len(data.findings),
-            head=head_settings(params.head.model_dump()),
+            head=head_settings(with_encodings(params.head.model_dump(), data.encodings)),
             size=data.store.size,
         )
         model.head.begin(*truth, findings=data.findings)
@@ -246,9 +249,9 @@ def _write_scores(layout: Layout, job: Job, card: Card, views: Tensor) -> None:
 
 
 def _head_of(card: Card) -> dict[str, Any]:
-    """Its settings, and which bytes were at the path that one of them is."""
+    """Its settings, which are those of all folds, and which bytes were at the path that one of them is."""
     own = {f"{name}_sha256": card.sha256[name] for name in ("embeddings",) if name in card.sha256}
-    return dict(card.head) | own
+    return {name: value for name, value in card.head.items() if name != "encodings"} | own
 
 
 def _write_history(layout: Layout, fold: int, course: Course) -> None:

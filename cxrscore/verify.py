@@ -35,6 +35,7 @@ def verify(
     *,
     models: Path | None,
     source: str | None,
+    inputs: Path | None = None,
     listed: Mapping[str, Any] | None = None,
     progress: Progress,
 ) -> Iterator[Verdict]:
@@ -49,6 +50,8 @@ def verify(
     yield _counts(files, about)
     if models is not None:
         yield _models(models, about["run"]["models"])
+    if inputs is not None:
+        yield _inputs(inputs, about["run"].get("inputs"))
     if source is not None:
         others = [path for path in files.all() if path != Path(source)]
         yield _images(files, list_input(source, exclude=others, **(listed or {})), progress)
@@ -109,6 +112,19 @@ def _models(folder: Path, stated: Sequence[Mapping[str, Any]]) -> Verdict:
         except UserError as error:
             faults.append(str(error))
     return Verdict(f"{counted(len(stated), 'checkpoint')} looked up by SHA-256 in {folder}", faults)
+
+
+def _inputs(table: Path, stated: Mapping[str, Any] | None) -> Verdict:
+    faults = []
+    if stated is None:
+        faults.append("the models of this table read the pixels alone")
+    elif stated["table_sha256"] == "none":
+        faults.append("scored with --inputs none, and not with a table")
+    elif not table.is_file():
+        faults.append(f"{_shown(table)} is missing")
+    elif sha256_file(table) != stated["table_sha256"]:
+        faults.append(f"{_shown(table)} has changed, or is another table: its SHA-256 does not match")
+    return Verdict("the table of inputs compared by SHA-256", faults)
 
 
 def _images(files: Outputs, listing: Listing, progress: Progress) -> Verdict:

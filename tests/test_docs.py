@@ -37,6 +37,7 @@ NOT_RUN = {
     "needs a GPU",
     "needs real data",
     "needs the internet",
+    "needs models with inputs",
     "takes hours",
     "changes the shell's own files",
 }

@@ -116,7 +116,9 @@ def head_costs(
     rounds: int,
     progress: Progress,
 ) -> dict[str, Cost]:
-    """`variants`: kind and settings by name, the reference among them; features (B, C, h, w)."""
+    """`variants`: kind and settings by name, as checkpoints state them, the reference among them; features
+    (B, C, h, w). Further inputs are unknown, which costs what known ones do.
+    """
     heads = build_heads(variants, findings, channels=features.shape[1], device=features.device)
     return costs(heads, _head_seconds(heads, features, rounds=rounds, progress=progress), len(features))
 
@@ -177,4 +179,5 @@ def _forward(model: FastModel, gray: Tensor) -> Tensor:
 @torch.inference_mode()
 def _call(head: Head, features: Tensor) -> None:
     for part in torch.split(features, 1 if features.device.type == "cpu" else len(features)):
-        head(part)
+        unknown = (part.new_full((len(part), head.inputs), torch.nan),) if head.inputs else ()
+        head(part, None, None, *unknown)

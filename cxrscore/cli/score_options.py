@@ -55,6 +55,16 @@ Views = Annotated[
         rich_help_panel=MODELS,
     ),
 ]
+Inputs = Annotated[
+    str | None,
+    typer.Option(
+        "--inputs",
+        metavar="TABLE",
+        help="CSV file with the columns that models read beside the pixels, such as Sex and Age; none takes "
+        "all of them as unknown (default: refused if the models read any).",
+        rich_help_panel=MODELS,
+    ),
+]
 Output = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="OUTPUT", help="Score table to write.", rich_help_panel=OUTPUT),

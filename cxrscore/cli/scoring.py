@@ -35,6 +35,7 @@ from cxrscore.cli.score_options import (
     CsvSafe,
     Folds,
     IdKind,
+    Inputs,
     Level,
     MaxErrors,
     Models,
@@ -67,6 +68,7 @@ def score(
     models: Models = OUT / "models",
     folds: Folds = None,
     views: Views = None,
+    inputs: Inputs = None,
     output: Output,
     template: Template = None,
     id_kind: IdKind = "relpath",
@@ -116,6 +118,7 @@ def score(
         follow_symlinks=follow_symlinks,
         folds=chosen,
         views=averaged,
+        inputs=inputs,
         bit_depth=bit_depth,
         level=level,
         batch_size=batch_size,
@@ -217,6 +220,10 @@ def verify(
         str | None,
         typer.Option("--input", help="Folder, table or archive of the images to read and compare as well."),
     ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--inputs", help="Table that `score` was given, to compare as well (default: none)."),
+    ] = None,
     root: Root = None,
     path_column: PathColumn = None,
     follow_symlinks: FollowSymlinks = False,
@@ -232,7 +239,9 @@ def verify(
 
     with on_terminal() as progress:
         listed = {"root": root, "path_column": path_column, "follow_symlinks": follow_symlinks}
-        verdicts = list(verify(table, models=models, source=source, listed=listed, progress=progress))
+        verdicts = list(
+            verify(table, models=models, source=source, inputs=inputs, listed=listed, progress=progress)
+        )
     for verdict in verdicts:
         print_lines(*_verdict_lines(verdict))
     if any(verdict.faults for verdict in verdicts):

@@ -27,6 +27,7 @@ PICTURES: dict[str, tuple[str, ...]] = {  # what heads learn, and its axes on di
     "adjacency": ("finding", "source"),
     "prior_graph": ("finding", "source"),
     "attention_labels": ("finding", "step", "source"),
+    "attention_inputs": ("finding", "step", "input"),
     "attention_tokens": ("finding", "step", "row", "column"),
     "attention": ("finding", "row", "column"),
     "scenes": ("image", "scene"),

@@ -100,8 +100,12 @@ def _refuse_mixture(cards: Mapping[Path, Card], paths: Iterable[Path]) -> None:
 
 
 def _fact(card: Card, name: str) -> Any:
-    """What folds agree on, without the views: those may differ where --views says which."""
+    """What folds agree on, without the views: those may differ where --views says which. Encodings are each
+    fold's own, from the rows that it was trained on.
+    """
     fact = getattr(card, name)
+    if name == "head":
+        return {key: value for key, value in fact.items() if key != "encodings"}
     if name == "params" and "train" in fact:
         return fact | {"train": {key: value for key, value in fact["train"].items() if key != "views"}}
     return fact

@@ -24,7 +24,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "conditional": False,
         "rank": 4,
     },
-    "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2},
+    "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2, "inputs": []},
     "agcn": {"threshold": 0.4, "reweight": 0.25, **EMBEDDINGS, "hidden": 1024, "identity_weight": 1.0},
     "salgl": {"steps": 3, "mixture": "soft", **EMBEDDINGS, "joint_dim": 512, "entropy_weight": 1.0},
 }

@@ -34,9 +34,16 @@ class CXRModel(nn.Module):
         maps: Tensor = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
         return maps
 
-    def forward(self, gray: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
-        """In training with y and mask (B, L) of the same images."""
-        output: HeadOutput = self.head(self.features(gray), y, mask)
+    def forward(
+        self,
+        gray: Tensor,
+        y: Tensor | None = None,
+        mask: Tensor | None = None,
+        inputs: Tensor | None = None,
+    ) -> HeadOutput:
+        """In training with y and mask (B, L) of the same images; `inputs` (B, m) if the head takes any."""
+        further = () if inputs is None else (inputs,)
+        output: HeadOutput = self.head(self.features(gray), y, mask, *further)
         return output
 
 

@@ -46,12 +46,15 @@ class Parts(Protocol):
 
     def features(self, gray: Tensor) -> Tensor: ...
 
-    def head(self, features: Tensor) -> Any: ...
+    def head(self, features: Tensor, *, inputs: Tensor | None = None) -> Any: ...
 
 
 @torch.inference_mode()
-def predict_views(model: Parts, gray: Tensor, *, views: Sequence[str], machine: Machine) -> Tensor:
-    """-> (V, B, L) probabilities of `views`, names in VIEWS, in that order.
+def predict_views(
+    model: Parts, gray: Tensor, *, views: Sequence[str], machine: Machine, inputs: Tensor | None = None
+) -> Tensor:
+    """-> (V, B, L) probabilities of `views`, names in VIEWS, in that order. `inputs` (B, m): of a head that
+    takes further values.
 
     On a CPU the head and the sigmoid see one row at a time: in a batch, vector kernels treat the last
     elements differently, and a row's last bit depends on its place (31 of 480 rows at L = 15, B = 16).
@@ -59,13 +62,34 @@ def predict_views(model: Parts, gray: Tensor, *, views: Sequence[str], machine: 
     rows = 1 if machine.device.type == "cpu" else len(gray)
     with machine.autocast():
         features = [model.features(VIEWS[name](gray)) for name in views]
-        logits = [[model.head(part).logits for part in torch.split(view, rows)] for view in features]
+        logits = [_logits(model, view, inputs, rows) for view in features]
     return torch.stack([torch.cat([part.float().sigmoid() for part in view]) for view in logits])
 
 
-def predict_folds(models: Sequence[Parts], gray: Tensor, *, views: Sequence[str], machine: Machine) -> Tensor:
-    """-> (F, B, L): each fold's mean over views."""
-    return torch.stack([mean(predict_views(model, gray, views=views, machine=machine)) for model in models])
+def _logits(model: Parts, features: Tensor, inputs: Tensor | None, rows: int) -> list[Tensor]:
+    """By so many rows at a time."""
+    parts = torch.split(features, rows)
+    if inputs is None:
+        return [model.head(part).logits for part in parts]
+    values = torch.split(inputs, rows)
+    return [model.head(part, inputs=own).logits for part, own in zip(parts, values, strict=True)]
+
+
+def predict_folds(
+    models: Sequence[Parts],
+    gray: Tensor,
+    *,
+    views: Sequence[str],
+    machine: Machine,
+    inputs: Tensor | None = None,
+) -> Tensor:
+    """-> (F, B, L): each fold's mean over views. `inputs` (F, B, m): each fold has an encoding of its own."""
+    own = [None] * len(models) if inputs is None else list(inputs)
+    found = [
+        mean(predict_views(model, gray, views=views, machine=machine, inputs=values))
+        for model, values in zip(models, own, strict=True)
+    ]
+    return torch.stack(found)
 
 
 def mean(stack: Tensor) -> Tensor:
@@ -83,3 +107,8 @@ def pad(gray: Tensor, batch_size: int) -> Tensor:
     rows of a batch never change a row's bytes.
     """
     return F.pad(gray, (0, 0, 0, 0, 0, 0, 0, batch_size - len(gray)))
+
+
+def pad_inputs(inputs: Tensor, batch_size: int) -> Tensor:
+    """(..., b, m) -> (..., batch_size, m), unknown values behind."""
+    return F.pad(inputs, (0, 0, 0, batch_size - inputs.shape[-2]), value=torch.nan)

@@ -176,6 +176,15 @@ class LampHead(Section):
     )  # positions are a sine and a cosine of row and column
     heads: Count = Field(description="Number of attention heads.")
     auxiliary_weight: NotNegative = Field(description="Weight of the loss of the steps before the last.")
+    inputs: list[Text] = Field(
+        description="Columns of the label table that findings read beside the image, such as Sex and Age."
+    )
+
+    @model_validator(mode="after")
+    def _each_input_counts_once(self) -> Self:
+        if len(set(self.inputs)) != len(self.inputs):
+            raise ValueError(f"inputs is {self.inputs}; list distinct columns")
+        return self
 
     @model_validator(mode="after")
     def _heads_share_the_dimensions(self) -> Self:
@@ -412,6 +421,14 @@ class TrainParams(Section):
             raise ValueError(
                 f"batch_size is {self.batch_size}; set a multiple of accumulate ({self.accumulate}), with "
                 "at least two images per pass, which batch norm needs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _inputs_are_not_mixed(self) -> Self:
+        if self.augment.mixup and getattr(self.head, "inputs", None):
+            raise ValueError(
+                "augment.mixup blends two images, and head.inputs are of one; set mixup to 0, or inputs to []"
             )
         return self
 

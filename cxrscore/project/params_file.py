@@ -48,6 +48,7 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.ema_warmup": "true",
     "train.weights": "best",
     "prepare.train_size": "null",
+    "train.head.inputs": "[]",
 }
 
 

@@ -78,13 +78,15 @@ def verify(
     *,
     models: PathLike | None = None,
     source: PathLike | None = None,
+    inputs: PathLike | None = None,
     root: PathLike | None = None,
     path_column: str | None = None,
     follow_symlinks: bool = False,
     progress: bool = False,
 ) -> "pl.DataFrame":
     """A table that `score` wrote against its provenance -> question, holds (bool) and faults (a list of
-    sentences): its bytes and counts; its models and its images where they are named. Raises UserError.
+    sentences): its bytes and counts; its models, images and table of inputs where they are named. Raises
+    UserError.
 
     Examples:
         >>> from cxrscore.api import score, verify
@@ -104,6 +106,7 @@ def verify(
                 Path(table),
                 models=path_or_none(models),
                 source=None if source is None else os.fspath(source),
+                inputs=path_or_none(inputs),
                 listed=listed,
                 progress=shown,
             )

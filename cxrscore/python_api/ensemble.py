@@ -4,10 +4,10 @@ In    fold checkpoints; gray pixels (n, S, S) uint8, or one image file.
 Out   Ensemble; probabilities (n, L) float32, those of `score`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cxrscore.python_api.arguments import (
     MODELS,
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Ensemble:
     """Trained folds in memory, from `load_ensemble`. `size`: pixels per side (S); `bit_depth`: the declared
-    depth of 16-bit files, None where none was declared.
+    depth of 16-bit files, None where none was declared; `inputs`: columns that the models read beside the
+    pixels, such as Sex and Age.
     """
 
     findings: tuple[str, ...]
@@ -39,13 +40,21 @@ class Ensemble:
     folds: tuple[int, ...]
     bit_depth: int | None
     _predictor: "Predictor" = field(repr=False)
+    inputs: tuple[str, ...] = ()
 
-    def predict(self, pixels: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+    def predict(
+        self,
+        pixels: "NDArray[np.uint8]",
+        inputs: Mapping[str, Sequence[object]] | Literal["none"] | None = None,
+    ) -> "NDArray[np.float32]":
         """Probabilities of gray images: (n, S, S) uint8 -> (n, L) float32, the mean over folds and views.
 
         Column j belongs to `findings[j]`. The numbers are those of `score`, bit for bit, on the same machine
         with the same device, dtype, batch_size and compile; a row does not depend on the other rows. Raises
         UserError for pixels of another type or shape, and for an image that gives no finite number.
+
+        Models that read columns beside the pixels (the field `inputs`) need these: a mapping from each column
+        to one value per image, None where it is unknown; or "none", and all of them are unknown.
 
         Examples:
             >>> import numpy as np
@@ -56,7 +65,7 @@ class Ensemble:
             >>> probs.shape == (2, len(ensemble.findings)), probs.dtype
             (True, dtype('float32'))
         """
-        return self._predictor.predict(pixels)
+        return self._predictor.predict(pixels, inputs)
 
     def read(self, path: PathLike, *, bit_depth: int | None = None) -> "NDArray[np.uint8]":
         """The pixels (S, S) uint8 of one image file, as `score` would see them. `bit_depth`: of samples
@@ -118,4 +127,5 @@ def load_ensemble(
         folds=predictor.folds,
         bit_depth=card.bit_depth,
         _predictor=predictor,
+        inputs=predictor.columns,
     )

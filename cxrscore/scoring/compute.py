@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cxrscore.core.device import DTYPES, Machine
-from cxrscore.core.errors import Stopped, UserError
+from cxrscore.core.errors import Stopped, UserError, promise
 from cxrscore.core.user_cache import secure_code_cache
 from cxrscore.model.checkpoint import Fold
 from cxrscore.model.heads.base import HeadOutput
 from cxrscore.model.inference_fusion import fold_batchnorms, merge_all, pool_quickly
 from cxrscore.model.network import CXRModel
-from cxrscore.model.predict import pad, predict_folds
+from cxrscore.model.predict import pad, pad_inputs, predict_folds
 from cxrscore.scoring.compute_settings import Recipe
 
 
@@ -55,8 +55,8 @@ class FastModel:
         maps: Tensor = self.body(gray)
         return maps
 
-    def head(self, features: Tensor) -> HeadOutput:
-        return _finite(self.label_head(features))
+    def head(self, features: Tensor, *, inputs: Tensor | None = None) -> HeadOutput:
+        return _finite(_headed(self.label_head, features, inputs))
 
 
 class ExactModel:
@@ -66,8 +66,13 @@ class ExactModel:
         self.model = model
         self.features = model.features
 
-    def head(self, features: Tensor) -> HeadOutput:
-        return _finite(self.model.head(features))
+    def head(self, features: Tensor, *, inputs: Tensor | None = None) -> HeadOutput:
+        return _finite(_headed(self.model.head, features, inputs))
+
+
+def _headed(head: nn.Module, features: Tensor, inputs: Tensor | None) -> HeadOutput:
+    output: HeadOutput = head(features) if inputs is None else head(features, inputs=inputs)
+    return output
 
 
 def _finite(output: HeadOutput) -> HeadOutput:
@@ -111,7 +116,8 @@ class Pending:
 @dataclass
 class Engine:
     """The ensemble on its device. `chunk`: images per forward pass, halved where memory does not last;
-    `halvings` tells each time that was so, as the chunk it went down to.
+    `halvings` tells each time that was so, as the chunk it went down to. `inputs`: values per image that the
+    heads read beside the pixels, (F, b, inputs), those of the first b images of a batch, NaN where unknown.
     """
 
     models: Sequence[FastModel]
@@ -121,6 +127,7 @@ class Engine:
     views: Sequence[str]
     chunk: int
     halvings: list[int] = field(default_factory=list)
+    inputs: int = 0
 
     @property
     def ahead(self) -> int:
@@ -137,19 +144,20 @@ class Engine:
         taken, self.halvings[:] = tuple(self.halvings), ()
         return taken
 
-    def start(self, pixels: NDArray[np.uint8]) -> Pending:
+    def start(self, pixels: NDArray[np.uint8], inputs: NDArray[np.float32] | None = None) -> Pending:
         """`send` and `launch`."""
-        return self.launch(self.send(pixels))
+        return self.launch(self.send(pixels), inputs)
 
     def send(self, pixels: NDArray[np.uint8]) -> Tensor:
         """(B, S, S) -> (B, 1, S, S) on the device. Raises Stopped."""
         with _device_faults():
             return self._to_device(pixels)
 
-    def launch(self, gray: Tensor) -> Pending:
+    def launch(self, gray: Tensor, inputs: NDArray[np.float32] | None = None) -> Pending:
         """Begin on (B, 1, S, S); on a GPU this returns before the work is done. Raises Stopped."""
         with _device_faults():
-            probs = self._with_less_memory(gray)
+            values = self._values(inputs)
+            probs = self._with_less_memory(gray, None if values is None else pad_inputs(values, len(gray)))
             if self.machine.device.type == "cpu":
                 return Pending(probs)
             host = torch.empty(probs.shape, pin_memory=True)
@@ -158,14 +166,21 @@ class Engine:
             done.record(torch.cuda.current_stream(self.machine.device))  # not of the device torch is at
             return Pending(host, done)
 
-    def exactly(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(F, L) of one image (S, S) in fp32, by the models as they were trained."""
+    def exactly(
+        self, pixels: NDArray[np.uint8], inputs: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """(F, L) of one image (S, S) and its inputs (F, 1, m) in fp32, by the models as they were trained."""
         fp32 = Machine(self.machine.device, torch.float32)
         gray = torch.from_numpy(pixels.copy())[None, None].to(fp32.device)
         with _device_faults(), _exact_math():
-            probs = predict_folds(self.exact, gray, views=self.views, machine=fp32)[:, 0]
+            own = self._values(inputs)
+            probs = predict_folds(self.exact, gray, views=self.views, machine=fp32, inputs=own)[:, 0]
             exact: NDArray[np.float32] = probs.cpu().numpy()
         return exact
+
+    def _values(self, inputs: NDArray[np.float32] | None) -> Tensor | None:
+        promise((inputs is None) == (self.inputs == 0), f"heads of {self.inputs} inputs were given others")
+        return None if inputs is None else torch.from_numpy(inputs.copy()).to(self.machine.device)
 
     def _to_device(self, pixels: NDArray[np.uint8]) -> Tensor:
         host = torch.from_numpy(pixels)[:, None]
@@ -179,13 +194,13 @@ class Engine:
         gray.record_stream(ours)
         return gray
 
-    def _with_less_memory(self, gray: Tensor) -> Tensor:
+    def _with_less_memory(self, gray: Tensor, inputs: Tensor | None) -> Tensor:
         """All rows by forwards of `chunk` images; where memory does not last, by half as many, from the first
         row again.
         """
         while True:
             try:
-                return self._forward(gray)
+                return self._forward(gray, inputs)
             except torch.OutOfMemoryError as error:
                 short = str(error)
             except RuntimeError as error:
@@ -202,12 +217,15 @@ class Engine:
             if self.machine.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _forward(self, gray: Tensor) -> Tensor:
+    def _forward(self, gray: Tensor, inputs: Tensor | None) -> Tensor:
         fp32 = Machine(self.machine.device, torch.float32)  # no autocast: the models hold their format
         parts = []
         with _exact_math():
-            for part in torch.split(gray, self.chunk):
-                probs = predict_folds(self.models, pad(part, self.chunk), views=self.views, machine=fp32)
+            for first in range(0, len(gray), self.chunk):
+                rows = slice(first, first + self.chunk)
+                part, own = gray[rows], None if inputs is None else pad_inputs(inputs[:, rows], self.chunk)
+                whole = pad(part, self.chunk)
+                probs = predict_folds(self.models, whole, views=self.views, machine=fp32, inputs=own)
                 parts.append(probs[:, : len(part)])
         return torch.cat(parts, dim=1)
 
@@ -222,7 +240,8 @@ def build_engine(
     models = [FastModel(fold.model, folded_backbone(fold.model, machine), recipe) for fold in folds]
     exact = [ExactModel(fold.model) for fold in folds]
     card = folds[0].card
-    engine = Engine(models, exact, machine, len(card.findings), views, chunk or recipe.batch_size)
+    size, inputs = chunk or recipe.batch_size, folds[0].model.head.inputs
+    engine = Engine(models, exact, machine, len(card.findings), views, size, inputs=inputs)
     if recipe.compile:
         _compile(engine, card.size)
     return engine
@@ -231,7 +250,9 @@ def build_engine(
 def _compile(engine: Engine, size: int) -> None:
     """A first forward, which is when torch compiles."""
     try:
-        engine.start(np.zeros((engine.chunk, size, size), np.uint8)).result()
+        values = np.full((len(engine.models), engine.chunk, engine.inputs), np.nan, np.float32)
+        pixels = np.zeros((engine.chunk, size, size), np.uint8)
+        engine.start(pixels, values if engine.inputs else None).result()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

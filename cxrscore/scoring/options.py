@@ -17,6 +17,7 @@ class Options:
     folds: tuple[int, ...] | None = None
     bit_depth: int | None = None  # of samples stored in 16 bits; none: as the models were trained
     views: tuple[str, ...] | None = None  # names in predict.VIEWS; none: as trained
+    inputs: str | None = None  # a table of what heads read beside the pixels, or none: all of it is unknown
     level: str = "image"  # study: the mean over a study's images
     batch_size: int | None = None
     compile: str = "auto"

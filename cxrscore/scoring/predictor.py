@@ -8,6 +8,7 @@ Out   (n, L) float32, the mean over folds and views: the bits that `score` write
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from cxrscore.model.checkpoint import Card
 from cxrscore.model.ensemble import load_ensemble, trained_views
 from cxrscore.scoring.compute import Engine, build_engine, folded_backbone
 from cxrscore.scoring.compute_settings import choose_batch_size, choose_recipe
+from cxrscore.scoring.input_table import Encodings, columns_of, encodings_of, values_in_memory
 from cxrscore.scoring.output import fold_mean
 
 
@@ -29,26 +31,38 @@ class Predictor:
     card: Card
     batch_size: int
     folds: tuple[int, ...]
+    encodings: Encodings
 
     @property
     def views(self) -> tuple[str, ...]:
         return tuple(self.engine.views)
 
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, S, S) -> (n, L). Raises UserError for other pixels, or an image without a finite score; Stopped
-        where the device is lost.
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the heads read beside the pixels."""
+        return columns_of(self.encodings)
+
+    def predict(self, pixels: NDArray[np.uint8], inputs: Any = None) -> NDArray[np.float32]:
+        """(n, S, S) and, where there are `columns`, a mapping from these to n values each, or none -> (n, L).
+        Raises UserError for other pixels or inputs, or an image without a finite score; Stopped where the
+        device is lost.
         """
         _check_pixels(pixels, self.card.size)
+        values = values_in_memory(inputs, self.encodings, len(pixels))
         probs = np.empty((len(pixels), len(self.card.findings)), np.float32)
         for start in range(0, len(pixels), self.batch_size):
             part = pixels[start : start + self.batch_size].copy(order="C")  # torch takes no negative stride
-            probs[start : start + len(part)] = self._batch(part, start)
+            own = None if values is None else values[:, start : start + len(part)]
+            probs[start : start + len(part)] = self._batch(part, own, start)
         return probs
 
-    def _batch(self, pixels: NDArray[np.uint8], start: int) -> NDArray[np.float32]:
-        by_fold = self.engine.start(_writable(pixels)).result().copy()  # (F, b, L)
+    def _batch(
+        self, pixels: NDArray[np.uint8], inputs: NDArray[np.float32] | None, start: int
+    ) -> NDArray[np.float32]:
+        by_fold = self.engine.start(_writable(pixels), inputs).result().copy()  # (F, b, L)
         for i in np.flatnonzero(~np.isfinite(by_fold).all(axis=(0, 2))):
-            by_fold[:, i] = self.engine.exactly(pixels[i])
+            own = None if inputs is None else inputs[:, i : i + 1]
+            by_fold[:, i] = self.engine.exactly(pixels[i], own)
             if not np.isfinite(by_fold[:, i]).all():
                 raise UserError(
                     f"pixels[{start + i}]: the models gave no finite score, nor did they in fp32; leave the "
@@ -84,7 +98,8 @@ def load_predictor(
         forwards=0,
     )
     engine = build_engine(ensemble, recipe, machine, views=averaged)
-    return Predictor(engine, card, images, tuple(fold.card.fold for fold in ensemble))
+    numbers = tuple(fold.card.fold for fold in ensemble)
+    return Predictor(engine, card, images, numbers, encodings_of(ensemble))
 
 
 def _check_pixels(pixels: object, size: int) -> None:

@@ -37,8 +37,11 @@ def fingerprint(
     device: "torch.device",
     views: Sequence[str],
     bit_depth: int | None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All that decides a row's bytes; runs of one fingerprint may resume each other's journal."""
+    """All that decides a row's bytes; runs of one fingerprint may resume each other's journal. `inputs`: what
+    heads read beside the pixels, and from which table; a part of it only then.
+    """
     from cxrscore.scoring.compute_settings import device_name  # `verify` reads without torch
 
     card = folds[0].card
@@ -57,6 +60,7 @@ def fingerprint(
         "views": list(views),
         "files": len(plan.paths),
         "manifest_sha256": plan.digest(),
+        **({"inputs": dict(inputs)} if inputs else {}),
     }
 
 
@@ -124,5 +128,8 @@ def _check(about: Mapping[str, Any]) -> None:
         raise TypeError("not of their types")
     if not (isinstance(sha256, dict) and sha256.keys() <= set(ROLES)):
         raise ValueError("outputs that no run has")
-    if not all(isinstance(part, dict) for part in (run, run["recipe"], about["choices"])):
+    inputs = run.get("inputs", {"table_sha256": ""})
+    if not all(isinstance(part, dict) for part in (run, run["recipe"], about["choices"], inputs)):
         raise TypeError("no dictionary")
+    if not isinstance(inputs["table_sha256"], str):
+        raise TypeError("no text")

@@ -26,7 +26,8 @@ def begin_run(setup: Setup, journal: Journal, asked: Asked, progress: Progress) 
     else:
         journal.begin(setup.identity, setup.plan.manifest())
     fail = setup.options.on_error == "fail"
-    run = Run(setup.plan, journal, asked, progress, fail, setup.max_errors)
+    inputs = setup.inputs.values if setup.inputs else None
+    run = Run(setup.plan, journal, asked, progress, fail, setup.max_errors, inputs=inputs)
     for rows in journal.rows():
         run.note(rows)
     refuse_faults(run)  # a run that was stopped for its faults is not done by resuming it

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxrscore.core.errors import Stopped, UserError, counted
 from cxrscore.core.progress import Progress
 from cxrscore.core.signals import Asked
@@ -46,7 +49,8 @@ class Clock:
 @dataclass
 class Run:
     """A run under way. `max_errors`: more quarantined files than this stop it. `slow`: position -> cause, of
-    files that took too long and wait for their second try.
+    files that took too long and wait for their second try. `inputs` (F, n, m): what heads read beside the
+    pixels, in the order of the plan.
     """
 
     plan: Plan
@@ -58,6 +62,7 @@ class Run:
     clock: Clock = field(default_factory=Clock)
     faults: int = 0
     slow: dict[int, Cause] = field(default_factory=dict)
+    inputs: NDArray[np.float32] | None = None
     kinds: Counter[str] = field(default_factory=Counter)
     first_fault: str = ""
     exact: int = 0

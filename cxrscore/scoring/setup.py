@@ -20,6 +20,7 @@ from cxrscore.model.checkpoint import Fold
 from cxrscore.model.ensemble import load_ensemble, trained_views
 from cxrscore.scoring.compute import folded_backbone
 from cxrscore.scoring.compute_settings import Recipe, choose_batch_size, choose_recipe, dtype_word, merges_fit
+from cxrscore.scoring.input_table import InputValues, read_input_values
 from cxrscore.scoring.journal import Journal, is_recipe
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs, check_room
@@ -62,6 +63,7 @@ class Setup:
     options: Options
     machine: Machine
     notes: Sequence[str]
+    inputs: InputValues | None = None
 
     @property
     def findings(self) -> list[str]:
@@ -101,6 +103,7 @@ def set_up(
         by_study=options.level == "study",
         fill=options.on_error == "fill",
     )
+    inputs = read_input_values(options.inputs, ensemble, plan)
     _refuse_what_would_fail(files, plan, ensemble, options, journal)
     forwards = Forwards(len(plan.paths), len(views), ensemble, machine)
     kept = _kept_recipe(journal, files) if options.resume else None
@@ -113,9 +116,16 @@ def set_up(
         bit_depth=options.bit_depth or card.bit_depth,
     )
     identity = fingerprint(
-        ensemble, recipe, plan, device=machine.device, views=views, bit_depth=reading.bit_depth
+        ensemble,
+        recipe,
+        plan,
+        device=machine.device,
+        views=views,
+        bit_depth=reading.bit_depth,
+        inputs=inputs.facts if inputs else None,
     )
-    return Setup(files, plan, ensemble, views, recipe, reading, identity, options, machine, notes)
+    notes += inputs.notes if inputs else ()
+    return Setup(files, plan, ensemble, views, recipe, reading, identity, options, machine, notes, inputs)
 
 
 def refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> None:

@@ -5,7 +5,7 @@ Out   LabelTable.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ class LabelTable:
     """One row per image. `y` (n, L) int8 is 0 or 1; where `mask` (n, L) is False it does not count, and is 0.
     `soft` (n, L) float32: the share of an image's readers who see a finding, where that is trained on.
 
-    `study` is unique across patients; `notes` are sentences for the person who ran the command.
+    `study` is unique across patients; `inputs` are cells of further columns, for heads that take them;
+    `notes` are sentences for the person who ran the command.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class LabelTable:
     sex: list[str] | None = None
     age: list[str] | None = None
     soft: NDArray[np.float32] | None = None
+    inputs: dict[str, list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -49,7 +51,8 @@ class LabelTable:
         texts = {name: getattr(self, name) for name in ("ids", "patient", "study", "view", "sex", "age")}
         picked: dict[str, Any] = {name: cells and [cells[i] for i in index] for name, cells in texts.items()}
         soft = None if self.soft is None else self.soft[index]
-        return replace(self, **picked, y=self.y[index], mask=self.mask[index], soft=soft)
+        inputs = {name: [cells[i] for i in index] for name, cells in self.inputs.items()}
+        return replace(self, **picked, y=self.y[index], mask=self.mask[index], soft=soft, inputs=inputs)
 
 
 def one_row_per_image(table: LabelTable, lines: Sequence[int], *, rule: str) -> LabelTable:
@@ -85,7 +88,7 @@ def one_row_per_image(table: LabelTable, lines: Sequence[int], *, rule: str) -> 
 
 def _refuse_other_owners(table: LabelTable, lines: Sequence[int], first: NDArray[np.int64]) -> None:
     """`first` (n,): the first row of each row's image."""
-    for what, names in (("patient", table.patient), ("study", table.study)):
+    for what, names in (("patient", table.patient), ("study", table.study), *table.inputs.items()):
         for row, other in enumerate(first.tolist()) if names else ():
             if names and names[row] != names[other]:
                 raise UserError(

@@ -6,7 +6,7 @@ Out   LabelTable. Nothing is guessed: what is not as declared is a UserError wit
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from cxrscore.core.errors import UserError, counted
 from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets.patient_ids import near_spellings, one_id_per_number, some, spellings, told
-from cxrscore.tables.datasets.registry import BLANK, FORMATS, LEGAL, UNCERTAIN, Columns, label_code
+from cxrscore.tables.datasets.registry import (
+    BLANK,
+    FORMATS,
+    LABELS_IN,
+    LEGAL,
+    UNCERTAIN,
+    Columns,
+    label_code,
+)
 from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import without_blanks
 from cxrscore.tables.label_table import LabelTable, one_row_per_image
@@ -46,13 +54,15 @@ def read_labels(  # noqa: PLR0913 - the section `labels` of params.yaml
     blank: str,
     uncertain: str,
     readers: str,
+    inputs: Sequence[str] = (),
 ) -> LabelTable:
     """`id`, `patient` and `study` as the format's module says; findings in the order given, none for its own.
 
     `patient_pattern`: the patient is its one group in the id, and in no column. `patient_ids`: number makes
     one patient of all spellings of a number; text and distinct keep each. `blank` is zero, ignore or error;
     `uncertain` can be one, too. `readers`: what several rows of an image give: error, or see
-    `one_row_per_image`. Raises UserError for a bad table.
+    `one_row_per_image`. `inputs`: further columns, for heads that take them. Raises UserError for a bad
+    table.
     """
     twice = [name for name, times in Counter(findings).items() if times > 1]
     if twice:
@@ -71,6 +81,8 @@ def read_labels(  # noqa: PLR0913 - the section `labels` of params.yaml
         id_notes.append(f"the pattern finds {counted(len(set(patients)), 'patient')}, such as {example}.")
     if patients and patient_ids == "number":
         patients = one_id_per_number(patients)
+    own = {id: "the id", patient: "the patient", study: "the study"}
+    own |= dict.fromkeys((*columns.findings, *LABELS_IN.get(format, ())), "a finding")
     id_notes += _study_doubts(studies, patients, study)
     y, mask = _decide(table, columns, blank=blank, uncertain=uncertain)
     rows = LabelTable(
@@ -84,10 +96,22 @@ def read_labels(  # noqa: PLR0913 - the section `labels` of params.yaml
         view=columns.view,
         sex=columns.sex,
         age=columns.age,
+        inputs=_inputs(table, inputs, own),
         notes=(*table.notes, *notes, *(f"{path}: {note}" for note in id_notes)),
     )
     images = rows if readers == "error" else one_row_per_image(rows, table.lines, rule=readers)
     return replace(images, notes=(*images.notes, *_doubts(images.y, images.findings)))
+
+
+def _inputs(table: Table, names: Sequence[str], own: Mapping[str | None, str]) -> dict[str, list[str]]:
+    """The cells of further columns, none of which says who it is or what is to be found."""
+    for name in names:
+        if name in own:
+            raise UserError(
+                f"train.head.inputs: {name!r} is {own[name]} in {table.path}; list columns that are known "
+                "before a reading, such as Sex, Age or ViewCategory."
+            )
+    return {name: table.column(name) for name in names}
 
 
 def _in_names(table: Table, id: str, pattern: str) -> list[str]:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TRIES = 10  # of RandomResizedCrop.get_params
+BLANKED = 0.1  # of the values of further inputs
 LOG_ASPECT = np.log(4 / 3)
 BLANK = 255 * 0.449  # of cutout, which zeroes normalised pixels: the mean of ImageNet's three channel means
 
@@ -142,6 +143,13 @@ def mix(pixels: Tensor, y: Tensor, mask: Tensor, lam: Tensor) -> tuple[Tensor, T
 def _neighbours(n: int, device: torch.device) -> Tensor:
     """(n,) 1, 0, 3, 2, ...; the last of an odd number is its own."""
     return (torch.arange(n, device=device) ^ 1).clamp(max=n - 1)
+
+
+def draw_blanks(n: int, columns: int, *, seed: int, epoch: int) -> np.ndarray:
+    """-> (n, columns) bool, row i for sample i: values that are unknown in this epoch, so that a head learns
+    what to make of one that is.
+    """
+    return np.random.default_rng([seed, epoch, 16]).random((n, columns)) < BLANKED
 
 
 def epoch_order(rows: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import Tensor
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.training.augment import (
     cutout,
+    draw_blanks,
     draw_cutouts,
     draw_jitters,
     draw_mixes,
@@ -126,6 +127,7 @@ def train_epoch(
     changed = pixel_changes(n, params.augment, size=size, seed=seed, epoch=epoch, device=device)
     mixup = params.augment.mixup
     share = torch.from_numpy(draw_mixes(n, seed=seed, epoch=epoch, mixup=mixup)).to(device)
+    inputs = _with_blanks(data, seed=seed, epoch=epoch)
     learner.train_head_alone(epoch < params.freeze_epochs)
     outlook = outlook or Outlook(params.epochs, params.patience)
     left = (len(rows) - course.step) * params.batch_size
@@ -139,8 +141,9 @@ def train_epoch(
         at = torch.from_numpy(chunk).to(device, non_blocking=True)
         batch = changed(gray, chunk), data.targets[at], data.mask[at]
         batch = mix(*batch, share[at]) if mixup else batch
+        own = None if inputs is None else inputs[at]
         rate = rate_of(learner.steps, params, steps=len(rows))
-        loss = learner.step(*batch, **rate, keys=(seed, epoch, course.step))
+        loss = learner.step(*batch, own, **rate, keys=(seed, epoch, course.step))
         course.step += 1
         course.losses += [loss] if math.isfinite(loss) else []
         pace.images += params.batch_size
@@ -191,6 +194,14 @@ def rate_of(step: int, params: "TrainParams", *, steps: int) -> dict[str, Any]:
         peak=params.lr,
     )
     return {"lr": lr, "momentum": momentum_at(step, schedule=params.schedule, total=total)}
+
+
+def _with_blanks(data: FoldData, *, seed: int, epoch: int) -> torch.Tensor | None:
+    """The head's further inputs (n, m), where it takes any, some of them unknown in this epoch."""
+    if data.inputs is None:
+        return None
+    blank = torch.from_numpy(draw_blanks(*data.inputs.shape, seed=seed, epoch=epoch))
+    return data.inputs.masked_fill(blank.to(data.inputs.device), math.nan)
 
 
 def _waited(stream: Iterator[Any], pace: Pace) -> Iterator[Any]:

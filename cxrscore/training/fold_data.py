@@ -5,6 +5,7 @@ Out   FoldData: the store, the one that crops are taken from, targets and mask b
       train on and which to validate.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from cxrscore.core.paths import Layout
 from cxrscore.images.image_store import LARGER, Store, open_store
 from cxrscore.tables.fold_table import read_folds
 from cxrscore.tables.labels import read_labels
+from cxrscore.tables.tabular_inputs import Encoding, choose_encodings, doubts, encode
 
 if TYPE_CHECKING:
     from cxrscore.project.params import LabelParams
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class FoldData:
     """The rows of one fold. `targets`, which a training aims at, `y`, 0 or 1, and `mask` (n, L) are on the
-    device, in the order of the store's rows.
+    device, in the order of the store's rows; so are `inputs` (n, m), where the head takes any, encoded as the
+    rows to train on have decided. `notes`: on values that validated rows alone have.
     """
 
     store: Store
@@ -39,6 +42,9 @@ class FoldData:
     val: np.ndarray
     k: int
     larger: Store | None = None
+    inputs: Tensor | None = None
+    encodings: tuple[Encoding, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def crops(self) -> Store:
@@ -58,13 +64,15 @@ def read_fold(
     labels: "LabelParams",
     machine: Machine,
     train_size: int | None = None,
+    inputs: Sequence[str] = (),
 ) -> FoldData:
     """Store, labels and folds, brought to one order. `train_size`: the side of the larger copies, where crops
-    are taken from these. Raises UserError where they are not of the same data.
+    are taken from these. `inputs`: columns that the head takes, too. Raises UserError where they are not of
+    the same data.
     """
     store = open_store(layout.prepared)
     larger = None if train_size is None else _open_larger(store, train_size)
-    table = read_labels(labels_csv, **labels.model_dump())
+    table = read_labels(labels_csv, **labels.model_dump(), inputs=inputs)
     folds = read_folds(layout.folds)
     if list(folds.ids) != list(store.ids):
         raise UserError(
@@ -78,18 +86,25 @@ def read_fold(
             "repro prepare`."
         )
     rows = np.array([row_of[name] for name in store.ids])
-    if folds.patient is not None and table.rows(rows).patient != folds.patient:
+    table = table.rows(rows)
+    if folds.patient is not None and table.patient != folds.patient:
         raise UserError(f"{layout.folds}: made for other patients than {labels_csv}; run `dvc repro folds`.")
+    train, val = np.flatnonzero(folds.fold != fold), np.flatnonzero(folds.fold == fold)
+    encodings = choose_encodings(table.rows(train).inputs, source=str(labels_csv))
+    values = encode(encodings, table.inputs, source=str(labels_csv)) if encodings else None
     return FoldData(
         store=store,
         findings=table.findings,
-        targets=torch.from_numpy(table.targets[rows]).to(machine.device),
-        y=torch.from_numpy(table.y[rows]).float().to(machine.device),
-        mask=torch.from_numpy(table.mask[rows]).to(machine.device),
-        train=np.flatnonzero(folds.fold != fold),
-        val=np.flatnonzero(folds.fold == fold),
+        targets=torch.from_numpy(table.targets).to(machine.device),
+        y=torch.from_numpy(table.y).float().to(machine.device),
+        mask=torch.from_numpy(table.mask).to(machine.device),
+        train=train,
+        val=val,
         k=int(folds.fold.max()) + 1,
         larger=larger,
+        inputs=None if values is None else torch.from_numpy(values).to(machine.device),
+        encodings=encodings,
+        notes=tuple(doubts(encodings, table.rows(val).inputs)),
     )
 
 

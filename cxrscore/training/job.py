@@ -24,6 +24,7 @@ from cxrscore.model.checkpoint import Card, read_card
 from cxrscore.model.network import check_backbone
 from cxrscore.tables.cooccurrence import prevalence, read_embeddings
 from cxrscore.tables.fold_table import read_folds, split_patients
+from cxrscore.tables.tabular_inputs import with_encodings
 from cxrscore.training.fold_data import FoldData, read_fold
 from cxrscore.training.preflight import embeddings_file, refuse_early
 from cxrscore.training.process_group import world
@@ -64,6 +65,7 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
         labels=params.labels,
         machine=machine,
         train_size=params.prepare.train_size,
+        inputs=getattr(train.head, "inputs", ()),
     )
     if params.folds.method == "patient" and (split := split_patients(read_folds(layout.folds))):
         raise UserError(
@@ -141,7 +143,7 @@ def card_of(job: Job, best: dict[str, Any]) -> Card:
         findings=list(data.findings),
         id_column=params.labels.id,
         backbone=params.train.backbone,
-        head=params.train.head.model_dump(),
+        head=with_encodings(params.train.head.model_dump(), data.encodings),
         size=data.store.size,
         preprocessing=data.store.preprocessing,
         bit_depth=data.store.bit_depth,

@@ -90,13 +90,15 @@ class Learner:
         gray: Tensor,
         y: Tensor,
         mask: Tensor,
+        inputs: Tensor | None = None,
         *,
         lr: float,
         keys: tuple[int, ...],
         momentum: float | None = None,
     ) -> float:
         """One update -> the loss over the whole batch. Dropout draws from `keys`, pass and rank alone.
-        `momentum`: the optimizer's own where it is None.
+        `momentum`: the optimizer's own where it is None. `inputs` (b, m): of a head that takes further
+        values.
 
         Where the loss, a gradient or a batch-norm statistic is not finite, nothing changes, and the step is
         counted as skipped; the scaler of fp16 finds its scale by such steps.
@@ -109,7 +111,8 @@ class Learner:
             if momentum is not None:
                 _set_momentum(group, momentum)
         self.buffers.keep()
-        loss = self._backward(gray, y, mask, keys)
+        batch = (gray, y, mask) if inputs is None else (gray, y, mask, inputs)
+        loss = self._backward(batch, keys)
         if not math.isfinite(loss) or not self._update():
             self.buffers.restore()
             self.optimizer.zero_grad(set_to_none=True)
@@ -131,12 +134,12 @@ class Learner:
         for mean, now in self.counts:
             mean.copy_(now)
 
-    def _backward(self, gray: Tensor, y: Tensor, mask: Tensor, keys: tuple[int, ...]) -> float:
+    def _backward(self, batch: tuple[Tensor, ...], keys: tuple[int, ...]) -> float:
         """Gradients of the mean over all parts -> the loss; not finite, and the rest is left out, as soon as
         one process has such a part.
         """
         total = 0.0
-        for i, part in enumerate(zip(*(t.chunk(self.parts) for t in (gray, y, mask)), strict=True)):
+        for i, part in enumerate(zip(*(t.chunk(self.parts) for t in batch), strict=True)):
             with last_pass_shares(self.shared, last=i == self.parts - 1):
                 loss = self._loss(*part, keys=(*keys, i, world().rank))
                 value = world().mean(float(loss.detach()))
@@ -149,9 +152,9 @@ class Learner:
                     self.buffers.put(passed)  # the pass that was computed again moved them again
         return total
 
-    def _loss(self, gray: Tensor, y: Tensor, mask: Tensor, *, keys: tuple[int, ...]) -> Tensor:
+    def _loss(self, gray: Tensor, y: Tensor, mask: Tensor, *inputs: Tensor, keys: tuple[int, ...]) -> Tensor:
         with seeded(self.machine, *keys), self.machine.autocast():
-            output = self.shared(gray, y, mask)
+            output = self.shared(gray, y, mask, *inputs)
         weight = self.model.head.auxiliary_weight
         further = [weight * self.loss(logits, y, mask) for logits in output.auxiliary.values()]
         return sum([*further, *output.losses.values()], start=self.loss(output.logits, y, mask))

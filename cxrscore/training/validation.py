@@ -14,7 +14,7 @@ from cxrscore.core.device import Machine
 from cxrscore.core.signals import Asked
 from cxrscore.evaluation.head_pictures import Picture, Seen
 from cxrscore.model.network import CXRModel
-from cxrscore.model.predict import pad, predict_views
+from cxrscore.model.predict import pad, pad_inputs, predict_views
 from cxrscore.training.batches import batches
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.process_group import world
@@ -42,7 +42,8 @@ def predict_rows(
     ):
         if asked.number:
             break
-        probs = predict_views(model, pad(gray, batch_size), views=views, machine=machine)
+        own = None if data.inputs is None else pad_inputs(data.inputs[chunk], batch_size)
+        probs = predict_views(model, pad(gray, batch_size), views=views, machine=machine, inputs=own)
         parts.append(probs[:, : len(chunk)].cpu().numpy())
         after(len(chunk) * everyone.size)
     gathered = everyone.gather(None if asked.number else np.concatenate(parts, axis=1))
@@ -66,7 +67,8 @@ def look_at_rows(
         if asked.number:
             break
         with machine.autocast():
-            pictures = model.head.look(model.features(gray))
+            own = () if data.inputs is None else (data.inputs[chunk],)
+            pictures = model.head.look(model.features(gray), *own)
         if not pictures:
             break
         y, mask = data.truth(chunk)

@@ -23,9 +23,12 @@ class HeadOutput:
 
 
 class Head(nn.Module):
-    """(B, C, h, w) features and, in training, y and mask (B, L) of the same images -> HeadOutput."""
+    """(B, C, h, w) features and, in training, y and mask (B, L) of the same images -> HeadOutput. A head with
+    `inputs`, so many further values per image, takes these too, (B, inputs), NaN where one is unknown.
+    """
 
     auxiliary_weight = 0.0
+    inputs = 0
 
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
         """Before step 0: what this head takes from the labels of the training rows, y (n, L) 0/1 where mask

@@ -4,22 +4,26 @@
     u_i <- update(u_i, attention of i over the findings it is linked to)
     logit_i = <W_y[i], u_i> + b_i,  u_i starts at W_y[i]
 
+Sex, age and view may be further tokens behind those of the image (`inputs`; tabular_tokens.py).
 In training the readouts before the last are learned from, too: the paper's intermediate loss.
 Source: Lanchantin, Sekhon & Qi, "Neural message passing for multi-label classification", ECML PKDD 2019,
 arXiv:1904.08049, 2.1 to 2.5 without the bias b; layer norms and positions are in its appendix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cxrscore.core.errors import BrokenPromise, UserError
 from cxrscore.evaluation.head_pictures import Picture
 from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.tabular_tokens import TabularTokens
 from cxrscore.tables.cooccurrence import cooccurring, prevalence
+from cxrscore.tables.tabular_inputs import Encoding
 
 EMBEDDING_STD = 0.02  # W_y reads out, too: at d = 512 logits start 0.7 ± 0.5 above b, with 1.0 430 above
 SLOWEST = 10_000.0  # wavelengths of positions grow to 2 pi times this, as in Vaswani et al., 2017
@@ -37,7 +41,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class LampSettings:
-    """As in params.yaml."""
+    """As in params.yaml. `encodings`: of `inputs`, decided by the training rows; a checkpoint states them."""
 
     dropout: float
     graph: Literal["fc", "el", "prior"]
@@ -45,6 +49,8 @@ class LampSettings:
     dim: int
     heads: int
     auxiliary_weight: float
+    inputs: Sequence[str] = ()
+    encodings: Sequence[Mapping[str, Any]] = ()
     kind: Literal["lamp"] = "lamp"
 
 
@@ -68,6 +74,9 @@ class Lamp(Head):
         links = torch.eye(findings) if settings.graph == "prior" else torch.ones(findings, findings)
         self.register_buffer("links", links.bool(), persistent=settings.graph == "prior")
         self.register_buffer("every", torch.ones(1, 1, dtype=torch.bool), persistent=False)
+        encodings = _encodings(settings)
+        self.inputs = len(encodings)
+        self.further = TabularTokens(encodings, dim=dim) if encodings else None  # last: see the other weights
 
     @torch.no_grad()
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
@@ -80,16 +89,24 @@ class Lamp(Head):
         if self.settings.graph == "prior":
             self.links.copy_(torch.from_numpy(cooccurring(y, mask)))
 
-    def forward(self, features: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
-        """(B, C, h, w) -> logits (B, L) and, in training, the readouts before them."""
-        *before, last = self._states(features)
+    def forward(
+        self,
+        features: Tensor,
+        y: Tensor | None = None,
+        mask: Tensor | None = None,
+        inputs: Tensor | None = None,
+    ) -> HeadOutput:
+        """(B, C, h, w) and values (B, m) of `inputs` -> logits (B, L) and, in training, the readouts before
+        them.
+        """
+        *before, last = self._states(features, inputs)
         probed = before if self.training else []
         auxiliary = {state.name: self._readout(state.nodes) for state in probed}
         return HeadOutput(self._readout(last.nodes), auxiliary)
 
-    def _states(self, features: Tensor) -> list[State]:
+    def _states(self, features: Tensor, inputs: Tensor | None = None) -> list[State]:
         """After each sub-step."""
-        tokens = self._tokens(features)
+        tokens = self._with_further(self._tokens(features), inputs)
         nodes = self.W_y.expand(len(features), -1, -1)
         states = []
         for name, sub_step in zip(self.names, self.sub_steps, strict=True):
@@ -105,6 +122,16 @@ class Lamp(Head):
         dropped: Tensor = self.dropout(tokens)
         return dropped
 
+    def _with_further(self, tokens: Tensor, inputs: Tensor | None) -> Tensor:
+        """(B, h * w, d) -> (B, h * w + m, d). Whoever means "unknown" says so, by NaN."""
+        if (self.further is None) != (inputs is None):
+            raise BrokenPromise(
+                f"a head of {self.inputs} inputs was given {'none' if inputs is None else 'some'}"
+            )
+        if self.further is None:
+            return tokens
+        return torch.cat([tokens, self.further(inputs)], 1)
+
     def _readout(self, nodes: Tensor) -> Tensor:
         """(B, L, d) -> (B, L), by products and sums, which autocast leaves in fp32."""
         return (nodes.float() * self.W_y.float()).sum(-1) + self.b.float()
@@ -114,20 +141,35 @@ class Lamp(Head):
             return {}
         return {"prior_graph": Picture(("finding", "source"), self.links.float().cpu().numpy())}
 
-    def look(self, features: Tensor) -> dict[str, Picture]:
-        """What each finding attended to at each step, the mean over attention heads."""
-        states = self._states(features)
+    def look(self, features: Tensor, inputs: Tensor | None = None) -> dict[str, Picture]:
+        """What each finding attended to at each step, the mean over attention heads; the shares of places and
+        of further inputs, in pictures of their own, sum to 1.
+        """
+        states = self._states(features, inputs)
+        places = features.shape[2:].numel()
         pictures = {}
-        for part, axes, shape in (
-            ("tokens", ("row", "column"), features.shape[2:]),
-            ("labels", ("source",), self.b.shape),
+        for name, part, axes, shape, own in (
+            ("tokens", "tokens", ("row", "column"), features.shape[2:], slice(places)),
+            ("inputs", "tokens", ("input",), (self.inputs,), slice(places, None)),
+            ("labels", "labels", ("source",), self.b.shape, slice(None)),
         ):
-            maps = [state.attention.mean(1) for state in states if state.name.endswith(part)]  # (B, L, m)
-            if maps:
+            maps = [state.attention.mean(1)[..., own] for state in states if state.name.endswith(part)]
+            if maps and maps[0].numel():  # (B, L, m)
                 values = torch.stack(maps, 2).reshape(len(features), len(self.b), -1, *shape)
                 axes = ("image", "finding", "step", *axes)
-                pictures[f"attention_{part}"] = Picture(axes, values.detach().cpu().numpy())
+                pictures[f"attention_{name}"] = Picture(axes, values.detach().cpu().numpy())
         return pictures
+
+
+def _encodings(settings: LampSettings) -> list[Encoding]:
+    """One per input, in their order. Raises UserError."""
+    encodings = [Encoding.told(about) for about in settings.encodings]
+    if [encoding.column for encoding in encodings] != list(settings.inputs):
+        raise UserError(
+            f"train.head.inputs: {list(settings.inputs)} with encodings of "
+            f"{[encoding.column for encoding in encodings]}; use a checkpoint as `cxrscore train` wrote it."
+        )
+    return encodings
 
 
 class MessagePassing(nn.Module):

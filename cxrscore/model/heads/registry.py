@@ -6,7 +6,7 @@ Out   Head, whose forward gives a HeadOutput: logits (B, L), and what a head add
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -17,6 +17,7 @@ from cxrscore.model.heads.coupling import Coupling, CouplingSettings
 from cxrscore.model.heads.independent import Independent, IndependentSettings
 from cxrscore.model.heads.lamp import Lamp, LampSettings
 from cxrscore.model.heads.salgl import Salgl, SalglSettings
+from cxrscore.tables.tabular_inputs import Encoding
 
 HeadSettings = IndependentSettings | CouplingSettings | LampSettings | AgcnSettings | SalglSettings
 HEADS: dict[type[HeadSettings], type[Head]] = {
@@ -54,6 +55,11 @@ def _fits(value: Any, kind: Any) -> bool:
     """Counts are whole numbers from 1, weights and rates finite numbers from 0."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if kind == Sequence[str]:
+        texts = isinstance(value, list | tuple) and all(isinstance(one, str) and one for one in value)
+        return texts and len({*value}) == len(value)
+    if kind == Sequence[Mapping[str, Any]]:
+        return isinstance(value, list | tuple) and all(map(_is_encoding, value))
     if kind is bool or kind is str:
         return type(value) is kind
     if kind is int:
@@ -61,10 +67,20 @@ def _fits(value: Any, kind: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
 
 
+def _is_encoding(value: Any) -> bool:
+    try:
+        Encoding.told(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _needed(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
-    names = {bool: "true or false", str: "a text", int: "a whole number from 1", float: "a number from 0"}
+    names: dict[Any, str] = {bool: "true or false", str: "a text", int: "a whole number from 1"}
+    names |= {float: "a number from 0", Sequence[str]: "a list of distinct texts"}
+    names |= {Sequence[Mapping[str, Any]]: "a list of encodings, as `cxrscore train` writes them"}
     return names[kind]
 
 

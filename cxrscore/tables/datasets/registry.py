@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cxrscore.tables.csv_table import Table
+from cxrscore.tables.datasets.chexpert import FINDINGS as CHEXPERT_FINDINGS
 from cxrscore.tables.datasets.chexpert import read_chexpert
 from cxrscore.tables.datasets.columns import BLANK, LEGAL, UNCERTAIN, Columns, label_code
 from cxrscore.tables.datasets.nih import read_nih
 from cxrscore.tables.datasets.plain import read_plain
 
-__all__ = ["BLANK", "FORMATS", "LEGAL", "UNCERTAIN", "Columns", "label_code"]
+__all__ = ["BLANK", "FORMATS", "LABELS_IN", "LEGAL", "UNCERTAIN", "Columns", "label_code"]
 
 
 class Format(Protocol):
@@ -23,3 +24,7 @@ class Format(Protocol):
 
 
 FORMATS: dict[str, Format] = {"table": read_plain, "chexpert": read_chexpert, "nih": read_nih}
+LABELS_IN: dict[str, tuple[str, ...]] = {  # columns that hold labels, whatever findings are asked for
+    "chexpert": CHEXPERT_FINDINGS,
+    "nih": ("Finding Labels",),
+}
