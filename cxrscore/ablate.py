@@ -16,6 +16,7 @@ import torch
 
 from cxrscore.ablation.experiments import facts_of, run_experiments
 from cxrscore.ablation.runs import layout_of, plan, train_all
+from cxrscore.ablation.scene_entropy import scene_entropies, scene_notes
 from cxrscore.ablation.table import RESAMPLES, cells, compare, notes_of, read_scored, table_blocks
 from cxrscore.benchmarks.heads import head_costs, rows
 from cxrscore.core.device import Machine
@@ -134,12 +135,15 @@ def tabulate(
     progress.say(f"ablate: comparing by {RESAMPLES:,} resamples of patients")
     progress.start("comparing", RESAMPLES)
     found = compare(scored, after=after)
+    scenes = scene_entropies(layouts, params.folds.train)
+    for name, of_scenes in scenes.items():
+        found[name]["scene_entropy"] = of_scenes
     result = {
         "heads": {
             name: found[name] | asdict(costs[name]) | {"settings": dict(heads[name])} for name in heads
         },
         "left_out": dict(scored.left_out),
-        "notes": notes_of(scored, patients=table.patient is not None, timed=timed),
+        "notes": notes_of(scored, patients=table.patient is not None, timed=timed) + scene_notes(scenes),
     }
     _write(layout.ablation, result)
     return result

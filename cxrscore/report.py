@@ -173,7 +173,45 @@ def _scenes(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any
         scale="share of images with both, among those with the given one",
         signed=False,
     )
-    return {"picture": picture, "scenes": means, "views": dict(sorted(views.items()))}
+    return {
+        "picture": picture,
+        "scenes": means,
+        "views": dict(sorted(views.items())),
+        "most": math.log(len(means)),
+        "entropies": _mean_of_folds(tables.get("scenes_entropy", [])),
+        "frequencies": _frequencies(tables["scene_counts"], findings),
+        "surest": _surest(tables.get("scenes_images", [])),
+    }
+
+
+def _mean_of_folds(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """One row per fold -> each column's mean."""
+    names = [name for name in rows[0] if name != "fold"] if rows else []
+    return {name: float(np.mean([float(row[name]) for row in rows])) for name in names}
+
+
+def _frequencies(rows: Sequence[Mapping[str, str]], findings: Sequence[str]) -> str:
+    """How often each scene's training images show each finding: the diagonals of the counts, as shares of all
+    that the scene shows.
+    """
+    shown = np.einsum("kii->ki", mean_of_rows(rows, findings).values)
+    shares = shown / np.maximum(shown.sum(1, keepdims=True), 1)
+    overall = shown.sum(0) / max(shown.sum(), 1)
+    return figures.shares_by_panel(
+        {f"scene {k}": of_scene.tolist() for k, of_scene in enumerate(shares)},
+        findings,
+        overall=overall.tolist(),
+        scale="share of the scene's positive labels (line: of all scenes' together)",
+    )
+
+
+def _surest(rows: Sequence[Mapping[str, str]]) -> dict[int, list[dict[str, Any]]]:
+    """Scene -> its images, the surest first: name, fold, and probability of the scene."""
+    images: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        one = {"image": row["image"], "fold": row["fold"], "share": float(row["share"])}
+        images.setdefault(int(row["scene"]), []).append(one)
+    return images
 
 
 def _mean(values: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 INK, SOFT, NOTHING = "#1b1f24", "#8a929c", "#c3c9d0"
 FOLD_COLOURS = ("#0b6e99", "#c8553d", "#5a8f29", "#8e5ea2", "#d19a2a", "#4c5b6b")
@@ -142,6 +142,38 @@ def small_maps(maps: np.ndarray, findings: Sequence[str], *, scale: str) -> str:
             if np.isnan(values).all():
                 axes.annotate("no image", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
         figure.colorbar(image, ax=grid, shrink=0.7, label=scale)
+        return _svg(figure)
+
+
+def shares_by_panel(
+    panels: Mapping[str, Sequence[float]], findings: Sequence[str], *, overall: Sequence[float], scale: str
+) -> str:
+    """Shares (L,) by title: one panel each, four abreast, findings in the order of `overall` (L,), the most
+    frequent on top, whose value is a line across each bar.
+    """
+    order = sorted(range(len(findings)), key=lambda i: overall[i])
+    abreast = min(4, len(panels))
+    down, rows = math.ceil(len(panels) / abreast), np.arange(len(findings))
+    with mpl.rc_context(STYLE):
+        size = (
+            _longest(findings) + 0.4 + abreast * (2.0 if abreast > 2 else 2.8),
+            down * (0.7 + 0.2 * len(rows)),
+        )
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(down, abreast, squeeze=False, sharex=True)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+        for i, (axes, (title, shares)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+            axes.barh(rows, [shares[j] for j in order], height=0.66, color="#9cc4d6")
+            axes.plot([overall[j] for j in order], rows, "|", ms=8, mew=1.4, color=INK)
+            axes.set_title(title, loc="left", fontsize=9.5)
+            axes.set_yticks(rows, _plain([findings[j] for j in order]))
+            axes.tick_params(axis="y", length=0, labelleft=i % abreast == 0)
+            axes.tick_params(axis="x", labelbottom=True)
+            axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axes.set_ylim(-0.6, len(rows) - 0.4)
+        figure.supxlabel(scale, fontsize=9)
         return _svg(figure)
 
 

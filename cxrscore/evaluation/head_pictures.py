@@ -35,7 +35,7 @@ PICTURES: dict[str, tuple[str, ...]] = {  # what heads learn, and its axes on di
     "scene_cooccurrence": ("scene", "given", "finding"),
 }
 TABLES = {f"{name}{kind}" for name in PICTURES for kind in ("", "_shares", "_by_view")}
-TABLES |= {"coupling_sparsity"}
+TABLES |= {"coupling_sparsity", "scenes_entropy", "scenes_images"}
 TAUS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 
 

@@ -21,7 +21,14 @@ from cxrscore.evaluation.head_pictures import (
     tidy_rows,
 )
 from cxrscore.evaluation.joined_scores import Scored
-from cxrscore.evaluation.scene_matching import PROFILE, aligned, share_rows, view_rows
+from cxrscore.evaluation.scene_matching import (
+    PROFILE,
+    aligned,
+    entropies,
+    share_rows,
+    surest_rows,
+    view_rows,
+)
 
 
 def learned_tables(
@@ -33,6 +40,8 @@ def learned_tables(
     <picture>_shares      fold, axis, mean, share: of scenes, or whatever else has a value per image, the mean
                           and the share of images whose largest it is
     <picture>_by_view     fold, axis, view, images: counted, where the labels tell views
+    scenes_entropy        fold, per_image, of_mean, of_shares: how certain and how even (entropies)
+    scenes_images         scene, rank, fold, image, share: the images that are most surely of each scene
     coupling_sparsity     fold, below, share: of the entries of A off the diagonal with |A| < below; those
                           that are zero exactly stand at below = 0
     """
@@ -46,6 +55,12 @@ def learned_tables(
         for name, picture in learned.items():
             for table, columns, rows in _tables(name, picture, scored):
                 tables.setdefault(table, (["fold", *columns], []))[1].extend([fold, *row] for row in rows)
+    scenes = {
+        fold: (learned["scenes"], scored.table.ids)
+        for (fold, scored), learned in zip(folds.items(), found, strict=True)
+        if "scenes" in learned
+    }
+    tables["scenes_images"] = (["scene", "rank", "fold", "image", "share"], list(surest_rows(scenes)))
     return tables
 
 
@@ -59,6 +74,9 @@ def _tables(
         if scored.table.view is not None:
             columns = (picture.axes[1], "view", "images")
             yield f"{name}_by_view", columns, view_rows(picture, scored.table.view)
+    if name == "scenes":
+        of = entropies(picture)
+        yield "scenes_entropy", of.keys(), [[f"{value:.6g}" for value in of.values()]]
     if name == "coupling":
         yield "coupling_sparsity", ("below", "share"), sparsity_rows(picture)
 

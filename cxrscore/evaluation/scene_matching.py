@@ -1,7 +1,8 @@
 """The folds' scenes brought to one order, and how images fall into them.
 
 In    what each fold's head learned: pictures with a `scene` axis.
-Out   the same with scene 0 of every fold alike, as far as it can be; shares, and shares by view.
+Out   the same with scene 0 of every fold alike, as far as it can be; shares, shares by view, how certain and
+      how even they are, and the images that are most surely of a scene.
 Scenes have no names: each training finds its own order of them.
 Source: Kuhn, "The Hungarian method for the assignment problem", 1955.
 """
@@ -9,6 +10,7 @@ Source: Kuhn, "The Hungarian method for the assignment problem", 1955.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from heapq import nsmallest
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from cxrscore.evaluation.head_pictures import Picture
 
 PROFILE = "scene_counts"  # (scene, given, finding): by which scenes are recognised
+SUREST = 8  # images of a scene that are named
 
 
 def aligned(folds: Sequence[Mapping[str, Picture]]) -> list[dict[str, Picture]]:
@@ -57,6 +60,42 @@ def view_rows(shares: Picture, views: Sequence[str]) -> Iterator[list[Any]]:
     for k in range(shares.values.shape[1]):
         for view in sorted(set(views)):
             yield [k, view, found[k, view]]
+
+
+def entropies(shares: Picture) -> dict[str, float]:
+    """(n, K), rows that sum to one -> entropies in nats: `per_image`, the mean over images, 0 where each is
+    certain; `of_mean`, of the mean row; `of_shares`, of the shares of images by their largest, log K where
+    scenes have equally many. Source: Zhu et al., ICCV 2023, equations 9 and 10; the last, table 5.
+    """
+    values = shares.values
+    counts = np.bincount(values.argmax(1), minlength=values.shape[1])
+    return {
+        "per_image": float(_entropy(values).mean()),
+        "of_mean": float(_entropy(values.mean(0))),
+        "of_shares": float(_entropy(counts / len(values))),
+    }
+
+
+def _entropy(p: NDArray[Any]) -> NDArray[Any]:
+    """(..., K) -> (...), 0 log 0 = 0."""
+    logs = np.log(p, out=np.zeros_like(p, dtype=float), where=p > 0)
+    return np.asarray(np.abs((p * logs).sum(-1)))  # no -0
+
+
+def surest_rows(folds: Mapping[int, tuple[Picture, Sequence[str]]]) -> Iterator[list[Any]]:
+    """Fold -> (n, K) and the names of the same n images -> scene, rank, fold, image, share: of each scene the
+    images of all folds that are of it most surely, equal ones by name. Of one scene every image is as sure.
+    """
+    found = [
+        (int(k), -float(row[k]), image, fold)
+        for fold, (shares, images) in folds.items()
+        for k, row, image in zip(_largest(shares), shares.values, images, strict=True)
+        if len(row) > 1
+    ]
+    for scene in sorted({k for k, *_ in found}):
+        of_scene = nsmallest(SUREST, (one for one in found if one[0] == scene))
+        for rank, (_, minus, image, fold) in enumerate(of_scene, start=1):
+            yield [scene, rank, fold, image, f"{-minus:.6g}"]
 
 
 def _largest(shares: Picture) -> NDArray[np.int64]:

@@ -110,6 +110,8 @@ def model_of(path: Path, card: Card, tensors: Mapping[str, Tensor]) -> CXRModel:
             f"{path}: its card (backbone {card.backbone!r}, head {card.head['kind']!r}) does not build a "
             f"model: {why[:300].rstrip('. ')}. Load it with the version that trained it, or train it again."
         ) from error
+    outdated = {f"head.{name}" for name in model.head.outdated()}
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in outdated}
     _refuse_unlike(path, model.state_dict(), tensors)
     _refuse_impossible(path, tensors)
     model.load_state_dict(tensors)

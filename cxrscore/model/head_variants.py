@@ -26,7 +26,14 @@ USUAL: dict[str, dict[str, Any]] = {
     },
     "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2, "inputs": []},
     "agcn": {"threshold": 0.4, "reweight": 0.25, **EMBEDDINGS, "hidden": 1024, "identity_weight": 1.0},
-    "salgl": {"steps": 3, "mixture": "soft", **EMBEDDINGS, "joint_dim": 512, "entropy_weight": 1.0},
+    "salgl": {
+        "steps": 3,
+        "cell": "paper",
+        "mixture": "soft",
+        **EMBEDDINGS,
+        "joint_dim": 512,
+        "entropy_weight": 1.0,
+    },
 }
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what differs from the usual
     REFERENCE: ("independent", {}),
@@ -45,9 +52,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "agcn-learned": ("agcn", {"graph": "learned"}),
     "salgl-1": ("salgl", {"scenes": 1}),
     "salgl-2": ("salgl", {"scenes": 2}),
+    "salgl-attention": ("salgl", {"scenes": 1, "steps": 0}),  # the paper's table 4, "+ SA"
+    "salgl-no-entropy": ("salgl", {"scenes": 2, "entropy_weight": 0.0}),  # its table 5
 }
 PROJECT = "project"  # the project's own head as it is
-EXTRAS = ("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional")  # on demand
+EXTRAS = (  # on demand
+    *("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional"),
+    *("salgl-attention", "salgl-no-entropy"),
+)
 DEFAULT = tuple(name for name in CHANGES if name not in EXTRAS)
 
 

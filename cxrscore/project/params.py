@@ -219,7 +219,12 @@ class SalglHead(Section):
     )
     dropout: Dropout = Field(description="Share of each finding's features that is dropped in training.")
     scenes: Count = Field(description="Number of scenes.")
-    steps: Count = Field(description="Number of steps of the gated graph.")
+    steps: Annotated[int, Field(ge=0)] = Field(
+        description="Number of steps of the gated graph; 0: attention alone, without scenes."
+    )
+    cell: Literal["paper", "torch"] = Field(
+        description="Gated update with the reset gate inside, U(r * h) (paper), or torch's GRUCell (torch)."
+    )
     mixture: Literal["soft", "hard"] = Field(
         description="Mix the scenes' graphs by probability (soft), or take the likeliest scene (hard)."
     )
@@ -227,7 +232,7 @@ class SalglHead(Section):
     embedding_dim: Count = Field(description="Columns of the embeddings.")
     joint_dim: Count = Field(description="Width of the space that image and label features share.")
     entropy_weight: NotNegative = Field(
-        description="Weight of the loss that makes scenes certain per image and evenly used."
+        description="Weight of the loss that makes scenes certain per image and evenly used, as published."
     )
 
 

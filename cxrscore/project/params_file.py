@@ -49,6 +49,7 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.weights": "best",
     "prepare.train_size": "null",
     "train.head.inputs": "[]",
+    "train.head.cell": "torch",
 }
 
 

@@ -1,12 +1,21 @@
 """Scenes have no order of their own: they are matched before anything is averaged."""
 
+import math
 from itertools import permutations
 
 import numpy as np
 import pytest
 
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.evaluation.scene_matching import aligned, matched, share_rows, view_rows
+from cxrscore.evaluation.scene_matching import (
+    SUREST,
+    aligned,
+    entropies,
+    matched,
+    share_rows,
+    surest_rows,
+    view_rows,
+)
 
 K, L = 3, 4
 
@@ -91,3 +100,44 @@ def test_an_image_whose_gates_are_all_shut_belongs_to_none() -> None:
     gates = Picture(("image", "gate"), np.array([[0.0, 0.0], [0.0, 2.0], [0.0, 0.0], [1.0, 0.5]]))
     assert list(share_rows(gates)) == [[0, "0.25", "0.25"], [1, "0.625", "0.25"]]
     assert list(view_rows(gates, ["PA"] * 4)) == [[0, "PA", 1], [1, "PA", 1]]
+
+
+def test_entropies_are_of_an_image_of_the_mean_and_of_the_shares_of_images() -> None:
+    def slow(*shares: float) -> float:
+        return -sum(share * math.log(share) for share in shares if share)
+
+    found = entropies(SHARES)
+    each = [slow(0.9, 0.1), slow(0.6, 0.4), slow(0.2, 0.8), slow(0.7, 0.3)]
+    assert found["per_image"] == pytest.approx(sum(each) / 4)
+    assert found["of_mean"] == pytest.approx(slow(0.6, 0.4))
+    assert found["of_shares"] == pytest.approx(slow(0.75, 0.25))
+
+
+def test_certain_images_in_even_scenes_have_no_entropy_each_and_all_of_it_together() -> None:
+    certain = Picture(("image", "scene"), np.eye(3).repeat(2, 0))
+    assert entropies(certain) == {
+        "per_image": 0,
+        **dict.fromkeys(("of_mean", "of_shares"), pytest.approx(math.log(3))),
+    }
+    collapsed = Picture(("image", "scene"), np.tile([1.0, 0.0], (4, 1)))
+    assert {str(value) for value in entropies(collapsed).values()} == {"0.0"}
+
+
+def test_the_surest_images_of_a_scene_are_those_of_all_folds_and_equal_ones_stand_by_name() -> None:
+    other = Picture(("image", "scene"), np.array([[0.9, 0.1], [0.95, 0.05]]))
+    rows = list(surest_rows({0: (SHARES, ["d", "c", "b", "a"]), 4: (other, ["b2", "x"])}))
+    assert rows == [
+        [0, 1, 4, "x", "0.95"],
+        [0, 2, 4, "b2", "0.9"],
+        [0, 3, 0, "d", "0.9"],
+        [0, 4, 0, "a", "0.7"],
+        [0, 5, 0, "c", "0.6"],
+        [1, 1, 0, "b", "0.8"],
+    ]
+
+
+def test_of_a_scene_so_many_images_are_named_and_of_one_scene_none() -> None:
+    names = [f"{i:02}" for i in range(30)]
+    many = Picture(("image", "scene"), np.tile([0.75, 0.25], (30, 1)))
+    assert [row[3] for row in surest_rows({0: (many, names)})] == names[:SUREST]
+    assert list(surest_rows({0: (Picture(("image", "scene"), np.ones((30, 1))), names)})) == []

@@ -172,7 +172,9 @@ HEADS = {
     "lamp": {"graph": "prior", "steps": 2, "dim": 32, "heads": 4, "auxiliary_weight": 0.2},
     "agcn": {"graph": "cos", "threshold": 0.4, "reweight": 0.25, "hidden": 64, "identity_weight": 1.0}
     | EMBEDDED,
-    "salgl": {"scenes": 1, "steps": 3, "mixture": "soft", "joint_dim": 32, "entropy_weight": 1.0} | EMBEDDED,
+    "salgl": {"scenes": 1, "steps": 3, "cell": "paper", "mixture": "soft", "joint_dim": 32}
+    | {"entropy_weight": 1.0}
+    | EMBEDDED,
 }
 
 

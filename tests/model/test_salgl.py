@@ -19,8 +19,9 @@ from some_heads import a_head
 
 from cxrscore.core.all_reduce import summed
 from cxrscore.core.device import Machine, seeded
+from cxrscore.model.checkpoint import Card, load_fold, save_checkpoint
 from cxrscore.model.heads.registry import head_settings
-from cxrscore.model.heads.salgl import Salgl, entropy, scene_loss
+from cxrscore.model.heads.salgl import GatedUpdate, Salgl, entropy, scene_loss
 from cxrscore.model.loss import asymmetric_loss
 from cxrscore.model.network import build_model
 from cxrscore.tables.cooccurrence import label_embeddings
@@ -31,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "dropout": 0.0,
     "scenes": 2,
     "steps": 2,
+    "cell": "paper",
     "mixture": "soft",
     "embeddings": "learned",
     "embedding_dim": 3,
@@ -53,8 +55,9 @@ def made(**changes: Any) -> Salgl:
     with seeded(Machine(torch.device("cpu"), torch.float32), 0):
         head = a_head("salgl", findings=L, channels=C, **SETTINGS | changes)
     assert isinstance(head, Salgl)
-    with torch.no_grad():
-        head.W.weight.mul_(4)
+    for name, parameter in head.named_parameters():
+        if name == "W.weight":
+            parameter.data.mul_(4)
     return head.train()
 
 
@@ -79,15 +82,14 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 class Reference:
-    """The paper's equations, an image, a finding and a position at a time, in float64."""
+    """The paper's equations, an image, a finding and a position at a time, in float64. The state of `head`
+    by name, so that what an older version saved serves, too.
+    """
 
     def __init__(self, head: Salgl) -> None:
         self.of = {name: value.detach().double().numpy() for name, value in head.state_dict().items()}
-        self.K, self.steps, self.hard = (
-            len(self.of["W.weight"]),
-            head.settings.steps,
-            head.settings.mixture == "hard",
-        )
+        self.K, self.steps = head.settings.scenes, head.settings.steps
+        self.hard, self.cell = head.settings.mixture == "hard", head.settings.cell
         self.together = np.zeros((self.K, L, L))
         self.given = np.zeros((self.K, L, L))
         self.images = np.zeros(self.K)
@@ -103,7 +105,9 @@ class Reference:
         return alpha
 
     def scenes(self, v: np.ndarray) -> np.ndarray:
-        """Equations 4 and 5."""
+        """Equations 4 and 5; of one scene the share is 1 whatever its w is."""
+        if self.K == 1:
+            return np.ones(1)
         logits = self.of["W.weight"] @ (sum(v) / len(v))
         return np.exp(logits) / np.exp(logits).sum()
 
@@ -118,8 +122,21 @@ class Reference:
                         P[i, j] += weight * self.together[k, i, j] / self.given[k, i, j]
         return P
 
+    def update(self, m: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """Equation 14."""
+        return self.gated(m, h) if self.cell == "paper" else self.gru(m, h)
+
+    def gated(self, a: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """As Li et al. print it in equations 3 to 6, and SSGRL: the reset gate is inside U."""
+        W_z, W_r, W = np.split(self.of["gru.W.weight"], 3)
+        U_z, U_r = np.split(self.of["gru.U_gates.weight"], 2)
+        z = sigmoid(W_z @ a + U_z @ h)
+        r = sigmoid(W_r @ a + U_r @ h)
+        new = np.tanh(W @ a + self.of["gru.U.weight"] @ (r * h))
+        return (1 - z) * h + z * new
+
     def gru(self, m: np.ndarray, h: np.ndarray) -> np.ndarray:
-        """Equation 14: one gated unit, as torch lays it out: reset, update, new."""
+        """One gated unit, as torch lays it out: reset, update, new."""
         by_input = np.split(self.of["gru.weight_ih"] @ m + self.of["gru.bias_ih"], 3)
         by_state = np.split(self.of["gru.weight_hh"] @ h + self.of["gru.bias_hh"], 3)
         reset, update = sigmoid(by_input[0] + by_state[0]), sigmoid(by_input[1] + by_state[1])
@@ -128,15 +145,16 @@ class Reference:
 
     def logits(self, v: np.ndarray) -> np.ndarray:
         """Equations 3, 13, 15 and 16."""
-        alpha, P = self.attention(v), self.graph(self.scenes(v))
+        alpha = self.attention(v)
+        P = self.graph(self.scenes(v)) if self.steps else np.zeros((L, L))
         f = [sum(alpha[i, j] * v[j] for j in range(len(v))) for i in range(L)]
         h = f
         for _ in range(self.steps):
             message = [sum(P[j, i] * h[j] for j in range(L) if j != i) for i in range(L)]
-            h = [self.gru(message[i], h[i]) for i in range(L)]
+            h = [self.update(message[i], h[i]) for i in range(L)]
         z = np.zeros(L)
         for i in range(L):
-            joint = np.concatenate([f[i], h[i]])
+            joint = np.concatenate([f[i], h[i]]) if self.steps else f[i]
             o = np.tanh(self.of["readout.weight"] @ joint + self.of["readout.bias"])
             z[i] = self.of["classifier.weight"][i] @ o + self.of["classifier.bias"][i]
         return z
@@ -158,10 +176,11 @@ class Reference:
         return float(first + sum(mean[k] * math.log(mean[k]) for k in range(self.K)) - math.log(1 / self.K))
 
 
+@pytest.mark.parametrize("cell", ["paper", "torch"])
 @pytest.mark.parametrize("mixture", ["soft", "hard"])
 @pytest.mark.parametrize("scenes", [1, 2, 3])
-def test_it_is_the_papers_equations_batch_after_batch(scenes: int, mixture: str) -> None:
-    head = made(scenes=scenes, mixture=mixture)
+def test_it_is_the_papers_equations_batch_after_batch(scenes: int, mixture: str, cell: str) -> None:
+    head = made(scenes=scenes, mixture=mixture, cell=cell)
     slow = Reference(head)
     for seed in range(4):
         features, y, mask = batch(seed)
@@ -170,7 +189,7 @@ def test_it_is_the_papers_equations_batch_after_batch(scenes: int, mixture: str)
         expected = [slow.logits(v) for v in images]
         output = head(features, y, mask)
         assert np.allclose(output.logits.detach().numpy(), expected, atol=1e-5)
-        assert output.losses["scenes"].item() == pytest.approx(0.7 * slow.loss(pis), abs=1e-5)
+        assert output.losses["scenes"].item() == pytest.approx(0.7 * L * slow.loss(pis), abs=1e-5)
         for v, shows, known in zip(images, y.numpy(), mask.numpy(), strict=True):
             slow.count(v, shows, known)
         for name in COUNTS:
@@ -179,6 +198,75 @@ def test_it_is_the_papers_equations_batch_after_batch(scenes: int, mixture: str)
     assert np.allclose(head.attention(features).detach().numpy(), [slow.attention(v) for v in images])
     P = [slow.graph(one) for one in np.eye(scenes)]
     assert np.allclose(head.cooccurrence().numpy(), P)
+
+
+def test_messages_and_gated_updates_are_the_printed_ones_in_float64() -> None:
+    head = trained().double()
+    slow = Reference(head)
+    rng = np.random.default_rng(0)
+    h, P = rng.normal(size=(B, L, C)), rng.random((B, L, L))
+    found = head.propagated(torch.from_numpy(h), torch.from_numpy(P * (1 - np.eye(L)))).detach().numpy()
+    expected = h.copy()
+    for b in range(B):
+        for _ in range(head.settings.steps):
+            messages = [sum(P[b, j, i] * expected[b, j] for j in range(L) if j != i) for i in range(L)]
+            expected[b] = [slow.gated(messages[i], expected[b, i]) for i in range(L)]
+    assert np.abs(found - expected).max() < 1e-14
+
+
+def test_where_the_reset_gate_stands_makes_a_difference() -> None:
+    """The same matrices in torch's cell, z for 1 - z, are another function; with r = 1 they are the same."""
+    cell, torchs = GatedUpdate(C).double(), torch.nn.GRUCell(C, C, bias=False).double()
+    a, h = torch.from_numpy(np.random.default_rng(0).normal(size=(2, B, C)))
+    with torch.no_grad():
+        (W_z, W_r, W), (U_z, U_r) = cell.W.weight.chunk(3), cell.U_gates.weight.chunk(2)
+        torchs.weight_ih.copy_(torch.cat([W_r, -W_z, W]))
+        torchs.weight_hh.copy_(torch.cat([U_r, -U_z, cell.U.weight]))
+        assert (cell(a, h) - torchs(a, h)).abs().max() > 0.01
+        a, h = a.abs() + 1, h.abs() + 1
+        for opened in (W_r, U_r, torchs.weight_ih[:C], torchs.weight_hh[:C]):
+            opened.fill_(10.0)
+        assert torch.allclose(cell(a, h), torchs(a, h), rtol=0, atol=1e-12)
+
+
+def test_without_steps_it_is_semantic_attention_alone() -> None:
+    head = made(steps=0)
+    features, y, mask = batch()
+    output = head(features, y, mask)
+    images = features.flatten(2).mT.double().numpy()
+    slow = Reference(head)
+    assert np.allclose(output.logits.detach().numpy(), [slow.logits(v) for v in images], atol=1e-5)
+    assert output.losses == {}
+    output.logits.square().sum().backward()
+    assert {name for name, _ in head.named_parameters()} == {
+        *("embeddings.E", "U.weight", "V.weight", "w.weight"),
+        *("readout.weight", "readout.bias", "classifier.weight", "classifier.bias"),
+    }
+    assert all(parameter.grad.any() for parameter in head.parameters())
+    assert head.learned() == head.tracked() == {}
+    with torch.inference_mode():
+        assert list(head.eval().look(features)) == ["attention"]
+
+
+def test_one_linear_layer_of_a_vector_twice_is_one_of_the_vector() -> None:
+    """Equation 15 at T = 0: nothing that [f, f] can be read as is lost by reading f."""
+    head = made(steps=0)
+    f = torch.from_numpy(np.random.default_rng(0).normal(size=(B, L, C)))
+    weight = torch.from_numpy(np.random.default_rng(1).normal(size=(C, 2 * C)))
+    head.double().readout.weight.data.copy_(weight[:, :C] + weight[:, C:])
+    twice = (torch.cat([f, f], -1) @ weight.mT + head.readout.bias).tanh()
+    expected = (twice * head.classifier.weight).sum(-1) + head.classifier.bias
+    assert torch.allclose(head._logits(f), expected, rtol=0, atol=1e-12)
+
+
+def test_an_entropy_weight_is_lambda_beside_a_mean_over_findings() -> None:
+    """Equations 17 and 18 times L: our supervised loss is a sum where the paper's is a mean."""
+    head = made(entropy_weight=1.0)
+    features, y, mask = batch(known=1.1)
+    output = head(features, y, mask)
+    ours = LOSS(output.logits, y, mask) + output.losses["scenes"]
+    papers = LOSS(output.logits, y, mask) / L + scene_loss(head.scenes(features))
+    assert torch.allclose(ours, L * papers)
 
 
 def test_without_masks_a_row_of_counts_is_divided_by_its_diagonal() -> None:
@@ -295,9 +383,9 @@ def test_gradients_reach_every_parameter() -> None:
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None, name
         assert (parameter.grad != 0).any(), name
-    assert {"W.weight", "U.weight", "V.weight", "w.weight", "gru.weight_ih", "readout.weight"} <= {
-        name for name, _ in head.named_parameters()
-    }
+    names = {name for name, _ in head.named_parameters()}
+    assert {"W.weight", "U.weight", "V.weight", "w.weight", "readout.weight"} <= names
+    assert {"gru.W.weight", "gru.U_gates.weight", "gru.U.weight"} <= names
 
 
 def test_scene_vectors_learn_from_the_entropies_alone_too() -> None:
@@ -307,13 +395,66 @@ def test_scene_vectors_learn_from_the_entropies_alone_too() -> None:
 
 
 @pytest.mark.parametrize("mixture", ["soft", "hard"])
-def test_one_scene_costs_nothing_and_leaves_no_parameter_unused(mixture: str) -> None:
+def test_one_scene_costs_nothing_and_holds_no_parameter_for_show(mixture: str) -> None:
     head = trained(scenes=1, mixture=mixture)
     output = head(*batch())
     assert output.losses["scenes"] == 0
-    (output.logits.sum() + output.losses["scenes"]).backward()
-    assert (head.W.weight.grad == 0).all()
-    assert all(parameter.grad is not None for parameter in head.parameters())
+    (output.logits.square().sum() + output.losses["scenes"]).backward()
+    assert head.W is None
+    assert all(parameter.grad.any() for parameter in head.parameters())
+
+
+def test_a_seeds_other_weights_are_those_they_were_when_one_scene_had_a_weight(cpu: Machine) -> None:
+    head = made(scenes=1, cell="torch", embeddings="cooccurrence")
+    with seeded(cpu, 0):
+        expected = {
+            "U.weight": torch.nn.Linear(C, 5, bias=False).weight,
+            "V.weight": torch.nn.Linear(3, 5, bias=False).weight,
+            "w.weight": torch.nn.Linear(5, 1, bias=False).weight,
+            "W.weight": torch.nn.Linear(C, 1, bias=False).weight,
+            "gru.weight_ih": torch.nn.GRUCell(C, C).weight_ih,
+            "readout.weight": torch.nn.Linear(2 * C, C).weight,
+        }
+    state = head.state_dict()
+    assert expected.keys() - state.keys() == {"W.weight"}
+    assert all(torch.equal(state[name], expected[name]) for name in expected.keys() & state.keys())
+
+
+@pytest.mark.parametrize("scenes", [1, 2])
+def test_an_older_checkpoint_says_no_cell_has_torchs_and_scores_as_it_did(
+    scenes: int, cpu: Machine, tmp_path: Path
+) -> None:
+    """Where it is of one scene, it also holds a W, on which nothing depended."""
+    stated = {name: value for name, value in SETTINGS.items() if name != "cell"}
+    settings = stated | {"kind": "salgl", "scenes": scenes}
+    with seeded(cpu, 0):
+        model = build_model(TINY, init="none", findings=3, head=head_settings(settings), size=32)
+    gray = pictures(0)[0]
+    y, mask = (tensor[:, :3] for tensor in batch()[1:])
+    model.head(model.features(gray), y, mask)  # scenes have counts now
+    state = model.eval().state_dict()
+    state |= {"head.W.weight": torch.ones(scenes, state["head.U.weight"].shape[1])} if scenes == 1 else {}
+    assert {"head.gru.weight_ih", "head.W.weight"} <= state.keys()
+    card = Card(
+        findings=["a", "b", "c"],
+        id_column="Image_name",
+        backbone=TINY,
+        head=settings,
+        size=32,
+        preprocessing="v1",
+        fold=0,
+        k=1,
+        epoch=1,
+        macro_auc=0.75,
+        prevalence=[0.1, 0.2, 0.3],
+        params={},
+        sha256={},
+        versions={},
+    )
+    save_checkpoint(tmp_path / "fold0.safetensors", state, card)
+    loaded = load_fold(tmp_path / "fold0.safetensors", cpu)
+    assert torch.equal(loaded.model(gray).logits, model(gray).logits)
+    assert loaded.model.head.settings.cell == "torch"
 
 
 def test_scenes_cost_least_where_images_are_sure_and_scenes_even() -> None:

@@ -42,7 +42,8 @@ def train(rows: slice, *, processes: int) -> dict[str, Tensor]:
         embeddings="learned",
         embedding_dim=3,
         joint_dim=5,
-        entropy_weight=1.0,
+        entropy_weight=1.0 / L,
+        cell="paper",
     )
     head = Salgl(settings, findings=L, channels=C)
     losses = []

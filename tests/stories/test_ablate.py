@@ -195,6 +195,7 @@ def test_names_and_kinds_are_chosen_and_the_reference_is_always_there() -> None:
     assert len(DEFAULT) == 12
     assert choose("coupling", COUPLING) == ["independent", "coupling"]
     assert choose("salgl,lamp-el", COUPLING) == ["independent", "lamp-el", "salgl-1", "salgl-2"]
+    assert choose("salgl-no-entropy,salgl-attention", COUPLING)[1:] == ["salgl-attention", "salgl-no-entropy"]
     assert choose("coupling-prox,independent", COUPLING) == ["independent", "coupling-prox"]
     assert choose("project", COUPLING) == ["independent", "project"]
     with pytest.raises(UserError, match=r"no head 'lmap'; there are independent, .*, lamp, agcn, salgl"):

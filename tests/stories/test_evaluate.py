@@ -396,6 +396,25 @@ def test_scenes_are_shares_and_counts_by_view_in_one_order_for_all_folds(tmp_pat
     assert not (plots / "scenes.csv").exists()
 
 
+def test_scenes_have_entropies_and_the_images_that_are_most_surely_of_them(tmp_path: Path) -> None:
+    plots = tables_of(tmp_path, salgl(3, [1, 0]), salgl(2, [0, 1]))
+    entropy = -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
+    of_fold = {row["fold"]: row for row in rows_of(plots / "scenes_entropy.csv")}
+    assert list(of_fold) == ["0", "1"]
+    assert list(of_fold["0"]) == ["fold", "per_image", "of_mean", "of_shares"]
+    assert float(of_fold["0"]["per_image"]) == pytest.approx(entropy, abs=1e-6)
+    assert float(of_fold["0"]["of_shares"]) == pytest.approx(math.log(3) - 2 / 3 * math.log(2), abs=1e-6)
+    assert float(of_fold["1"]["of_mean"]) == pytest.approx(math.log(2), abs=1e-6)
+    assert lines(plots / "scenes_images.csv") == [
+        "scene,rank,fold,image,share",  # fold 0's scenes are those of the salgl of [1, 0]
+        "0,1,0,c,0.75",
+        "0,2,1,e,0.75",
+        "1,1,0,a,0.75",
+        "1,2,1,b,0.75",
+        "1,3,0,d,0.75",
+    ]
+
+
 def test_labels_without_a_view_make_no_table_of_views(tmp_path: Path) -> None:
     plots = tables_of(tmp_path, salgl(3, [0, 1]), salgl(2, [0, 1]))
     assert (plots / "scenes_shares.csv").exists()

@@ -448,6 +448,53 @@ def test_a_scene_in_which_nothing_was_counted_is_all_grey(mine: Project) -> None
     assert sum(name.startswith("scene ") for name in texts(picture)) == 2
 
 
+def test_scenes_show_their_findings_entropies_and_surest_images(mine: Project) -> None:
+    def certain(images: int) -> dict[str, Picture]:
+        found = scenes(images)
+        counts = np.zeros((2, L, L))
+        counts[0, 0, 0], counts[0, 1, 1], counts[1, 1, 1] = 3, 1, 4
+        shares_of = np.tile([1.0, 0.0], (images, 1))
+        shares_of[0] = [0.0, 1.0]
+        return found | {
+            "scene_counts": Picture(("scene", "given", "finding"), counts),
+            "scenes": Picture(("image", "scene"), shares_of),
+        }
+
+    text = page_of_learned(mine, *map(certain, images_of(mine)))
+    words = " ".join(text.split())
+    assert "between 0 and the logarithm of 2, 0.693: 0.000 of an image's own" in words
+    picture = next(svg for svg in re.findall(r"<svg.*?</svg>", text, re.S) if "positive labels" in svg)
+    first, second, *_ = mine.params.labels.findings
+    shown = texts(picture)
+    assert [name for name in shown if name.startswith("scene ")] == ["scene 0", "scene 1"]
+    assert shown.index(first) < shown.index(second)  # 5 of 8 are the second, which is on top
+    rows = Page(text).rows
+    at = rows.index(["scene 0", "probability", "scene 1", "probability"])
+    named = rows[at + 1 : at + 9]
+    assert [row[1] for row in named] == ["1.0000"] * 8
+    assert [row[3] for row in named] == ["1.0000"] * 2 + [""] * 6  # one image of each fold
+    known = {name for fold in (0, 1) for name in ids_of(mine, fold)}
+    assert {cell for row in named for cell in (row[0], row[2]) if cell} <= known
+
+
+def ids_of(project: Project, fold: int) -> list[str]:
+    table = project.layout.scores(fold, views=False).read_text().splitlines()[1:]
+    return [row.split(",")[0] for row in table]
+
+
+def test_one_scene_has_no_entropies_to_tell_and_no_images_to_name(mine: Project) -> None:
+    def alone(images: int) -> dict[str, Picture]:
+        counts = np.ones((1, L, L))
+        found = {name: Picture(("scene", "given", "finding"), counts) for name in scenes(images)}
+        picture = {"scenes": Picture(("image", "scene"), np.ones((images, 1)))}
+        return {name: found[name] for name in ("scene_counts", "scene_cooccurrence")} | picture
+
+    text = page_of_learned(mine, *map(alone, images_of(mine)))
+    assert "share of the scene's positive labels" in text
+    assert "Entropies on validated images" not in text
+    assert "most surely" not in text
+
+
 def test_scenes_are_tabulated_by_view_with_the_share_of_each_view(mine: Project) -> None:
     def all_in_the_first(images: int) -> dict[str, Picture]:
         found = scenes(images)

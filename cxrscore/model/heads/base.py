@@ -35,6 +35,10 @@ class Head(nn.Module):
         (n, L). It lies in the state dict from then on. Raises UserError.
         """
 
+    def outdated(self) -> tuple[str, ...]:
+        """Names in the state of older checkpoints of what no longer exists, as nothing depended on it."""
+        return ()
+
     def own_groups(self, lr: float) -> list[dict[str, Any]]:
         """Optimizer groups for parameters that the common group (one rate, weight decay) must not hold."""
         return []

@@ -43,16 +43,19 @@ def head_settings(stated: Mapping[str, Any]) -> HeadSettings:
             f"train.head: kind {settings.kind} lacks {lacking} and has others, {unknown}; set those of its "
             "kind, no more and no less."
         )
-    for name, kind in get_type_hints(settings).items():
-        if name in stated and not _fits(stated[name], kind):
+    kinds = get_type_hints(settings)
+    for field in fields(settings):
+        name, kind, least = field.name, kinds[field.name], field.metadata.get("least", 1)
+        if name in stated and not _fits(stated[name], kind, least):
+            right = _needed(kind, least)
             raise UserError(
-                f"train.head.{name}: {stated[name]!r} does not fit kind {settings.kind}; set {_needed(kind)}."
+                f"train.head.{name}: {stated[name]!r} does not fit kind {settings.kind}; set {right}."
             )
     return settings(**stated)
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Counts are whole numbers from 1, weights and rates finite numbers from 0."""
+def _fits(value: Any, kind: Any, least: int) -> bool:
+    """Counts are whole numbers from `least`, weights and rates finite numbers from 0."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if kind == Sequence[str]:
@@ -63,7 +66,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is bool or kind is str:
         return type(value) is kind
     if kind is int:
-        return type(value) is int and value >= 1
+        return type(value) is int and value >= least
     return type(value) in (int, float) and 0 <= value < math.inf
 
 
@@ -75,10 +78,10 @@ def _is_encoding(value: Any) -> bool:
     return True
 
 
-def _needed(kind: Any) -> str:
+def _needed(kind: Any, least: int) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
-    names: dict[Any, str] = {bool: "true or false", str: "a text", int: "a whole number from 1"}
+    names: dict[Any, str] = {bool: "true or false", str: "a text", int: f"a whole number from {least}"}
     names |= {float: "a number from 0", Sequence[str]: "a list of distinct texts"}
     names |= {Sequence[Mapping[str, Any]]: "a list of encodings, as `cxrscore train` writes them"}
     return names[kind]

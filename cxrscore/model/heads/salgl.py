@@ -3,22 +3,24 @@
     alpha_i = softmax over positions j of w . tanh(U v_j * V t_i),  f_i = sum_j alpha_ij v_j
     pi = softmax(W mean_j v_j),  the largest is the image's scene
     P_k[i, j] = images of scene k that show i and j / images of scene k that show i
-    h_i = f_i, then T times h_i <- GRU(sum over j != i of P[j, i] h_j, h_i) with P = sum_k pi_k P_k
+    h_i = f_i, then T times h_i <- gated update of h_i by sum over j != i of P[j, i] h_j, P = sum_k pi_k P_k
     z_i = w_i . tanh(Linear [f_i, h_i]) + b_i
-    loss: entropy_weight * (mean entropy of pi - entropy of the mean pi + log K)
+    loss: entropy_weight * L * (mean entropy of pi - entropy of the mean pi + log K)
 
 Counts start at zero, and messages with them. They never forget: an image counts once per epoch, in the scene
 that it had then.
 Source: Zhu et al., "Scene-aware label graph learning for multi-label image classification", ICCV 2023, 3.
 Their P, b and Phi_a of equations 1 and 2, for a linear Phi_a, are one linear map to a number, whose constant
 the softmax takes away: one vector w. Phi_c of equation 15 is not described: one layer and tanh here; b_i is
-ours. Beside a supervised loss that is summed over findings (loss.py) an entropy_weight of 1 is L times
-lighter than beside the paper's mean (17).
+ours. The supervised loss is summed over findings (loss.py) where equation 17 is their mean, hence the L: an
+entropy_weight is the lambda of equation 18.
+T = 0 is semantic attention alone (table 4): no scenes, no counts, no update. h_i would be f_i, and one linear
+layer of [f_i, f_i] is one of f_i.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -41,18 +43,46 @@ class SalglSettings:
 
     dropout: float
     scenes: int
-    steps: int
+    steps: int = field(metadata={"least": 0})
     mixture: Literal["soft", "hard"]
     embeddings: str
     embedding_dim: int
     joint_dim: int
     entropy_weight: float
+    cell: Literal["paper", "torch"] = "torch"  # of checkpoints that do not say
     kind: Literal["salgl"] = "salgl"
+
+
+class GatedUpdate(nn.Module):
+    """(n, C) messages a and states h -> (n, C) states, with the reset gate inside, U (r * h):
+
+        z = sigmoid(W_z a + U_z h),  r = sigmoid(W_r a + U_r h)
+        h <- (1 - z) * h + z * tanh(W a + U (r * h))
+
+    torch's GRUCell has r * (U h + b) instead, 1 - z for z, and biases. Source: the works that equation 14
+    cites, which print the same: Li et al., "Gated graph sequence neural networks", ICLR 2016, equations 3 to
+    6; Chen et al., "Learning semantic-specific graph representation", ICCV 2019. The b that the former adds
+    to a message is not in equation 13.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.W = nn.Linear(channels, 3 * channels, bias=False)  # W_z, W_r and W
+        self.U_gates = nn.Linear(channels, 2 * channels, bias=False)  # U_z and U_r
+        self.U = nn.Linear(channels, channels, bias=False)
+
+    def forward(self, message: Tensor, h: Tensor) -> Tensor:
+        channels = h.shape[1]
+        gates, new = self.W(message).split([2 * channels, channels], 1)
+        z, r = (gates + self.U_gates(h)).sigmoid().chunk(2, 1)
+        updated: Tensor = (1 - z) * h + z * (new + self.U(r * h)).tanh()
+        return updated
 
 
 class Salgl(Head):
     """`scenes` K, `steps` T, `joint_dim` the length of w. `mixture`: soft, or hard, the P of the image's
-    scene alone. `embeddings`, `embedding_dim`: see LabelEmbeddings.
+    scene alone. `embeddings`, `embedding_dim`: see LabelEmbeddings. `cell`: the paper's GatedUpdate, or
+    torch's GRUCell, which checkpoints have that do not say.
 
     Counts are integers: they stay exact, and the moving average copies them. Where labels are masked, P
     divides by the images that show i and in which j is known. A label counts as shown above 0.5: with mixup,
@@ -65,12 +95,20 @@ class Salgl(Head):
         self.U = nn.Linear(channels, settings.joint_dim, bias=False)
         self.V = nn.Linear(self.embeddings.dim, settings.joint_dim, bias=False)
         self.w = nn.Linear(settings.joint_dim, 1, bias=False)
-        self.W = nn.Linear(channels, settings.scenes, bias=False)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.gru = nn.GRUCell(channels, channels)
-        self.readout = nn.Linear(2 * channels, channels)
-        self.classifier = nn.Linear(channels, findings)
         self.settings = settings
+        self.dropout = nn.Dropout(settings.dropout)
+        if settings.steps:
+            self._add_graph(findings, channels)
+        self.readout = nn.Linear(channels * (2 if settings.steps else 1), channels)
+        self.classifier = nn.Linear(channels, findings)
+
+    def _add_graph(self, findings: int, channels: int) -> None:
+        """What messages need: scenes, counts, and the gated update."""
+        settings = self.settings
+        W = nn.Linear(channels, settings.scenes, bias=False)
+        # one scene's share is 1, whatever W is; it is drawn all the same, so that a seed's other weights stay
+        self.W = W if settings.scenes > 1 else None
+        self.gru = GatedUpdate(channels) if settings.cell == "paper" else nn.GRUCell(channels, channels)
         self.together: Tensor
         self.given: Tensor
         self.images: Tensor
@@ -86,18 +124,30 @@ class Salgl(Head):
         """(B, C, h, w) -> logits (B, L), fp32, and in training the scenes' loss. This batch's labels are
         counted after its graph was made: within it, they would be the answer.
         """
+        if not self.settings.steps:
+            return HeadOutput(self._logits(self._vectors(features)))
         pi = self.scenes(features)
         graph = self.graph(pi)
-        f = self.dropout(self.attention(features) @ features.flatten(2).mT)  # (B, L, C)
-        joint = torch.cat([f, self.propagated(f, graph)], -1)
-        logits = (self.readout(joint).tanh() * self.classifier.weight).sum(-1) + self.classifier.bias
+        f = self._vectors(features)
+        logits = self._logits(torch.cat([f, self.propagated(f, graph)], -1))
         if not self.training:
             return HeadOutput(logits)
         if y is not None:
             if mask is None:
                 raise BrokenPromise("labels without a mask")
             self._count(pi.argmax(1), shown=(y > 0.5) & mask, known=mask)
-        return HeadOutput(logits, losses={"scenes": self.settings.entropy_weight * scene_loss(pi)})
+        weight = self.settings.entropy_weight * logits.shape[1]
+        return HeadOutput(logits, losses={"scenes": weight * scene_loss(pi)})
+
+    def _vectors(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> f (B, L, C)."""
+        f: Tensor = self.dropout(self.attention(features) @ features.flatten(2).mT)
+        return f
+
+    def _logits(self, joint: Tensor) -> Tensor:
+        """(B, L, C or 2 C) -> (B, L)."""
+        logits: Tensor = (self.readout(joint).tanh() * self.classifier.weight).sum(-1)
+        return logits + self.classifier.bias
 
     def attention(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, L, h * w), fp32: how much of each position goes into a finding's vector."""
@@ -109,6 +159,8 @@ class Salgl(Head):
 
     def scenes(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> pi (B, K)."""
+        if self.W is None:
+            return features.new_ones(len(features), 1, dtype=torch.float32)
         with torch.autocast(features.device.type, enabled=False):  # logs of shares, and which one is largest
             pi: Tensor = self.W(features.float().mean((2, 3))).softmax(1)
             return pi
@@ -150,10 +202,14 @@ class Salgl(Head):
 
     def tracked(self) -> dict[str, float]:
         """Of all images counted so far: 1 / K where scenes are of one size, 1 where one has them all."""
+        if not self.settings.steps:
+            return {}
         return {"largest_scene_share": int(self.images.max()) / max(1, int(self.images.sum()))}
 
     def learned(self) -> dict[str, Picture]:
         """Co-occurrence is NaN, not 0, where no image shows the given one."""
+        if not self.settings.steps:
+            return {}
         seen = self.cooccurrence().masked_fill(self.given == 0, torch.nan)
         return {
             "scene_counts": Picture(COUNT_AXES, self.together.cpu().numpy()),
@@ -163,10 +219,13 @@ class Salgl(Head):
     def look(self, features: Tensor) -> dict[str, Picture]:
         """Where each finding's vector comes from, and the scenes."""
         attention = self.attention(features).view(len(features), -1, *features.shape[2:])
-        return {
-            "attention": Picture(("image", "finding", "row", "column"), attention.cpu().numpy()),
-            "scenes": Picture(("image", "scene"), self.scenes(features).cpu().numpy()),
-        }
+        looked = {"attention": Picture(("image", "finding", "row", "column"), attention.cpu().numpy())}
+        if self.settings.steps:
+            looked["scenes"] = Picture(("image", "scene"), self.scenes(features).cpu().numpy())
+        return looked
+
+    def outdated(self) -> tuple[str, ...]:
+        return () if self.settings.scenes > 1 else ("W.weight",)
 
 
 def scene_loss(pi: Tensor) -> Tensor:
