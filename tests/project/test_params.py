@@ -103,6 +103,18 @@ def test_a_wrong_setting_is_named_with_its_line_and_remedy(
         read_params(changed(tmp_path, old, new))
 
 
+def test_a_key_that_older_files_lack_is_named_with_the_value_that_keeps_their_results(tmp_path: Path) -> None:
+    section = re.search(r"  head:\n(?:    .*\n)+", (PRESETS / "demo.yaml").read_text())
+    assert section
+    older = (
+        "  head: {kind: agcn, dropout: 0.4, graph: learned, threshold: 0.4, reweight: 0.25, hidden: 9,\n"
+        "         embeddings: cooccurrence, embedding_dim: 300, identity_weight: 1.0}\n"
+    )
+    told = r"train\.head\.degrees: missing; a newer key: `degrees: absolute` leaves results as they were"
+    with pytest.raises(UserError, match=told):
+        read_params(changed(tmp_path, section[0], older))
+
+
 def constraints(schema: Any) -> set[str]:
     """The faults that pydantic can find by the constraints and types of a JSON schema."""
     names = {
