@@ -44,8 +44,8 @@ def macro(areas: np.ndarray) -> float:
 def average_precision_of_all(y: np.ndarray, mask: np.ndarray, scores: np.ndarray) -> float:
     """(n, L) each -> class-agnostic average precision: the area under the steps of the precision-recall curve
     of all pairs of image and finding, ranked together, those of a finding with a single class included; NaN
-    where all pairs are of one class. Masked pairs count nowhere, and equal scores are one step. Source: AP_all
-    of Inoue et al., "Multi-label fashion image classification with minimal human supervision", 2017.
+    where all pairs are of one class. Masked pairs count nowhere, and equal scores are one step. Source:
+    AP_all of Inoue et al., "Multi-label fashion image classification with minimal human supervision", 2017.
     """
     truth, score = y[mask], scores[mask]
     positives = int(truth.sum())
