@@ -1,8 +1,9 @@
 """The fair ablation of label heads: the project's training with each head in turn, and all compared with one.
 
-In    names of heads (head_variants.py) and seeds; prepared images, folds, labels, the project's settings.
+In    names of heads (head_variants.py), or values of one head's setting (sweep.py); seeds; prepared images,
+      folds, labels, the project's settings.
 Out   out/ablation: one folder per head and seed with what its trainings write; table.csv, ablation.json and
-      ablation.svg, one row per head.
+      ablation.svg, one row per head; gains.csv and gains.svg, by finding; of a sweep sweep.csv and sweep.svg.
 """
 
 import json
@@ -17,7 +18,18 @@ import torch
 from cxrscore.ablation.experiments import facts_of, run_experiments
 from cxrscore.ablation.runs import layout_of, plan, train_all
 from cxrscore.ablation.scene_entropy import scene_entropies, scene_notes
-from cxrscore.ablation.table import RESAMPLES, cells, compare, notes_of, read_scored, table_blocks
+from cxrscore.ablation.sweep import Sweep, heads_of
+from cxrscore.ablation.table import (
+    RESAMPLES,
+    cells,
+    compare,
+    gain_cells,
+    notes_of,
+    read_scored,
+    sweep_cells,
+    sweep_points,
+    table_blocks,
+)
 from cxrscore.benchmarks.heads import head_costs, rows
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import Stopped
@@ -27,7 +39,7 @@ from cxrscore.core.progress import Progress
 from cxrscore.core.signals import Asked
 from cxrscore.evaluation import figures
 from cxrscore.model.backbone import map_shape
-from cxrscore.model.head_variants import REFERENCE, settings_of
+from cxrscore.model.head_variants import REFERENCE
 from cxrscore.scoring.compute_settings import choose_batch_size, device_name
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.label_table import LabelTable
@@ -39,12 +51,13 @@ if TYPE_CHECKING:
     from cxrscore.project.params import Params
 
 __all__ = ["ablate", "ablate_by_experiments", "table_blocks"]
+NOT_ALWAYS = ("ablation.svg", "gains.csv", "gains.svg", "sweep.csv", "sweep.svg")
 ROUNDS = 5  # that heads are timed
 KEPT = "/*/\n"  # what .gitignore leaves out: the trainings
 
 
 def ablate(
-    names: Sequence[str],
+    compared: Sequence[str] | Sweep,
     seeds: Sequence[int],
     *,
     labels_csv: Path,
@@ -55,8 +68,10 @@ def ablate(
     keeping: Keeping,
     asked: Asked,
 ) -> dict[str, Any]:
-    """Train what is not done, then compare. Raises UserError, Stopped, Busy; what is done is kept."""
-    heads = settings_of(names, params.train.head.model_dump())
+    """Train what is not done of these heads, or of one head's values, then compare. Raises UserError,
+    Stopped, Busy; what is done is kept.
+    """
+    heads = heads_of(compared, params)
     write_text(layout.ablation / ".gitignore", KEPT)
     train_all(
         plan(heads, seeds, params=params, layout=layout),
@@ -66,7 +81,7 @@ def ablate(
         keeping=keeping,
         asked=asked,
     )
-    layouts = {name: {seed: layout_of(layout, name, seed) for seed in seeds} for name in names}
+    layouts = {name: {seed: layout_of(layout, name, seed) for seed in seeds} for name in heads}
     return tabulate(
         layouts,
         heads,
@@ -76,11 +91,12 @@ def ablate(
         machine=machine,
         progress=progress,
         asked=asked,
+        sweep=_sweep(compared),
     )
 
 
 def ablate_by_experiments(
-    names: Sequence[str],
+    compared: Sequence[str] | Sweep,
     seeds: Sequence[int],
     *,
     project: Path,
@@ -88,7 +104,7 @@ def ablate_by_experiments(
     **shared: Any,
 ) -> dict[str, Any]:
     """The same in a DVC project, each head and seed an experiment. `shared`: what tabulate takes, too."""
-    heads = settings_of(names, shared["params"].train.head.model_dump())
+    heads = heads_of(compared, shared["params"])
     with tempfile.TemporaryDirectory() as folder:
         layouts = run_experiments(
             heads,
@@ -99,7 +115,11 @@ def ablate_by_experiments(
             progress=shared["progress"],
             asked=asked,
         )
-        return tabulate(layouts, heads, asked=asked, **shared)
+        return tabulate(layouts, heads, asked=asked, sweep=_sweep(compared), **shared)
+
+
+def _sweep(compared: Sequence[str] | Sweep) -> Sweep | None:
+    return compared if isinstance(compared, Sweep) else None
 
 
 def tabulate(
@@ -112,6 +132,7 @@ def tabulate(
     machine: Machine,
     progress: Progress,
     asked: Asked,
+    sweep: Sweep | None = None,
 ) -> dict[str, Any]:
     """Name -> seed -> where its score tables are -> the result, which is also written. Raises Stopped."""
     inputs = sorted({column for head in heads.values() for column in head.get("inputs", ())})
@@ -134,17 +155,19 @@ def tabulate(
 
     progress.say(f"ablate: comparing by {RESAMPLES:,} resamples of patients")
     progress.start("comparing", RESAMPLES)
-    found = compare(scored, after=after)
+    found = compare(scored, sweep=sweep, after=after)
     scenes = scene_entropies(layouts, params.folds.train)
     for name, of_scenes in scenes.items():
         found[name]["scene_entropy"] = of_scenes
-    result = {
+    result: dict[str, Any] = {
         "heads": {
             name: found[name] | asdict(costs[name]) | {"settings": dict(heads[name])} for name in heads
         },
         "left_out": dict(scored.left_out),
         "notes": notes_of(scored, patients=table.patient is not None, timed=timed) + scene_notes(scenes),
     }
+    if sweep:
+        result["sweep"] = {"head": sweep.head, "key": sweep.key, "points": sweep_points(found, sweep)}
     _write(layout.ablation, result)
     return result
 
@@ -156,9 +179,23 @@ def _stated(head: Mapping[str, Any], table: LabelTable) -> dict[str, Any]:
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> None:
+    for name in NOT_ALWAYS:  # those of another ablation
+        (folder / name).unlink(missing_ok=True)
     header, *body = cells(result)
     write_table(folder / "table.csv", header, body)
     write_text(folder / "ablation.json", json.dumps(result, indent=1) + "\n")
-    differences = {name: row["difference"] for name, row in result["heads"].items() if "difference" in row}
+    rows = result["heads"]
+    differences = {name: row["difference"] for name, row in rows.items() if "difference" in row}
     if differences:
         write_text(folder / "ablation.svg", figures.differences(differences, reference=REFERENCE) + "\n")
+        header, *body = gain_cells(rows)
+        write_table(folder / "gains.csv", header, body)
+        best = max(differences, key=lambda name: rows[name]["macro_auc"])  # of equal ones the first
+        drawn = figures.gains(rows[best]["gains"], head=best, reference=REFERENCE)
+        write_text(folder / "gains.svg", drawn + "\n")
+    if "sweep" in result:
+        header, *body = sweep_cells(result["sweep"]["points"])
+        write_table(folder / "sweep.csv", header, body)
+        level = rows[REFERENCE]["macro_auc"]
+        drawn = figures.sweep(**result["sweep"], reference=REFERENCE, level=level)
+        write_text(folder / "sweep.svg", drawn + "\n")

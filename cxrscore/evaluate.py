@@ -21,7 +21,7 @@ from cxrscore.evaluation.curves import pr_rows, roc_rows
 from cxrscore.evaluation.head_pictures import TABLES
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
 from cxrscore.evaluation.learned_tables import learned_tables
-from cxrscore.evaluation.metrics import group_means, macro
+from cxrscore.evaluation.metrics import average_precision_of_all, group_means, macro
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.labels import read_labels
 from cxrscore.tables.score_table import ScoreTable, read_scores
@@ -95,7 +95,7 @@ def undefined(scored: Scored) -> list[str]:
 
 
 def summarise(scored: Scored) -> dict[str, Any]:
-    """Numbers by name: macro_auc, auc.<finding>, and the counts they rest on."""
+    """Numbers by name: macro_auc, ap_all, auc.<finding>, and the counts they rest on."""
     areas = scored.areas()
     counts = {"images": len(scored.scores), "findings_defined": int((~np.isnan(areas)).sum())}
     patients = scored.patients()
@@ -103,6 +103,9 @@ def summarise(scored: Scored) -> dict[str, Any]:
         name: _round(area) for name, area in zip(scored.findings, areas, strict=True) if not np.isnan(area)
     }
     metrics: dict[str, Any] = {"macro_auc": _round(macro(areas))} if defined else {}
+    ap_all = average_precision_of_all(scored.table.y, scored.table.mask, scored.scores)
+    if not np.isnan(ap_all):
+        metrics["ap_all"] = _round(ap_all)
     return metrics | counts | ({"patients": patients} if patients is not None else {}) | {"auc": defined}
 
 

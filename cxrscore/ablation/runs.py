@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from cxrscore.ablation.sweep import with_head
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
 from cxrscore.core.files import read_json, sha256_file, write_text
@@ -55,13 +56,6 @@ def plan(
 
 def layout_of(layout: Layout, variant: str, seed: int) -> Layout:
     return layout.experiment(f"{variant}/seed{seed}")
-
-
-def with_head(params: "Params", head: Mapping[str, Any], seed: int) -> "Params":
-    """The project's settings but for these; checked as if they had been read from its file."""
-    settings = params.model_dump()
-    settings["train"] |= {"head": dict(head), "seed": seed}
-    return type(params).model_validate(settings)
 
 
 def train_all(

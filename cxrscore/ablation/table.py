@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from cxrscore.ablation.sweep import Sweep
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.text_table import Block, TextTable, column_widths
-from cxrscore.evaluation.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
+from cxrscore.evaluation.average_precision import average_precision_by_finding
+from cxrscore.evaluation.bootstrap import FEWEST, Floats, Truth, interval, resampled_areas, well_shown
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.head_variants import REFERENCE
 from cxrscore.tables.label_table import LabelTable
@@ -35,6 +37,7 @@ class Scored:
 
     folds: Sequence[int]
     seeds: Sequence[int]
+    findings: Sequence[str]
     truth: Sequence[Truth]
     ways: Mapping[str, Sequence[Sequence[np.ndarray]]]
     left_out: Mapping[str, Sequence[int]]
@@ -81,7 +84,7 @@ def read_scored(
         for name, defined in zip(labels.findings, ~counted & _defined(whole), strict=True):
             if defined:
                 left_out.setdefault(name, []).append(fold)
-    return Scored(folds, seeds, truth, ways, left_out)
+    return Scored(folds, seeds, labels.findings, truth, ways, left_out)
 
 
 def _counted(fold: Truth) -> np.ndarray:
@@ -108,16 +111,28 @@ def _read(path: Path, ids: Sequence[str], labels: LabelTable) -> np.ndarray:
 
 
 def compare(
-    scored: Scored, *, after: Callable[[int], None] = lambda drawn: None
+    scored: Scored, *, sweep: Sweep | None = None, after: Callable[[int], None] = lambda drawn: None
 ) -> dict[str, dict[str, Any]]:
     """Name -> `macro_auc`, the mean over findings, then folds and seeds; of `folds` and of `seeds` each, the
     mean over the others; `seed_sd`, the seeds' standard deviation; `difference` from the reference, its 95 %
-    interval.
-    `after`: as of bootstrap.macro_areas.
+    interval; `gains`, the same of each finding's area, the mean over folds and seeds.
+    Rows of a `sweep` have `mean_ap`, the mean average precision, and those after its first `from_first`,
+    their difference from that. `after`: as of bootstrap.resampled_areas.
     """
     generator = np.random.default_rng(SEED)
-    resampled = macro_areas(scored.truth, scored.ways, resamples=RESAMPLES, generator=generator, after=after)
-    areas = {name: _areas(scored.truth, seeds) for name, seeds in scored.ways.items()}
+    resampled = resampled_areas(
+        scored.truth, scored.ways, resamples=RESAMPLES, generator=generator, after=after
+    )
+    by_finding = {name: _areas(scored.truth, seeds) for name, seeds in scored.ways.items()}
+    areas = {
+        name: np.array([[macro(fold) for fold in seed] for seed in area]) for name, area in by_finding.items()
+    }
+
+    def difference(name: str, other: str) -> dict[str, float]:
+        estimate = areas[name].mean() - areas[other].mean()
+        return _with_interval("macro_auc", estimate, resampled[name].macro - resampled[other].macro)
+
+    swept = list(sweep.rows) if sweep else []
     rows = {}
     for name, area in areas.items():
         by_seed, by_fold = area.mean(1), area.mean(0)
@@ -129,21 +144,69 @@ def compare(
         if len(by_seed) > 1:
             row["seed_sd"] = _round(by_seed.std(ddof=1))
         if name != REFERENCE:
-            low, high = interval(resampled[name] - resampled[REFERENCE])
-            difference = area.mean() - areas[REFERENCE].mean()
-            row["difference"] = {"macro_auc": _round(difference), "low": _round(low), "high": _round(high)}
+            row["difference"] = difference(name, REFERENCE)
+            more = resampled[name].findings - resampled[REFERENCE].findings
+            row["gains"] = _gains(scored.findings, by_finding[name] - by_finding[REFERENCE], more)
+        if name in swept:
+            row["mean_ap"] = _round(_mean_ap(scored.truth, scored.ways[name]))
+        if name in swept[1:]:
+            row["from_first"] = difference(name, swept[0])
         rows[name] = row
     return rows
 
 
-def _areas(truth: Sequence[Truth], seeds: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """-> (seeds, folds) macro-AUC."""
+def _gains(
+    findings: Sequence[str], differences: np.ndarray, resampled: Floats
+) -> dict[str, dict[str, float]]:
+    """(seeds, folds, L) differences in area, and (L, R) of resamples -> finding -> mean and interval, where a
+    fold defines it.
+    """
+    found = {}
+    for j, finding in enumerate(findings):
+        defined = differences[..., j][~np.isnan(differences[..., j])]
+        if len(defined):
+            found[finding] = _with_interval("auc", defined.mean(), resampled[j])
+    return found
+
+
+def _with_interval(name: str, estimate: float, resampled: Floats) -> dict[str, float]:
+    low, high = interval(resampled)
+    return {name: _round(estimate), "low": _round(low), "high": _round(high)}
+
+
+def _areas(truth: Sequence[Truth], seeds: Sequence[Sequence[np.ndarray]]) -> Floats:
+    """-> (seeds, folds, L)."""
     return np.array(
         [
-            [macro(auc_by_finding(fold.y, fold.mask, s)) for fold, s in zip(truth, folds, strict=True)]
+            [auc_by_finding(fold.y, fold.mask, s) for fold, s in zip(truth, folds, strict=True)]
             for folds in seeds
         ]
     )
+
+
+def _mean_ap(truth: Sequence[Truth], seeds: Sequence[Sequence[np.ndarray]]) -> float:
+    """As macro_auc, of average precision."""
+    means = [
+        macro(average_precision_by_finding(fold.y, fold.mask, s))
+        for folds in seeds
+        for fold, s in zip(truth, folds, strict=True)
+    ]
+    return float(np.mean(means))
+
+
+def sweep_points(rows: Mapping[str, Mapping[str, Any]], sweep: Sweep) -> list[dict[str, float]]:
+    """What `compare` found -> of each value `macro_auc` and `mean_ap`, and but for the first the difference
+    in macro-AUC from it, with its interval.
+    """
+    points = []
+    for name, value in sweep.rows.items():
+        row = rows[name]
+        ends = row.get("from_first", {})
+        point = {"value": value, "macro_auc": row["macro_auc"], "mean_ap": row["mean_ap"]}
+        if ends:
+            point |= {"difference": ends["macro_auc"], "low": ends["low"], "high": ends["high"]}
+        points.append(point)
+    return points
 
 
 def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
@@ -165,6 +228,11 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
         notes.append(
             f"{_folds(few)}: no finding is shown by {FEWEST} {unit} and not shown by {FEWEST}, so all are "
             "counted; intervals say too little there"
+        )
+    if others:
+        notes.append(
+            "gains.csv: each head's gain per finding over that of the reference, with the same resamples; "
+            "of so many intervals some leave out 0 by chance"
         )
     notes.append(
         "each score is of a training's best epoch by macro-AUC on these very images, as the train stage "
@@ -197,6 +265,26 @@ def cells(result: Mapping[str, Any]) -> list[list[str]]:
             + ["" if end is None else f"{end:+.{DIGITS}f}" for end in differences]
             + cost
         )
+    return table
+
+
+def gain_cells(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """One row for each head and finding: how much the finding's area is above the reference's."""
+    table = [["head", "finding", "gain", "low", "high"]]
+    for name, row in rows.items():
+        for finding, ends in row.get("gains", {}).items():
+            numbers = (f"{ends[end]:+.{DIGITS}f}" for end in ("auc", "low", "high"))
+            table.append([name, finding, *numbers])
+    return table
+
+
+def sweep_cells(points: Sequence[Mapping[str, float]]) -> list[list[str]]:
+    """One row per value. Blank: the first differs from nothing."""
+    table = [["value", "macro_auc", "mean_ap", "difference", "low", "high"]]
+    for point in points:
+        ends = [f"{point[name]:+.{DIGITS}f}" if name in point else "" for name in table[0][3:]]
+        areas = [f"{point[name]:.{DIGITS}f}" for name in ("macro_auc", "mean_ap")]
+        table.append([str(point["value"]), *areas, *ends])
     return table
 
 

@@ -5,7 +5,8 @@ Out   a table on stdout, the same and its picture in out/ablation.
 """
 
 import os
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +24,10 @@ from cxrscore.cli.options import (
     TrainingDtype,
 )
 
+if TYPE_CHECKING:
+    from cxrscore.ablation.sweep import Sweep
+    from cxrscore.project.params import Params
+
 COMPARISON = "Comparison"
 
 
@@ -32,7 +37,7 @@ Heads = Annotated[
         "--heads",
         help="Heads to compare, separated by commas, such as coupling,lamp. lamp, agcn and "
         "salgl stand for all heads of that kind, project for the head in params.yaml. independent is "
-        "always included (default: all except coupling-prox, -steps, -centred and -conditional).",
+        "always included (default: the main variants of every kind).",
         rich_help_panel=COMPARISON,
     ),
 ]
@@ -41,6 +46,15 @@ Seeds = Annotated[
     typer.Option(
         "--seeds",
         help="Seeds, one training each, such as 0,1 (default: train.seed).",
+        rich_help_panel=COMPARISON,
+    ),
+]
+SweepWords = Annotated[
+    str | None,
+    typer.Option(
+        "--sweep",
+        help="Compare values of one number among the settings of the head in --heads, such as "
+        "identity_weight=0,0.5,1: one row per value.",
         rich_help_panel=COMPARISON,
     ),
 ]
@@ -57,6 +71,7 @@ Experiments = Annotated[
 def ablate(
     heads: Heads = None,
     seeds: Seeds = None,
+    sweep: SweepWords = None,
     experiments: Experiments = False,
     labels: LabelsCsv = LABELS,
     params: ParamsFile = PARAMS,
@@ -74,13 +89,17 @@ def ablate(
 
     Example: cxrscore ablate
     """
+    from cxrscore.ablation.sweep import sweep_of
     from cxrscore.core.paths import Layout
     from cxrscore.model.head_variants import choose
     from cxrscore.project.params_file import read_params
     from cxrscore.training.preflight import refuse_early
 
     settings = read_params(params)
-    names = choose(heads, settings.train.head.model_dump())
+    own = settings.train.head.model_dump()
+    names = choose(heads, own)
+    compared = names if sweep is None else sweep_of(sweep, names, own)
+    refuse_values(compared, settings)
     if experiments and (labels, out, params) != (LABELS, OUT, PARAMS):
         raise typer.BadParameter(
             "experiments use the labels, outputs and settings of the project; remove --labels, --out and "
@@ -107,10 +126,25 @@ def ablate(
         shared |= {"progress": progress, "asked": asked}
         if experiments:
             os.environ.update(CXRSCORE_DEVICE=device, CXRSCORE_DTYPE=dtype)  # for the stages that DVC calls
-            result = ablate_by_experiments(names, numbers, project=params.parent, **shared)
+            result = ablate_by_experiments(compared, numbers, project=params.parent, **shared)
         else:
-            result = ablate(names, numbers, keeping=Keeping(state_every_s), **shared)
+            result = ablate(compared, numbers, keeping=Keeping(state_every_s), **shared)
     show(result, table_blocks, as_json=as_json)
+
+
+def refuse_values(compared: "Sequence[str] | Sweep", params: "Params") -> None:
+    """Raises UserError where params.yaml could not hold one of a sweep's values."""
+    from pydantic import ValidationError
+
+    from cxrscore.ablation.sweep import heads_of
+    from cxrscore.core.errors import UserError
+    from cxrscore.project.params_file import fault_words
+
+    try:
+        heads_of(compared, params)
+    except ValidationError as error:
+        faults = "; ".join(f"{problem['loc'][-1]}: {fault_words(problem)}" for problem in error.errors())
+        raise UserError(f"--sweep: {faults}; give values that params.yaml may hold.") from error
 
 
 def seed_list(text: str | None) -> list[int]:

@@ -72,33 +72,52 @@ class _Ranked:
         return _quotient(outranked, 2 * mine.sum(0) * sums[-1])
 
 
-def macro_areas(
+@dataclass(frozen=True)
+class Resampled:
+    """In R resamples: the macro-AUC (R,), in a fold the mean over the findings defined there, then over folds
+    and seeds; and each finding's area (L, R), the mean over the folds and seeds that define it. NaN where a
+    resample defines nothing.
+    """
+
+    macro: Floats
+    findings: Floats
+
+
+def resampled_areas(
     folds: Sequence[Truth],
     ways: Mapping[str, Sequence[Sequence[np.ndarray]]],
     *,
     generator: np.random.Generator,
     resamples: int = 2000,
     after: Callable[[int], None] = lambda drawn: None,
-) -> dict[str, Floats]:
-    """Each way's macro-AUC (resamples,): in a fold the mean over the findings defined there, then over folds
-    and seeds. `ways`: name -> seed -> fold -> scores (n, L) of that fold's images.
+) -> dict[str, Resampled]:
+    """Of each way. `ways`: name -> seed -> fold -> scores (n, L) of that fold's images.
 
     Patients are drawn with replacement from those of all folds, so one whose images lie in several folds
-    carries the same weight into each. NaN in a resample that defines nothing. `after` is called with each
-    chunk's number of resamples, when they are done.
+    carries the same weight into each. `after` is called with each chunk's number of resamples, when they are
+    done.
     """
     ranked = {
         name: [[_ranked(*fold) for fold in zip(folds, scores, strict=True)] for scores in seeds]
         for name, seeds in ways.items()
     }
-    parts: dict[str, list[Floats]] = {name: [] for name in ways}
+    parts: dict[str, list[Resampled]] = {name: [] for name in ways}
     for times in _draws(folds, resamples, generator):
         weights = [times[fold.patient] for fold in folds]
         for name, seeds in ranked.items():
-            means = [_macro(fold, mine) for one in seeds for fold, mine in zip(one, weights, strict=True)]
-            parts[name].append(_mean(np.stack(means)))
+            areas = np.stack(
+                [_areas(fold, mine) for one in seeds for fold, mine in zip(one, weights, strict=True)]
+            )  # (seeds and folds, L, R)
+            macro = _mean(np.stack([_mean(one) for one in areas]))
+            parts[name].append(Resampled(macro, _mean(areas)))
         after(times.shape[1])
-    return {name: np.concatenate(found) for name, found in parts.items()}
+    return {
+        name: Resampled(
+            np.concatenate([part.macro for part in found]),
+            np.concatenate([part.findings for part in found], axis=1),
+        )
+        for name, found in parts.items()
+    }
 
 
 def interval(differences: Floats, *, coverage: float = 0.95) -> tuple[float, float]:
@@ -135,12 +154,13 @@ def _ranked(truth: Truth, scores: np.ndarray) -> list[_Ranked]:
     return found
 
 
-def _macro(findings: Sequence[_Ranked], weights: Floats) -> Floats:
-    return _mean(np.stack([finding.areas(weights) for finding in findings]))
+def _areas(findings: Sequence[_Ranked], weights: Floats) -> Floats:
+    """-> (L, R)."""
+    return np.stack([finding.areas(weights) for finding in findings])
 
 
 def _mean(values: Floats) -> Floats:
-    """(K, R) -> (R,) means of what is defined; NaN where nothing is."""
+    """(K, ...) -> (...) means of what is defined; NaN where nothing is."""
     return _quotient(np.nansum(values, axis=0), (~np.isnan(values)).sum(0).astype(float))
 
 

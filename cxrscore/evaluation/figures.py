@@ -218,6 +218,65 @@ def differences(heads: Mapping[str, Mapping[str, float]], *, reference: str) -> 
         return _svg(figure)
 
 
+MOST = 10  # gains, and as many losses
+GAIN, LOSS = "#c8553d", "#0b6e99"
+
+
+def gains(findings: Mapping[str, Mapping[str, float]], *, head: str, reference: str) -> str:
+    """Each finding's auc of `head` less that of `reference`, with the ends, low and high, of its interval:
+    one bar per finding, the largest gain on top; of many the MOST largest gains and losses. Full colour where
+    the interval leaves out 0.
+    """
+    order = sorted(findings, key=lambda name: -findings[name]["auc"])
+    left_out = max(0, len(order) - 2 * MOST)
+    shown = order[:MOST] + order[MOST + left_out :]
+    which = f": the {MOST} largest gains and losses of {len(order)} findings" if left_out else " per finding"
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 1.3 + 0.27 * len(shown)), layout="constrained")
+        axes = figure.add_subplot()
+        rows = [row + (0.6 if left_out and row >= MOST else 0) for row in range(len(shown))]  # a gap between
+        for row, name in zip(rows, shown, strict=True):
+            low, middle, high = (findings[name][end] for end in ("low", "auc", "high"))
+            clear = low > 0 or high < 0
+            colour = GAIN if middle > 0 else LOSS
+            axes.barh(row, middle, height=0.62, color=colour, alpha=0.8 if clear else 0.3, lw=0)
+            axes.plot([low, high], [row, row], color=INK, lw=1.1, solid_capstyle="butt")
+        axes.axvline(0, color=SOFT, lw=0.8)
+        axes.set_yticks(rows, _plain(shown))
+        axes.set_ylim(rows[-1] + 0.6, -0.6)  # the largest gain on top
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+        axes.set_title(_plain([f"{head}, gain{which}"])[0], loc="left", fontsize=9.5)
+        axes.set_xlabel(f"AUC less that of {reference}, and its 95 % interval (full colour: it leaves out 0)")
+        return _svg(figure)
+
+
+def sweep(points: Sequence[Mapping[str, float]], *, head: str, key: str, reference: str, level: float) -> str:
+    """`points`: value of the setting `key`, macro_auc, mean_ap and, but for the first, low and high of the
+    interval of the difference in macro-AUC from the first. `level`: the macro-AUC of `reference`.
+    """
+    values, places = [f"{point['value']}" for point in points], range(len(points))
+    first = points[0]["macro_auc"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 3.0), layout="constrained")
+        panels = figure.subplots(1, 2)
+        for axes, column, title in zip(
+            panels, ("macro_auc", "mean_ap"), ("macro-AUC", "mean average precision"), strict=True
+        ):
+            axes.plot(places, [point[column] for point in points], "o-", ms=5, lw=1.4, color=FOLD_COLOURS[0])
+            axes.set_title(f"{head}: {title}", loc="left", fontsize=9.5)
+            axes.set_xticks(places, values)  # evenly, as 1, 10, 100 would crowd on a scale
+            axes.margins(x=0.08)
+            axes.set_xlabel(key)
+        for place, point in enumerate(points[1:], 1):
+            ends = [first + point["low"], first + point["high"]]
+            label = f"95 % interval of the difference from {key} {values[0]}" if place == 1 else None
+            panels[0].plot([place] * 2, ends, color=FOLD_COLOURS[0], lw=1.1, label=label)
+        panels[0].axhline(first, color=SOFT, lw=0.8, zorder=0)
+        panels[0].axhline(level, color=FOLD_COLOURS[1], lw=0.9, ls="--", label=reference, zorder=0)
+        figure.legend(frameon=False, loc="outside lower left", ncols=2)
+        return _svg(figure)
+
+
 def _plain(names: Sequence[str]) -> list[str]:
     """Names as they are: matplotlib reads what stands between dollar signs as mathematics."""
     return [name.replace("$", r"\$") for name in names]

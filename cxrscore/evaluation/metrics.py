@@ -41,6 +41,22 @@ def macro(areas: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
+def average_precision_of_all(y: np.ndarray, mask: np.ndarray, scores: np.ndarray) -> float:
+    """(n, L) each -> class-agnostic average precision: the area under the steps of the precision-recall curve
+    of all pairs of image and finding, ranked together, those of a finding with a single class included; NaN
+    where all pairs are of one class. Masked pairs count nowhere, and equal scores are one step. Source:
+    AP_all of Inoue et al., "Multi-label fashion image classification with minimal human supervision", 2017.
+    """
+    truth, score = y[mask], scores[mask]
+    positives = int(truth.sum())
+    if positives in (0, len(truth)):
+        return float("nan")
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)  # of each group of equal scores
+    hits = np.cumsum(truth[order] == 1)[ends]
+    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / positives)
+
+
 def group_means(scores: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     """(n, L) scores -> (n, L) float64: each row the mean over the rows of its group."""
     _, group = np.unique(groups, return_inverse=True)

@@ -25,7 +25,16 @@ USUAL: dict[str, dict[str, Any]] = {
         "rank": 4,
     },
     "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2, "inputs": []},
-    "agcn": {"threshold": 0.4, "reweight": 0.25, **EMBEDDINGS, "hidden": 1024, "identity_weight": 1.0},
+    "agcn": {
+        "degrees": "signed",
+        "threshold": 0.4,
+        "static": "reweighted",
+        "reweight": 0.2,  # ML-GCN's p; its code's 0.25 beside a diagonal of 1 is the same share, 0.25 / 1.25
+        "direction": "paper",
+        **EMBEDDINGS,
+        "hidden": 1024,
+        "identity_weight": 1.0,
+    },
     "salgl": {
         "steps": 3,
         "cell": "paper",
@@ -48,8 +57,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "lamp-fc": ("lamp", {"graph": "fc"}),
     "lamp-prior": ("lamp", {"graph": "prior"}),
     "agcn-identity": ("agcn", {"graph": "identity"}),
+    "agcn-binary": ("agcn", {"graph": "static", "static": "binary"}),
     "agcn-static": ("agcn", {"graph": "static"}),
+    "agcn-static-code": ("agcn", {"graph": "static", "direction": "code"}),
+    "agcn-cos": ("agcn", {"graph": "cos"}),
+    "agcn-fc": ("agcn", {"graph": "fc"}),
+    "agcn-dot": ("agcn", {"graph": "dot"}),
     "agcn-learned": ("agcn", {"graph": "learned"}),
+    "agcn-no-penalty": ("agcn", {"graph": "learned", "identity_weight": 0.0}),
     "salgl-1": ("salgl", {"scenes": 1}),
     "salgl-2": ("salgl", {"scenes": 2}),
     "salgl-attention": ("salgl", {"scenes": 1, "steps": 0}),  # the paper's table 4, "+ SA"
@@ -59,6 +74,7 @@ PROJECT = "project"  # the project's own head as it is
 EXTRAS = (  # on demand
     *("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional"),
     *("salgl-attention", "salgl-no-entropy"),
+    *("agcn-binary", "agcn-static-code", "agcn-cos", "agcn-fc", "agcn-dot", "agcn-no-penalty"),
 )
 DEFAULT = tuple(name for name in CHANGES if name not in EXTRAS)
 

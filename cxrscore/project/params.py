@@ -201,15 +201,29 @@ class AgcnHead(Section):
     graph: Literal["learned", "cos", "fc", "dot", "static", "identity"] = Field(
         description="Adjacency of the findings; static is ML-GCN's, identity has no edges."
     )
+    degrees: Literal["signed", "absolute"] = Field(
+        description="Row sums that normalise the graph: as the paper's, with the sum of absolute values only "
+        "where they are not positive (signed), or of absolute values in all rows (absolute)."
+    )
     threshold: Share = Field(
         description="Conditional probability from which on a pair is an edge of the static graph."
     )
-    reweight: Share = Field(description="Sum of a row of the static graph.")
+    static: Literal["reweighted", "binary"] = Field(
+        description="Weights of the static graph: ML-GCN's re-weighted ones, or 1 for each edge."
+    )
+    reweight: Share = Field(
+        description="Share that a finding takes from its neighbours in the re-weighted static graph."
+    )
+    direction: Literal["paper", "code"] = Field(
+        description="A finding takes from those that often go with it, as ML-GCN's equations say (paper), or "
+        "from those that it often goes with, as its published code does (code)."
+    )
     embeddings: Text = Field(description="Label embeddings: cooccurrence, learned, or a .npy file.")
     embedding_dim: Count = Field(description="Columns of the embeddings.")
     hidden: Count = Field(description="Width between the two convolutions.")
     identity_weight: NotNegative = Field(
-        description="Weight of the penalty that keeps the graph near the identity."
+        description="Weight of the penalty that keeps the graph near the identity, in the paper's scale: the "
+        "penalty is multiplied by the number of findings, over which the loss is summed."
     )
 
 

@@ -50,6 +50,9 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "prepare.train_size": "null",
     "train.head.inputs": "[]",
     "train.head.cell": "torch",
+    "train.head.degrees": "absolute",
+    "train.head.static": "reweighted",
+    "train.head.direction": "paper",
 }
 
 

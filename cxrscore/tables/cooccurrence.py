@@ -11,6 +11,7 @@ equations 6 to 8.
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,13 +51,33 @@ def cooccurring(y: np.ndarray, mask: np.ndarray) -> NDArray[np.bool_]:
     return (together > 0) | np.eye(len(together), dtype=bool)
 
 
-def static_graph(y: np.ndarray, mask: np.ndarray, *, threshold: float, reweight: float) -> Matrix:
-    """(L, L), row = given: pairs with P(j | i) >= `threshold`, self excluded, each row's sum `reweight`; a
-    row without such a pair is zero. Source: ML-GCN, equations 7 and 8, whose own diagonal is not in here.
+def label_edges(
+    y: np.ndarray, mask: np.ndarray, *, threshold: float, direction: Literal["paper", "code"]
+) -> NDArray[np.bool_]:
+    """(L, L), self excluded: whether finding i (row) takes from finding j (column). `paper`: where
+    P(j | i) >= `threshold`, from what often goes with i; `code`: where P(i | j) is, from what i often goes
+    with. Source: ML-GCN, equation 7; its published code transposes the matrix when it normalises it.
     """
-    edges = (conditional_probability(y, mask) >= threshold) & ~np.eye(y.shape[1], dtype=bool)
+    found = (conditional_probability(y, mask) >= threshold) & ~np.eye(y.shape[1], dtype=bool)
+    return found if direction == "paper" else found.T
+
+
+def binary_graph(edges: NDArray[np.bool_]) -> Matrix:
+    """(L, L) edges -> 1 where there is one, and on the diagonal, as P(i | i) is 1. Source: ML-GCN, equation
+    7.
+    """
+    graph: Matrix = (edges | np.eye(len(edges), dtype=bool)).astype(np.float32)
+    return graph
+
+
+def reweighted_graph(edges: NDArray[np.bool_], *, p: float) -> Matrix:
+    """(L, L) edges -> 1 - p on the diagonal, and p over the number of neighbours for each of them, so that
+    rows sum to 1. In a row without neighbours, where that quotient is undefined, p stays on the diagonal: 1.
+    Source: ML-GCN, equation 8.
+    """
     count = edges.sum(1, keepdims=True)
-    graph: Matrix = (reweight * edges / np.maximum(count, 1)).astype(np.float32)
+    own = np.where(count > 0, 1 - p, 1.0) * np.eye(len(edges))
+    graph: Matrix = (own + p * edges / np.maximum(count, 1)).astype(np.float32)
     return graph
 
 

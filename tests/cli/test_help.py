@@ -124,6 +124,7 @@ NO_DEFAULT = (  # without them something is left out, and there is nothing to ch
     "sheet",
     "source",
     "study_column",
+    "sweep",
 )
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import BrokenPromise
 from cxrscore.evaluation import bootstrap
-from cxrscore.evaluation.bootstrap import FEWEST, Truth, interval, macro_areas, well_shown
+from cxrscore.evaluation.bootstrap import FEWEST, Truth, interval, resampled_areas, well_shown
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 
 Scores = list[np.ndarray]
@@ -32,7 +32,8 @@ def some_scores(folds: list[Truth], seed: int) -> Scores:
 
 
 def areas(folds: list[Truth], seed: int = 0, resamples: int = 200, **ways: Any) -> dict[str, np.ndarray]:
-    return macro_areas(folds, ways, resamples=resamples, generator=np.random.default_rng(seed))
+    found = resampled_areas(folds, ways, resamples=resamples, generator=np.random.default_rng(seed))
+    return {name: way.macro for name, way in found.items()}
 
 
 def macro_area_of_repeated_rows(folds: list[Truth], seeds: list[Scores], drawn: np.ndarray) -> float:
@@ -75,7 +76,7 @@ def test_with_every_patient_drawn_once_it_is_the_plain_area() -> None:
     folds = some_folds()
     scores = some_scores(folds, 1)
     once = EachOnce(np.random.PCG64(0))
-    found = macro_areas(folds, {"one": [scores]}, resamples=1, generator=once)["one"]
+    found = resampled_areas(folds, {"one": [scores]}, resamples=1, generator=once)["one"].macro
     plain = [
         macro(auc_by_finding(fold.y, fold.mask, score)) for fold, score in zip(folds, scores, strict=True)
     ]
@@ -181,8 +182,8 @@ def test_the_interval_holds_the_true_difference_about_as_often_as_it_says() -> N
     for _ in range(200):
         y = (draw.random((120, 2)) < 0.3).astype(np.int8)
         ways = {"one": [scored(y, 1.5)], "other": [scored(y, 1.0)]}
-        found = macro_areas([Truth(y, mask, patient)], ways, resamples=200, generator=draw)
-        low, high = interval(found["one"] - found["other"])
+        found = resampled_areas([Truth(y, mask, patient)], ways, resamples=200, generator=draw)
+        low, high = interval(found["one"].macro - found["other"].macro)
         hits.append(low <= truth <= high)
     assert 0.9 <= np.mean(hits) <= 0.99
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxrscore.evaluation.metrics import auc_by_finding, group_means, macro, roc_auc
+from cxrscore.evaluation.metrics import auc_by_finding, average_precision_of_all, group_means, macro, roc_auc
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))
@@ -27,6 +27,27 @@ def test_masked_entries_count_nowhere() -> None:
     areas = auc_by_finding(y, mask, scores)
     assert areas[0] == 1.0
     assert math.isnan(areas[1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_of_all_is_scikit_learns_micro_average_ties_included(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y, scores = (rng.random((40, 5)) < 0.3).astype(np.int8), rng.integers(0, 30, (40, 5)) / 30
+    known, mask = np.ones(y.shape, dtype=bool), rng.random(y.shape) < 0.7
+    micro = average_precision_score(y, scores, average="micro")
+    assert average_precision_of_all(y, known, scores) == pytest.approx(micro, abs=1e-12)
+    of_known = average_precision_score(y[mask], scores[mask])
+    found = average_precision_of_all(np.where(mask, y, 1), mask, scores)
+    assert found == pytest.approx(of_known, abs=1e-12)
+
+
+def test_average_precision_of_all_ranks_findings_against_each_other() -> None:
+    y = np.array([[1, 0], [0, 1]])
+    mask = np.ones((2, 2), dtype=bool)
+    each_right = np.array([[0.9, 0.1], [0.8, 0.2]])  # both findings rank their image first
+    assert auc_by_finding(y, mask, each_right).tolist() == [1, 1]
+    assert average_precision_of_all(y, mask, each_right) == pytest.approx((1 + 2 / 3) / 2)
+    assert math.isnan(average_precision_of_all(y, y == 0, each_right))
 
 
 def test_macro_is_the_mean_over_defined_findings() -> None:

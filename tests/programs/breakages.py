@@ -391,14 +391,14 @@ BREAKAGES = [
     Breakage(
         "agcn: the graph is detached",
         "model/heads/agcn.py",
-        "A_hat = normalised(self.adjacency())\n            H",
-        "A_hat = normalised(self.adjacency().detach())\n            H",
+        "A_hat = normalised(self.adjacency(), signed=self.signed)\n            H",
+        "A_hat = normalised(self.adjacency().detach(), signed=self.signed)\n            H",
         "model/test_agcn.py",
     ),
     Breakage(
         "agcn: degrees that can be negative",
         "model/heads/agcn.py",
-        "linked.abs().sum(1)",
+        "torch.where(guarded(A), degrees, linked.sum(1))",
         "linked.sum(1)",
         "model/test_agcn.py",
     ),

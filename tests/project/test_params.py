@@ -149,6 +149,20 @@ def test_a_newer_key_that_is_missing_is_named_with_the_value_that_changes_nothin
         read_params(changed(tmp_path, line, ""))
 
 
+def test_a_key_that_older_files_lack_is_named_with_the_value_that_keeps_their_results(tmp_path: Path) -> None:
+    section = re.search(r"  head:\n(?:    .*\n)+", (PRESETS / "demo.yaml").read_text())
+    assert section
+    older = (
+        "  head: {kind: agcn, dropout: 0.4, graph: learned, threshold: 0.4, reweight: 0.25, hidden: 9,\n"
+        "         embeddings: cooccurrence, embedding_dim: 300, identity_weight: 1.0}\n"
+    )
+    told = (
+        r"train\.head\.degrees: missing; add the newer key: `degrees: absolute` leaves results as they were"
+    )
+    with pytest.raises(UserError, match=told):
+        read_params(changed(tmp_path, section[0], older))
+
+
 def constraints(schema: Any) -> set[str]:
     """The faults that pydantic can find by the constraints and types of a JSON schema."""
     names = {

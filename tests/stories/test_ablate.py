@@ -108,7 +108,8 @@ def check_what_is_written(folder: Path, result: dict[str, Any]) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     listed = ["git", "ls-files", "--others", "--exclude-standard"]
     kept = subprocess.run(listed, cwd=folder, check=True, capture_output=True, text=True).stdout.split()
-    assert sorted(kept) == [".gitignore", "ablation.json", "ablation.svg", "table.csv"]
+    tables = [".gitignore", "ablation.json", "ablation.svg", "gains.csv", "gains.svg", "table.csv"]
+    assert sorted(kept) == tables
 
 
 def test_nothing_is_trained_twice_and_what_changed_is_trained_again(mine: Project, cpu: Machine) -> None:

@@ -136,6 +136,7 @@ def test_metrics_hold_nested_numbers_only(project: Project) -> None:
 def test_a_finding_of_one_class_is_absent_and_a_masked_label_counts_nowhere(tmp_path: Path) -> None:
     assert measure(tmp_path) == {
         "macro_auc": 0.5,  # a 0.9 over d 0.6 and b 0.5; c 0.4 under both; e is uncertain
+        "ap_all": 0.64286,  # two positives, first and seventh of nine known pairs: (1 + 2 / 7) / 2
         "images": 5,
         "findings_defined": 1,
         "patients": 3,

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from math import log
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from cxrscore.tables.cooccurrence import (
+    binary_graph,
     conditional_probability,
     cooccurring,
+    label_edges,
     label_embeddings,
     pair_counts,
     positive_mutual_information,
     prevalence,
-    static_graph,
+    reweighted_graph,
 )
 
 Labels = tuple[np.ndarray, np.ndarray]
@@ -72,16 +75,42 @@ def test_statistics_are_those_counted_by_hand(seed: int) -> None:
     assert np.allclose(positive_mutual_information(y, mask), information, atol=1e-6)
 
 
+Direction = Literal["paper", "code"]
+
+
+@pytest.mark.parametrize("direction", ["paper", "code"])
 @pytest.mark.parametrize("threshold", [0.1, 0.4, 1.0])
-def test_a_static_graph_shares_its_weight_among_the_findings_that_often_follow(threshold: float) -> None:
+def test_a_finding_shares_its_weight_with_those_that_often_go_with_it(
+    threshold: float, direction: Direction
+) -> None:
+    """ML-GCN's equations 7 and 8; in the code's direction, with those that it often goes with."""
     y, mask = labels()
-    expected = np.zeros((L, L))
+    weighted, binary = np.zeros((L, L)), np.zeros((L, L))
     for i in range(L):
-        often = [j for j in range(L) if j != i and probability_by_hand(y, mask, i, j) >= threshold]
+        often = []
+        for j in range(L):
+            given, other = (i, j) if direction == "paper" else (j, i)
+            if j != i and probability_by_hand(y, mask, given, other) >= threshold:
+                often.append(j)
+        weighted[i, i], binary[i, i] = 0.8 if often else 1, 1
         for j in often:
-            expected[i, j] = 0.25 / len(often)
-    assert expected.any()
-    assert np.allclose(static_graph(y, mask, threshold=threshold, reweight=0.25), expected, atol=1e-6)
+            weighted[i, j], binary[i, j] = 0.2 / len(often), 1
+    assert (binary.sum(1) > 1).any()
+    edges = label_edges(y, mask, threshold=threshold, direction=direction)
+    assert np.array_equal(binary_graph(edges), binary)
+    assert np.allclose(reweighted_graph(edges, p=0.2), weighted, atol=1e-7)
+    assert np.allclose(reweighted_graph(edges, p=0.2).sum(1), 1, atol=1e-6)
+
+
+def test_of_a_rare_finding_within_a_common_one_the_edge_is_one_way() -> None:
+    y = np.zeros((20, 2))
+    y[:10, 0] = y[:2, 1] = 1
+    mask = np.ones((20, 2), dtype=bool)
+    edges = {
+        direction: label_edges(y, mask, threshold=0.4, direction=direction) for direction in ("paper", "code")
+    }
+    assert edges["paper"].tolist() == [[False, False], [True, False]]  # the rare one takes from the common
+    assert edges["code"].tolist() == [[False, True], [False, False]]
 
 
 def test_a_share_of_exactly_the_threshold_is_an_edge() -> None:
@@ -89,8 +118,8 @@ def test_a_share_of_exactly_the_threshold_is_an_edge() -> None:
     y[:5, 0] = 1  # five show finding 0,
     y[:2, 1] = 1  # two of them finding 1 too: 0.4, and back 1.0
     mask = np.ones((10, 2), dtype=bool)
-    assert np.allclose(static_graph(y, mask, threshold=0.4, reweight=0.25), [[0, 0.25], [0.25, 0]])
-    assert np.allclose(static_graph(y, mask, threshold=0.41, reweight=0.25), [[0, 0], [0.25, 0]])
+    assert label_edges(y, mask, threshold=0.4, direction="paper").tolist() == [[False, True], [True, False]]
+    assert label_edges(y, mask, threshold=0.41, direction="paper").tolist() == [[False, False], [True, False]]
 
 
 def test_given_is_the_row_of_a_conditional_probability() -> None:
@@ -115,7 +144,7 @@ def test_what_an_unknown_label_says_in_the_table_changes_nothing() -> None:
     assert (other != y).any()
     for statistic in (prevalence, conditional_probability, cooccurring, positive_mutual_information):
         assert np.array_equal(statistic(y, mask), statistic(other, mask))
-    edges = [static_graph(one, mask, threshold=0.4, reweight=0.25) for one in (y, other)]
+    edges = [label_edges(one, mask, threshold=0.4, direction="paper") for one in (y, other)]
     assert np.array_equal(*edges)
     assert np.array_equal(label_embeddings(y, mask, dim=L), label_embeddings(other, mask, dim=L))
 
@@ -128,7 +157,7 @@ def test_findings_without_positives_or_without_labels_go_with_nothing() -> None:
         for related in (
             conditional_probability(y, mask),
             cooccurring(y, mask),
-            static_graph(y, mask, threshold=0.1, reweight=0.25),
+            label_edges(y, mask, threshold=0.1, direction="paper"),
             positive_mutual_information(y, mask),
         ):
             assert not related[finding, others].any()

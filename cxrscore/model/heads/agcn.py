@@ -1,13 +1,14 @@
 """Classifiers made of label embeddings by graph convolutions, over a graph of findings that is learned, too.
 
     A_hat = D^-1/2 (A + I) D^-1/2,  H = leaky(A_hat E W_1),  classifiers = A_hat H W_2,
-    logits = classifiers of the globally max-pooled features,  penalty identity_weight * mean |A_hat - I|
+    logits = classifiers of the globally max-pooled features,  penalty identity_weight * L * mean |A_hat - I|
 
 Source: Li et al., "Learning category correlations for multi-label image recognition with graph networks"
 (A-GCN), equations 1 to 9. The convolutions have no bias, and no activation after the last, as in Chen et al.,
 "Multi-label image recognition with graph convolutional networks" (ML-GCN), CVPR 2019.
-The paper's |A_hat - I| (6) is a mean over entries here, so that its weight means the same for any L; beside
-a supervised loss that is summed over findings (loss.py) it is L times lighter than beside the paper's mean.
+The paper weighs |A_hat - I| (6), a mean over entries, beside a supervised loss that is a mean over findings
+(2). Ours is a sum over findings (loss.py), which is L times as much, and so is the penalty: an
+`identity_weight` of 1.0 is the paper's.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,20 +23,34 @@ from torch import Tensor, nn
 from cxrscore.evaluation.head_pictures import Picture
 from cxrscore.model.heads.base import Head, HeadOutput
 from cxrscore.model.heads.embeddings import LabelEmbeddings
-from cxrscore.tables.cooccurrence import static_graph
+from cxrscore.tables.cooccurrence import binary_graph, label_edges, reweighted_graph
 
 SMALLEST_DEGREE = 1e-3  # the root of a smaller one would make its neighbours' weights and gradients explode
 
 
-def normalised(A: Tensor) -> Tensor:
-    """(L, L) -> D^-1/2 (A + I) D^-1/2, with the degrees D_ii = sum over j of |A + I|_ij, SMALLEST_DEGREE or
-    more: what is learned can be negative, and the root of a plain sum no number. Where A has no negative
-    entry, this is the paper's equation 4. Source: signed graphs, Kunegis et al., "Spectral analysis of signed
-    graphs for clustering, prediction and visualization", SDM 2010.
+def normalised(A: Tensor, *, signed: bool) -> Tensor:
+    """(L, L) -> D^-1/2 (A + I) D^-1/2. `signed`: D_ii is the sum over j of (A + I)_ij, as in the paper's
+    equation 4, but in `guarded` rows, where that has no root, the sum of |A + I|_ij. Without `signed` it is
+    the latter in all rows; older checkpoints were trained so. Where A has no negative entry, both are the
+    same. No degree is below SMALLEST_DEGREE. Source of the absolute sums: signed graphs, Kunegis et al.,
+    "Spectral analysis of signed graphs for clustering, prediction and visualization", SDM 2010.
     """
-    linked = A + torch.eye(len(A), device=A.device)
-    root = linked.abs().sum(1).clamp(min=SMALLEST_DEGREE).rsqrt()
+    linked = _linked(A)
+    degrees = linked.abs().sum(1).clamp(min=SMALLEST_DEGREE)
+    if signed:
+        degrees = torch.where(guarded(A), degrees, linked.sum(1))
+    root = degrees.rsqrt()
     return root[:, None] * linked * root
+
+
+def guarded(A: Tensor) -> Tensor:
+    """(L, L) -> (L,) bool: rows of A + I whose sum is below SMALLEST_DEGREE: not positive, or hardly so."""
+    return _linked(A).sum(1) < SMALLEST_DEGREE
+
+
+def _linked(A: Tensor) -> Tensor:
+    """A + I."""
+    return A + torch.eye(len(A), device=A.device)
 
 
 GRAPHS: dict[str, Callable[["Agcn", Tensor], Tensor]] = {  # the head and E (L, d) -> A (L, L)
@@ -43,14 +58,14 @@ GRAPHS: dict[str, Callable[["Agcn", Tensor], Tensor]] = {  # the head and E (L, 
     "cos": lambda head, E: F.normalize(E) @ F.normalize(E).T,  # 7; a row of zeros: 0 with all, itself too
     "fc": lambda head, E: (E @ head.W_l).T,  # 8, with E (d, L) there
     "dot": lambda head, E: (E @ head.W_phi) @ (E @ head.W_phi).T / len(E),  # 9
-    "static": lambda head, E: head.static,  # ML-GCN's, of the training fold
+    "static": lambda head, E: head.static,  # ML-GCN's of the training fold, less I
     "identity": lambda head, E: E.new_zeros(len(E), len(E)),  # the control: no finding takes from another
 }
 
 
 @dataclass(frozen=True)
 class AgcnSettings:
-    """As in params.yaml."""
+    """As in params.yaml. What has a default may be missing in older checkpoints."""
 
     dropout: float
     graph: Literal["learned", "cos", "fc", "dot", "static", "identity"]
@@ -60,12 +75,20 @@ class AgcnSettings:
     embedding_dim: int
     hidden: int
     identity_weight: float
+    degrees: Literal["signed", "absolute"] = "absolute"
+    static: Literal["reweighted", "binary"] = "reweighted"
+    direction: Literal["paper", "code"] = "paper"
     kind: Literal["agcn"] = "agcn"
 
 
 class Agcn(Head):
-    """`graph` is one of GRAPHS; a static one has `threshold` and `reweight` of cooccurrence.static_graph.
-    `embeddings` and `embedding_dim` are those of LabelEmbeddings; `hidden`, the width between convolutions.
+    """`graph` is one of GRAPHS; `degrees` says how `normalised` sums its rows. A static graph has `threshold`
+    and `direction` of cooccurrence.label_edges; `static` says whether it is binary, or re-weighted with
+    `reweight` as p. `embeddings` and `embedding_dim` are those of LabelEmbeddings; `hidden` is the width
+    between the convolutions.
+
+    The static graph lies in the state dict as A of A + I = A', ML-GCN's own matrix with a diagonal. Its rows
+    sum to 1 where it is re-weighted, so that A_hat is A' itself; a binary one is normalised by equation 4.
     """
 
     W_phi: nn.Parameter  # of the graphs that have it alone: DDP refuses a parameter without a gradient
@@ -77,6 +100,7 @@ class Agcn(Head):
         super().__init__()
         self.settings, graph = settings, settings.graph
         named = settings.embeddings
+        self.signed = settings.degrees == "signed"
         self.learns = graph in ("learned", "fc", "dot") or (graph == "cos" and named == "learned")
         self.embeddings = LabelEmbeddings(named, findings=findings, dim=settings.embedding_dim)
         dim = self.embeddings.dim
@@ -93,9 +117,12 @@ class Agcn(Head):
 
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
         self.embeddings.begin(y, mask, findings=findings)
-        if self.settings.graph == "static":
-            fixed = static_graph(y, mask, threshold=self.settings.threshold, reweight=self.settings.reweight)
-            self.static.copy_(torch.from_numpy(fixed))
+        settings = self.settings
+        if settings.graph == "static":
+            linked = label_edges(y, mask, threshold=settings.threshold, direction=settings.direction)
+            binary = settings.static == "binary"
+            fixed = binary_graph(linked) if binary else reweighted_graph(linked, p=settings.reweight)
+            self.static.copy_(torch.from_numpy(fixed - np.eye(len(fixed), dtype=fixed.dtype)))
 
     def adjacency(self) -> Tensor:
         """A (L, L)."""
@@ -105,18 +132,23 @@ class Agcn(Head):
         """(B, C, h, w) -> logits (B, L) and, where the graph can change, its weighted distance to I."""
         pooled = self.dropout(features.amax((2, 3)))
         with torch.autocast(pooled.device.type, enabled=False):  # degrees and their roots: fp32
-            A_hat = normalised(self.adjacency())
+            A_hat = normalised(self.adjacency(), signed=self.signed)
             H = F.leaky_relu(A_hat @ (self.embeddings() @ self.W_1), 0.2)  # (L, hidden)
             # that is pooled @ (A_hat @ H @ W_2).T, 0.5 ms instead of 1.6 for a row alone at L 14, C 2048
             logits = (pooled.float() @ self.W_2.T) @ (A_hat @ H).T
             distance = (A_hat - torch.eye(len(A_hat), device=A_hat.device)).abs().mean()
-        return HeadOutput(
-            logits, losses={"identity": self.settings.identity_weight * distance} if self.learns else {}
-        )
+            penalty = self.settings.identity_weight * len(A_hat) * distance
+        return HeadOutput(logits, losses={"identity": penalty} if self.learns else {})
+
+    def tracked(self) -> dict[str, float]:
+        """How many findings' degrees are not equation 4's, in a graph that can have negative entries."""
+        if self.settings.graph in ("static", "identity") or not self.signed:
+            return {}
+        return {"guarded_rows": int(guarded(self.adjacency()).sum())}
 
     def learned(self) -> dict[str, Picture]:
         """A_hat: row = the finding whose classifier is made, column = the one it takes from."""
-        A_hat = normalised(self.adjacency()).detach().cpu().numpy()
+        A_hat = normalised(self.adjacency(), signed=self.signed).detach().cpu().numpy()
         return {"adjacency": Picture(("finding", "source"), A_hat)}
 
 
