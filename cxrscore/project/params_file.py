@@ -38,6 +38,7 @@ NEEDED = {  # pydantic's name of a fault -> what the value should be; names in b
 }
 
 EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results of older projects as they were
+<<<<<<< HEAD
     "train.augment.square": "false",
     "train.augment.rand_ops": "0",
     "train.augment.rand_magnitude": "9",
@@ -53,6 +54,9 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.head.degrees": "absolute",
     "train.head.static": "reweighted",
     "train.head.direction": "paper",
+=======
+    "train.head.cell": "torch  # with entropy_weight divided by the number of findings",
+>>>>>>> a143b560dce34efb601a83b62ffcfa9b956d351c
 }
 
 

@@ -211,7 +211,8 @@ def test_messages_and_gated_updates_are_the_printed_ones_in_float64() -> None:
         for _ in range(head.settings.steps):
             messages = [sum(P[b, j, i] * expected[b, j] for j in range(L) if j != i) for i in range(L)]
             expected[b] = [slow.gated(messages[i], expected[b, i]) for i in range(L)]
-    assert np.abs(found - expected).max() < 1e-14
+    difference = np.abs(found - expected).max()  # 2.2e-16 on x86
+    assert difference < 1e-12
 
 
 def test_where_the_reset_gate_stands_makes_a_difference() -> None:

@@ -366,3 +366,22 @@ def test_an_id_column_that_our_own_tables_would_lose_is_refused(tmp_path: Path, 
     path.write_text((PRESETS / "demo.yaml").read_text().replace("id: Image_name", f"id: {name}"))
     with pytest.raises(UserError, match=f"{name}: named twice, or reserved .*; rename the column"):
         read_params(path)
+
+
+def test_older_settings_of_salgl_are_told_what_trains_as_before(tmp_path: Path) -> None:
+    demo = (PRESETS / "demo.yaml").read_text()
+    section = re.search(r"  head:\n(?:    .*\n)+", demo)
+    assert section
+    page = (Path(__file__).parents[2] / "docs" / "heads.md").read_text()
+    head = re.search(r"^head: \{kind: salgl.*?\}\n", page, re.DOTALL | re.MULTILINE)
+    assert head
+    path = tmp_path / "params.yaml"
+    for steps in ("0", "1", "5"):
+        stated = head[0].replace("steps: 3", f"steps: {steps}")
+        path.write_text(demo.replace(section[0], textwrap.indent(stated, "  ")))
+        assert read_params(path).train.head.model_dump()["steps"] == int(steps)
+    path.write_text(demo.replace(section[0], textwrap.indent(head[0].replace(" cell: paper,", ""), "  ")))
+    with pytest.raises(
+        UserError, match=r"train\.head\.cell: missing; a newer key: `cell: torch .*entropy_weight divided by"
+    ):
+        read_params(path)
