@@ -38,7 +38,6 @@ NEEDED = {  # pydantic's name of a fault -> what the value should be; names in b
 }
 
 EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results of older projects as they were
-<<<<<<< HEAD
     "train.augment.square": "false",
     "train.augment.rand_ops": "0",
     "train.augment.rand_magnitude": "9",
@@ -50,13 +49,10 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.weights": "best",
     "prepare.train_size": "null",
     "train.head.inputs": "[]",
-    "train.head.cell": "torch",
-    "train.head.degrees": "absolute",
+    "train.head.cell": "torch  # with entropy_weight divided by the number of findings",
+    "train.head.degrees": "absolute  # with identity_weight divided by the number of findings",
     "train.head.static": "reweighted",
     "train.head.direction": "paper",
-=======
-    "train.head.cell": "torch  # with entropy_weight divided by the number of findings",
->>>>>>> a143b560dce34efb601a83b62ffcfa9b956d351c
 }
 
 

@@ -156,9 +156,7 @@ def test_a_key_that_older_files_lack_is_named_with_the_value_that_keeps_their_re
         "  head: {kind: agcn, dropout: 0.4, graph: learned, threshold: 0.4, reweight: 0.25, hidden: 9,\n"
         "         embeddings: cooccurrence, embedding_dim: 300, identity_weight: 1.0}\n"
     )
-    told = (
-        r"train\.head\.degrees: missing; add the newer key: `degrees: absolute` leaves results as they were"
-    )
+    told = r"train\.head\.degrees: missing; add the newer key: `degrees: absolute  # with identity_weight divided by .*` leaves results as they were"
     with pytest.raises(UserError, match=told):
         read_params(changed(tmp_path, section[0], older))
 
