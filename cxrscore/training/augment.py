@@ -68,7 +68,8 @@ def _crop_sides(
 
 def warp(pixels: Tensor, theta: Tensor, *, size: int | None = None) -> Tensor:
     """(B, 1, T, T) uint8 and (B, 2, 3) -> (B, 1, S, S) float32, bilinear, black outside the image. S is
-    `size`, else T. Nothing is smoothed before: T is at most 2 S, so that no pixel is skipped (params.py).
+    `size`, else T. Nothing is smoothed before: T is at most 2 S, so that no pixel is skipped (params.py), and
+    at 1.5 S crops are as sharp as if they were cut out of the full picture (docs/decisions.md).
     """
     size = size or pixels.shape[-1]
     grid = F.affine_grid(theta, [len(pixels), 1, size, size], align_corners=False)
