@@ -32,7 +32,7 @@ Heads = Annotated[
         "--heads",
         help="Heads to compare, separated by commas, such as coupling,lamp. lamp, agcn and "
         "salgl stand for all heads of that kind, project for the head in params.yaml. independent is "
-        "always included (default: all except coupling-prox, -steps, -centred and -conditional).",
+        "always included (default: all except coupling-prox, -steps, -centred, -conditional and -mu).",
         rich_help_panel=COMPARISON,
     ),
 ]

@@ -17,6 +17,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "coupling": {
         "alpha": 0.3,
         "l1": 1e-3,
+        "mu": 0.0,
         "prox": False,
         "lr_scale": 1.0,
         "steps": 1,
@@ -37,6 +38,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "coupling-steps": ("coupling", {"steps": 3}),
     "coupling-centred": ("coupling", {"centred": True}),
     "coupling-conditional": ("coupling", {"conditional": True}),
+    "coupling-mu": ("coupling", {"mu": 1e-2}),
     "lamp-el": ("lamp", {"graph": "el"}),
     "lamp-fc": ("lamp", {"graph": "fc"}),
     "lamp-prior": ("lamp", {"graph": "prior"}),
@@ -47,7 +49,13 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "salgl-2": ("salgl", {"scenes": 2}),
 }
 PROJECT = "project"  # the project's own head as it is
-EXTRAS = ("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional")  # on demand
+EXTRAS = (  # on demand
+    "coupling-prox",
+    "coupling-steps",
+    "coupling-centred",
+    "coupling-conditional",
+    "coupling-mu",
+)
 DEFAULT = tuple(name for name in CHANGES if name not in EXTRAS)
 
 

@@ -37,7 +37,10 @@ NEEDED = {  # pydantic's name of a fault -> what the value should be; names in b
     "union_tag_not_found": "a section with the key {discriminator}",
 }
 
-EARLIER: dict[str, str] = {}  # newer keys -> the value that leaves the results of older projects as they were
+# newer keys -> the value that leaves the results of older projects as they were
+EARLIER: dict[str, str] = {
+    "train.head.mu": "0.0",
+}
 
 
 def read_params(path: Path) -> Params:

@@ -19,6 +19,7 @@ from cxrscore.project.params_file import NEEDED, read_params
 
 PRESETS = Path(cxrscore.__file__).parent / "presets"
 DEMO = (PRESETS / "demo.yaml").read_text()
+LR_LINE = next(n for n, line in enumerate(DEMO.splitlines(), start=1) if line.startswith("  lr: "))
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:
@@ -52,7 +53,14 @@ def test_the_paper_preset_is_the_papers_recipe() -> None:
         "clip": 0.05,
         "label_smoothing": 0.0,
     }
-    assert (head.kind, head.dropout, head.alpha, head.l1, head.prox) == ("coupling", 0.4, 0.3, 1e-3, False)  # type: ignore[union-attr]
+    assert (head.kind, head.dropout, head.alpha, head.l1, head.mu, head.prox) == (  # type: ignore[union-attr]
+        "coupling",
+        0.4,
+        0.3,
+        1e-3,
+        0.0,
+        False,
+    )
     assert (train.augment.scale, train.augment.flip, train.augment.degrees) == ([0.84, 1.0], 0.5, 10.0)
 
 
@@ -66,7 +74,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         (
             "  lr: 2e-3",
             "  lerning_rate: 2e-3\n  lr: 2e-3",
-            r"params.yaml:71: train.lerning_rate: unknown key",
+            rf"params.yaml:{LR_LINE}: train.lerning_rate: unknown key",
         ),
         ("    l1: 1e-3", "    l_1: 1e-3", r"train.head.l_1: unknown key; did you mean 'l1'\?"),
         ("  k: 3", "  k: 1", r"params.yaml:\d+: folds.k: a number of at least 2 is needed, not 1\."),
