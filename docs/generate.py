@@ -85,7 +85,8 @@ def values(param: Any) -> str:
     least, most = getattr(param, "min", None), getattr(param, "max", None)
     if least is not None:
         name += f", {least} to {most}" if most is not None else f", {least} or more"
-    return f"{name}, repeatable" if param.multiple else name
+    several = getattr(param, "multiple", False) or param.nargs == -1
+    return f"{name}, repeatable" if several else name
 
 
 def default(param: Any) -> str:
@@ -112,10 +113,15 @@ def name_of(argument: Any) -> str:
     return str(argument.metavar or argument.name).upper()
 
 
+def in_usage(argument: Any) -> str:
+    name = name_of(argument) if argument.required else f"[{name_of(argument)}]"
+    return f"{name}..." if argument.nargs == -1 else name
+
+
 def command_section(names: tuple[str, ...], command: Any, level: str) -> str:
     arguments = [param for param in command.params if param.param_type_name == "argument"]
     options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
-    shown = [name_of(param) if param.required else f"[{name_of(param)}]" for param in arguments]
+    shown = [in_usage(param) for param in arguments]
     usage = " ".join(["cxrscore", *names, *(["[OPTIONS]"] if options else []), *shown])
     parts = [f"{level} {' '.join(names)}\n", prose(command.help or ""), f"```text\n{usage}\n```\n"]
     if arguments:

@@ -49,9 +49,25 @@ class Parts(Protocol):
     def head(self, features: Tensor) -> Any: ...
 
 
+Reading = Callable[[Any, Tensor], Tensor]  # a model and its features (b, C, h, w) -> (b, ...), fp32
+
+
+def probabilities(model: Parts, features: Tensor) -> Tensor:
+    """-> (b, L)."""
+    logits: Tensor = model.head(features).logits
+    return logits.float().sigmoid()
+
+
 @torch.inference_mode()
-def predict_views(model: Parts, gray: Tensor, *, views: Sequence[str], machine: Machine) -> Tensor:
-    """-> (V, B, L) probabilities of `views`, names in VIEWS, in that order.
+def predict_views(
+    model: Parts,
+    gray: Tensor,
+    *,
+    views: Sequence[str],
+    machine: Machine,
+    reading: Reading = probabilities,
+) -> Tensor:
+    """-> (V, B, ...) what `reading` takes of `views`, names in VIEWS, in that order: (V, B, L) probabilities.
 
     On a CPU the head and the sigmoid see one row at a time: in a batch, vector kernels treat the last
     elements differently, and a row's last bit depends on its place (31 of 480 rows at L = 15, B = 16).
@@ -59,17 +75,25 @@ def predict_views(model: Parts, gray: Tensor, *, views: Sequence[str], machine: 
     rows = 1 if machine.device.type == "cpu" else len(gray)
     with machine.autocast():
         features = [model.features(VIEWS[name](gray)) for name in views]
-        logits = [[model.head(part).logits for part in torch.split(view, rows)] for view in features]
-    return torch.stack([torch.cat([part.float().sigmoid() for part in view]) for view in logits])
+        found = [[reading(model, part) for part in torch.split(view, rows)] for view in features]
+    return torch.stack([torch.cat(view) for view in found])
 
 
-def predict_folds(models: Sequence[Parts], gray: Tensor, *, views: Sequence[str], machine: Machine) -> Tensor:
-    """-> (F, B, L): each fold's mean over views."""
-    return torch.stack([mean(predict_views(model, gray, views=views, machine=machine)) for model in models])
+def predict_folds(
+    models: Sequence[Parts],
+    gray: Tensor,
+    *,
+    views: Sequence[str],
+    machine: Machine,
+    reading: Reading = probabilities,
+) -> Tensor:
+    """-> (F, B, ...): each fold's mean over views of what `reading` takes, by default probabilities."""
+    how: dict[str, Any] = {"views": views, "machine": machine, "reading": reading}
+    return torch.stack([mean(predict_views(model, gray, **how)) for model in models])
 
 
 def mean(stack: Tensor) -> Tensor:
-    """(K, B, L) -> (B, L), added one after another: the order, and so the bytes, never depends on the
+    """(K, B, ...) -> (B, ...), added one after another: the order, and so the bytes, never depends on the
     device.
     """
     total = stack[0]

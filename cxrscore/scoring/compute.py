@@ -25,7 +25,7 @@ from cxrscore.model.checkpoint import Fold
 from cxrscore.model.heads.base import HeadOutput
 from cxrscore.model.inference_fusion import fold_batchnorms, merge_all, pool_quickly
 from cxrscore.model.network import CXRModel
-from cxrscore.model.predict import pad, predict_folds
+from cxrscore.model.predict import Reading, pad, predict_folds, probabilities
 from cxrscore.scoring.compute_settings import Recipe
 
 
@@ -63,11 +63,11 @@ class ExactModel:
     """A CXRModel as it was trained, in fp32."""
 
     def __init__(self, model: CXRModel) -> None:
-        self.model = model
+        self.label_head = model.head
         self.features = model.features
 
     def head(self, features: Tensor) -> HeadOutput:
-        return _finite(self.model.head(features))
+        return _finite(self.label_head(features))
 
 
 def _finite(output: HeadOutput) -> HeadOutput:
@@ -94,7 +94,7 @@ class _Body(nn.Module):
 
 @dataclass
 class Pending:
-    """Probabilities under way on the device."""
+    """Probabilities, or what else is read, under way on the device."""
 
     probs: Tensor
     done: "torch.cuda.Event | None" = None
@@ -111,7 +111,8 @@ class Pending:
 @dataclass
 class Engine:
     """The ensemble on its device. `chunk`: images per forward pass, halved where memory does not last;
-    `halvings` tells each time that was so, as the chunk it went down to.
+    `halvings` tells each time that was so, as the chunk it went down to. `reading`: what is taken of each
+    view and fold, and averaged.
     """
 
     models: Sequence[FastModel]
@@ -121,6 +122,7 @@ class Engine:
     views: Sequence[str]
     chunk: int
     halvings: list[int] = field(default_factory=list)
+    reading: Reading = probabilities
 
     @property
     def ahead(self) -> int:
@@ -159,11 +161,11 @@ class Engine:
             return Pending(host, done)
 
     def exactly(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(F, L) of one image (S, S) in fp32, by the models as they were trained."""
+        """(F, L) or what else is read of one image (S, S), in fp32, by the models as they were trained."""
         fp32 = Machine(self.machine.device, torch.float32)
         gray = torch.from_numpy(pixels.copy())[None, None].to(fp32.device)
         with _device_faults(), _exact_math():
-            probs = predict_folds(self.exact, gray, views=self.views, machine=fp32)[:, 0]
+            probs = self._read(self.exact, gray, fp32)[:, 0]
             exact: NDArray[np.float32] = probs.cpu().numpy()
         return exact
 
@@ -207,9 +209,14 @@ class Engine:
         parts = []
         with _exact_math():
             for part in torch.split(gray, self.chunk):
-                probs = predict_folds(self.models, pad(part, self.chunk), views=self.views, machine=fp32)
+                probs = self._read(self.models, pad(part, self.chunk), fp32)
                 parts.append(probs[:, : len(part)])
         return torch.cat(parts, dim=1)
+
+    def _read(
+        self, models: Sequence[FastModel] | Sequence[ExactModel], gray: Tensor, machine: Machine
+    ) -> Tensor:
+        return predict_folds(models, gray, views=self.views, machine=machine, reading=self.reading)
 
 
 def build_engine(

@@ -361,3 +361,44 @@ def test_without_the_consistency_term_the_head_has_no_room_for_co_occurrence() -
     again = coupled(mu=0.02)
     again.load_state_dict(head.state_dict())
     assert torch.equal(again(features()).losses["consistency"], head(features()).losses["consistency"])
+
+
+def pushes_by_hand(head: Head, *, steps: int, centre: np.ndarray, A_of: list[np.ndarray]) -> np.ndarray:
+    """(4, L, L): what source i added to target j over all steps, in fp64."""
+    weight, bias = (part.detach().double().numpy() for part in (head.classifier.weight, head.classifier.bias))
+    z = features().double().numpy().mean((2, 3)) @ weight.T + bias
+    pushes = np.zeros((4, L, L))
+    for _ in range(steps):
+        before = z.copy()
+        for image in range(4):
+            for i in range(L):
+                for j in range(L):
+                    if i != j:
+                        term = 0.3 * (sigmoid(before[image, i]) - centre[i]) * A_of[image][i, j]
+                        pushes[image, i, j] += term
+                        z[image, j] += term
+    return pushes
+
+
+@pytest.mark.parametrize("more", [{}, {"steps": 3}, {"centred": True}, {"conditional": True}])
+def test_effects_are_each_sources_terms_summed_over_the_steps(more: dict[str, object]) -> None:
+    head = conditional(steps=2) if "conditional" in more else coupled(**more)
+    centre = np.zeros(L)
+    if "centred" in more:
+        head.begin(*labels(), findings=["a", "b", "c"])
+        centre = head.prevalence.double().numpy()
+    A_of = [(head.A.detach().double().numpy())] * 4
+    if "conditional" in more:
+        gates = head.look(features())["gates"].values.astype(float)
+        u, v = (part.detach().double().numpy() for part in (head.u, head.v))
+        u /= np.sqrt((u**2).sum(1, keepdims=True))
+        A_of = [A_of[0] + sum(gates[n, r] * np.outer(u[r], v[r]) for r in range(2)) for n in range(4)]
+    steps = head.settings.steps
+    with torch.no_grad():
+        effects, output = head.effects(features()), head(features())
+    assert effects.pushes is not None
+    pushes, stages = effects.pushes.double().numpy(), effects.stages.double().numpy()
+    assert np.allclose(pushes, pushes_by_hand(head, steps=steps, centre=centre, A_of=A_of), atol=1e-6)
+    assert np.allclose(stages[:, 0] + pushes.sum(1), stages[:, -1], atol=1e-6)
+    assert torch.equal(effects.stages[:, -1], output.logits)
+    assert len(head.stages) == stages.shape[1] == steps + 1

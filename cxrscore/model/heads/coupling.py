@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.base import Effects, Head, HeadOutput
 from cxrscore.tables.cooccurrence import centred_conditional, prevalence
 
 SPARSE_BELOW = 0.01  # |A| under this counts as no coupling: at alpha 0.3 it moves a logit by at most 0.003
@@ -107,14 +107,20 @@ class Coupling(Head):
         """(B, C, h, w) -> logits (B, L) and the penalties: L1, unless `prox` does its work; the consistency
         term, where mu is above zero.
         """
+        stages, _ = self._stages(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return HeadOutput(stages[-1], losses=self._penalties())
+
+    def _stages(self, features: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """-> logits (B, L) before the messages and after each, in fp32; gates (B, rank)."""
         pooled = self.dropout(features.mean((2, 3)))
         z = self.classifier(pooled)
         gates = self.gate(pooled).relu().float() if self.settings.conditional else None
         with torch.autocast(z.device.type, enabled=False):  # couplings are small numbers: fp32
-            z = z.float()
+            stages = [z.float()]
             for _ in range(self.settings.steps):
-                z = z + self._message(z.sigmoid(), gates)
-            return HeadOutput(z, losses=self._penalties())
+                stages.append(stages[-1] + self._message(stages[-1].sigmoid(), gates))
+        return stages, gates
 
     def _penalties(self) -> dict[str, Tensor]:
         losses = {} if self.settings.prox else {"coupling": self.settings.l1 * self._size()}
@@ -125,12 +131,23 @@ class Coupling(Head):
 
     def _message(self, p: Tensor, gates: Tensor | None) -> Tensor:
         """(B, L) probabilities and (B, rank) gates -> alpha * p @ A(x), (B, L)."""
-        p = self.settings.alpha * (p - self.prevalence if self.settings.centred else p)
+        p = self._weighed(p)
         message = p @ self.coupling().float()
         if gates is None:
             return message
         u, v = F.normalize(self.u.float()), self.v.float()
         return message + (gates * (p @ u.T)) @ v - p * (gates @ (u * v))  # the last term: off the diagonal
+
+    def _pushes(self, p: Tensor, gates: Tensor | None) -> Tensor:
+        """The terms of `_message`: alpha * p[i] * A(x)[i, j], (B, L, L)."""
+        A = self.coupling().float()[None]
+        if gates is not None:
+            of_image = torch.einsum("br,ri,rj->bij", gates, F.normalize(self.u.float()), self.v.float())
+            A = A + of_image * self.off_diagonal
+        return self._weighed(p)[:, :, None] * A
+
+    def _weighed(self, p: Tensor) -> Tensor:
+        return self.settings.alpha * (p - self.prevalence if self.settings.centred else p)
 
     def _size(self) -> Tensor:
         """The sum of absolute values that l1 weighs."""
@@ -183,3 +200,15 @@ class Coupling(Head):
             return {}
         gates = self.gate(features.mean((2, 3))).relu()
         return {"gates": Picture(("image", "gate"), gates.detach().float().cpu().numpy())}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        between = (f"step{t}" for t in range(1, self.settings.steps))
+        return ("before", *between, "after")
+
+    def effects(self, features: Tensor) -> Effects:
+        """The pushes of all steps are added up: first stage + sum over sources = last stage."""
+        stages, gates = self._stages(features)
+        with torch.autocast(features.device.type, enabled=False):
+            pushes = torch.stack([self._pushes(z.sigmoid(), gates) for z in stages[:-1]]).sum(0)
+        return Effects(torch.stack(stages, 1), pushes)

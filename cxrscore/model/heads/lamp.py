@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.base import Effects, Head, HeadOutput
 from cxrscore.tables.cooccurrence import cooccurring, prevalence
 
 EMBEDDING_STD = 0.02  # W_y reads out, too: at d = 512 logits start 0.7 ± 0.5 above b, with 1.0 430 above
@@ -128,6 +128,14 @@ class Lamp(Head):
                 axes = ("image", "finding", "step", *axes)
                 pictures[f"attention_{part}"] = Picture(axes, values.detach().cpu().numpy())
         return pictures
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(self.names)
+
+    def effects(self, features: Tensor) -> Effects:
+        """The readout after each sub-step; what one finding told another is not a term of its own."""
+        return Effects(torch.stack([self._readout(state.nodes) for state in self._states(features)], 1))
 
 
 class MessagePassing(nn.Module):
