@@ -1,7 +1,7 @@
 """Metrics, training curves, folds and what the head learned -> one page that needs nothing beside it.
 
 In    out/metrics.json, out/plots (auc.csv, and the tables of what was learned), out/history, out/summary,
-      out/balance.json.
+      out/balance.json; out/test_metrics.json where there is one.
 Out   out/report.html.
 """
 
@@ -18,6 +18,7 @@ from cxrscore.core.files import is_number, read_json, write_text
 from cxrscore.core.paths import Layout
 from cxrscore.evaluation import figures
 from cxrscore.evaluation.head_pictures import TABLES, mean_of_rows
+from cxrscore.evaluation.published_results import PUBLISHED, has_the_papers_findings
 from cxrscore.tables.csv_table import read_table
 
 Tables = Mapping[str, Sequence[Mapping[str, str]]]  # rows by name of the table
@@ -59,8 +60,22 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
             averaged=averaged,
             pictures=pictures,
             learned=_learned(layout.plots, list(pooled)),
+            published=_published(layout, metrics, list(pooled)),
         ),
     )
+
+
+def _published(layout: Layout, metrics: Mapping[str, Any], findings: Sequence[str]) -> dict[str, Any] | None:
+    """The papers' results, and this project's: on its test images if they were scored, else out of fold. None
+    where its findings are others.
+    """
+    if not has_the_papers_findings(findings):
+        return None
+    test_metrics = layout.root / "test_metrics.json"
+    if test_metrics.is_file():
+        tested = _facts(test_metrics, ["test.macro_auc"])
+        return {"rows": PUBLISHED, "mine": tested["test"]["macro_auc"], "tested": True}
+    return {"rows": PUBLISHED, "mine": metrics.get("macro_auc"), "tested": False}
 
 
 def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:
