@@ -1,9 +1,10 @@
-"""The command line and the settings -> docs/commands.md and docs/params.md.
+"""The command line and the settings -> docs/commands.md and docs/params.md; the picture of the model, too.
 
     python docs/generate.py
 
 In    the Typer app; the pydantic models of params.yaml; the presets.
-Out   two Markdown pages, the same bytes on every machine; tests/test_docs.py holds them to the code.
+Out   two Markdown pages and, by model_picture.py, docs/pictures/model.svg; the same bytes on every machine.
+      tests/test_docs.py holds them to the code.
 """
 
 import inspect
@@ -267,9 +268,12 @@ PAGES = {"commands.md": commands_page, "params.md": params_page}
 
 
 def main() -> None:
+    import model_picture  # beside this file, which is where Python looks first for a script's imports
+
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8", newline="\n")
         sys.stdout.write(f"{DOCS / name}\n")
+    model_picture.main()
 
 
 if __name__ == "__main__":
