@@ -10,7 +10,7 @@ tests/test_architecture.py holds it. Stages and stories are files: command = mod
     project/ test ablate bench                         settings, init; held-out test; heads; timings
     ablation/ benchmarks/                              the trainings compared; what is timed against what
     prepare folds train evaluate report                the stages of dvc.yaml
-        score check verify phantom reseal convert_weights   the other stories
+        score check verify explain phantom reseal convert_weights   the other stories
     training/ scoring/ phantoms/                       epochs; the scorer's engine; synthetic films
     model/ images/                                     pixels -> logits -> probabilities; files -> pixels
     evaluation/                                        scores and labels joined; statistics and figures

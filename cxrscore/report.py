@@ -18,6 +18,7 @@ from cxrscore.core.files import is_number, read_json, write_text
 from cxrscore.core.paths import Layout
 from cxrscore.evaluation import figures
 from cxrscore.evaluation.head_pictures import TABLES, mean_of_rows
+from cxrscore.evaluation.published_results import PUBLISHED, has_the_papers_findings
 from cxrscore.tables.csv_table import read_table
 
 Tables = Mapping[str, Sequence[Mapping[str, str]]]  # rows by name of the table
@@ -60,6 +61,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
             averaged=averaged,
             pictures=pictures,
             learned=_learned(layout.plots, list(pooled)),
+            published=_published(layout, metrics, list(pooled)),
         ),
     )
 
@@ -72,6 +74,18 @@ def _test(layout: Layout) -> dict[str, Any] | None:
     perhaps = ["test.patients", "test.macro_auc", "test.study.macro_auc"]
     found: dict[str, Any] = _facts(layout.test_metrics, counts, perhaps=perhaps, tables=["test.auc"])["test"]
     return found
+
+
+def _published(layout: Layout, metrics: Mapping[str, Any], findings: Sequence[str]) -> dict[str, Any] | None:
+    """The papers' results, and this project's: on its test images if they were scored, else out of fold. None
+    where its findings are others.
+    """
+    if not has_the_papers_findings(findings):
+        return None
+    if layout.test_metrics.is_file():
+        tested = _facts(layout.test_metrics, [], perhaps=["test.macro_auc"])["test"]
+        return {"rows": PUBLISHED, "mine": tested.get("macro_auc"), "tested": True}
+    return {"rows": PUBLISHED, "mine": metrics.get("macro_auc"), "tested": False}
 
 
 def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -1,9 +1,10 @@
-"""The command line and the settings -> docs/commands.md and docs/params.md.
+"""The command line and the settings -> docs/commands.md and docs/params.md; the picture of the model, too.
 
     python docs/generate.py
 
 In    the Typer app; the pydantic models of params.yaml; the presets.
-Out   two Markdown pages, the same bytes on every machine; tests/test_docs.py holds them to the code.
+Out   two Markdown pages and, by model_picture.py, docs/pictures/model.svg; the same bytes on every machine.
+      tests/test_docs.py holds them to the code.
 """
 
 import inspect
@@ -85,7 +86,8 @@ def values(param: Any) -> str:
     least, most = getattr(param, "min", None), getattr(param, "max", None)
     if least is not None:
         name += f", {least} to {most}" if most is not None else f", {least} or more"
-    return f"{name}, repeatable" if param.multiple else name
+    several = getattr(param, "multiple", False) or param.nargs == -1
+    return f"{name}, repeatable" if several else name
 
 
 def default(param: Any) -> str:
@@ -112,10 +114,15 @@ def name_of(argument: Any) -> str:
     return str(argument.metavar or argument.name).upper()
 
 
+def in_usage(argument: Any) -> str:
+    name = name_of(argument) if argument.required else f"[{name_of(argument)}]"
+    return f"{name}..." if argument.nargs == -1 else name
+
+
 def command_section(names: tuple[str, ...], command: Any, level: str) -> str:
     arguments = [param for param in command.params if param.param_type_name == "argument"]
     options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
-    shown = [name_of(param) if param.required else f"[{name_of(param)}]" for param in arguments]
+    shown = [in_usage(param) for param in arguments]
     usage = " ".join(["cxrscore", *names, *(["[OPTIONS]"] if options else []), *shown])
     parts = [f"{level} {' '.join(names)}\n", prose(command.help or ""), f"```text\n{usage}\n```\n"]
     if arguments:
@@ -261,9 +268,12 @@ PAGES = {"commands.md": commands_page, "params.md": params_page}
 
 
 def main() -> None:
+    import model_picture  # beside this file, which is where Python looks first for a script's imports
+
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8", newline="\n")
         sys.stdout.write(f"{DOCS / name}\n")
+    model_picture.main()
 
 
 if __name__ == "__main__":

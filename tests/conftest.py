@@ -41,6 +41,7 @@ COUPLING = {
     "dropout": 0.1,
     "alpha": 0.3,
     "l1": 1e-3,
+    "mu": 0.0,
     "prox": False,
     "lr_scale": 1.0,
     "steps": 1,

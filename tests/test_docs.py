@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 from conftest import PRESETS, Door, Project, make_tiny
@@ -27,7 +28,9 @@ from cxrscore.cli.app import app
 from cxrscore.cli.exit_codes import EXIT_CODES
 from cxrscore.core.errors import REMEDIES
 from cxrscore.project.params import Params, Section
+from cxrscore.project.params_file import read_params
 
+SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
@@ -41,7 +44,10 @@ NOT_RUN = {
     "takes hours",
     "changes the shell's own files",
 }
-STAND_INS = {"/data/new_images": "data/test"}  # what a reader has -> what a test has
+STAND_INS = {  # what a reader has -> what a test has
+    "/data/new_images": "data/test",
+    "data/test/00000298_002_001.jpg": "data/test/00000019_002_001.jpg",
+}
 ELSEWHERE = {  # command -> the file that runs it, and the words there
     "uv run dvc repro": (".ci/run", "uv run dvc repro"),
     "uv run pytest": (".ci/run", "uv run pytest\n"),
@@ -114,8 +120,8 @@ def in_a_project() -> list[str]:
     return list(dict.fromkeys(text for text in found if text.startswith(starts)))
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+def generator(name: str = "generate") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -141,6 +147,17 @@ def test_no_line_is_longer_than_120_characters(page: Path) -> None:
 def test_generated_pages_are_those_of_the_code(name: str) -> None:
     page = generator().PAGES[name]()
     assert (DOCS / name).read_text(encoding="utf-8") == page, "run `python docs/generate.py`"
+
+
+def test_the_picture_of_the_model_is_that_of_the_paper_preset() -> None:
+    drawn = (DOCS / "pictures" / "model.svg").read_text(encoding="utf-8")
+    assert drawn == generator("model_picture").picture(), "run `python docs/generate.py`"
+    words = ["".join(one.itertext()) for one in ElementTree.fromstring(drawn).iter(f"{SVG}text")]
+    train = read_params(PRESETS / "paper.yaml").train
+    assert f"backbone {train.backbone}" in words
+    assert f"dropout {train.head.dropout:g}" in words
+    assert f"z\N{PRIME} = z + {train.head.alpha:g} · p A" in words  # type: ignore[union-attr]
+    assert "prefers-color-scheme: dark" in drawn
 
 
 def test_every_setting_says_what_it_means() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 FEW = 8  # options that need no headings
+BRACES = str.maketrans("", "", "{}")
 
 
 class HelpPage(TyperCommand):
@@ -20,7 +21,7 @@ class HelpPage(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Arguments by the names that the texts use, without Typer's braces around the required ones."""
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+        return [piece.translate(BRACES) for piece in super().collect_usage_pieces(ctx)]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         _write_text(self.help or "", formatter)

@@ -16,6 +16,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 INK, SOFT, NOTHING = "#1b1f24", "#8a929c", "#c3c9d0"
 FOLD_COLOURS = ("#0b6e99", "#c8553d", "#5a8f29", "#8e5ea2", "#d19a2a", "#4c5b6b")
+UP, PALE_UP, DOWN, PALE_DOWN = "#c8553d", "#f0cdc5", "#0b6e99", "#cfe3ec"  # warm: more probable
+BESIDE: Any = {"textcoords": "offset points", "va": "center"}
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -275,6 +277,75 @@ def sweep(points: Sequence[Mapping[str, float]], *, head: str, key: str, referen
         panels[0].axhline(level, color=FOLD_COLOURS[1], lw=0.9, ls="--", label=reference, zorder=0)
         figure.legend(frameon=False, loc="outside lower left", ncols=2)
         return _svg(figure)
+
+
+def head_effects(
+    title: str,
+    findings: Sequence[str],
+    probs: np.ndarray,
+    stages: Mapping[str, np.ndarray],
+    pushes: np.ndarray | None,
+) -> str:
+    """Of one image: (L,) probabilities as bars, the most probable first; beside them what the head did to the
+    logits: with pushes (L, L), source by target, their sums up and down, the strongest one named; without,
+    the logit after each stage.
+    """
+    order = np.argsort(-probs, kind="stable")
+    names = _plain([findings[i] for i in order])
+    rows = np.arange(len(findings))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.2, max(2.4, 1.1 + 0.3 * len(findings))), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 3))
+        left.barh(rows, probs[order], height=0.62, color="#cfe3ec")
+        for row, prob in enumerate(probs[order]):
+            left.annotate(f"{prob:.2f}", (prob, row), (3, 0), fontsize=8, **BESIDE)
+        left.set(xlim=(0, 1.12), xticks=[0, 0.5, 1], xlabel="probability, as scored")
+        left.set_yticks(rows, names)
+        left.set_ylim(len(rows) - 0.4, -0.6)  # the first on top
+        if pushes is None:
+            _logit_path(right, np.stack(list(stages.values()))[:, order], list(stages))
+        else:
+            _pushes(right, pushes[:, order], findings)
+        right.tick_params(axis="y", length=0)
+        right.spines["left"].set_visible(False)
+        figure.suptitle(_plain([textwrap.shorten(title, 90, placeholder=" ...")])[0], x=0.01, ha="left")
+        return _svg(figure)
+
+
+def _pushes(axes: Axes, pushes: np.ndarray, findings: Sequence[str]) -> None:
+    """(L, L), sources by targets in the order of the rows."""
+    up, down = pushes.clip(min=0).sum(0), pushes.clip(max=0).sum(0)
+    rows = np.arange(pushes.shape[1])
+    most = float(max(up.max(initial=0), -down.min(initial=0))) or 1.0
+    axes.barh(rows, up, height=0.62, color=PALE_UP, label="pushes up")
+    axes.barh(rows, down, height=0.62, color=PALE_DOWN, label="pushes down")
+    for row in rows:
+        i = int(np.abs(pushes[:, row]).argmax())
+        push = float(pushes[i, row])
+        if not push:
+            continue
+        axes.barh(row, push, height=0.62, color=UP if push > 0 else DOWN)
+        end, gap, side = (up[row], 4, "left") if push > 0 else (down[row], -4, "right")
+        name = _plain([findings[i]])[0]
+        axes.annotate(name, (end, row), (gap, 0), ha=side, fontsize=8, **BESIDE)
+    axes.plot(up + down, rows, "o", ms=4, color=INK, label="change in all")
+    axes.axvline(0, color=SOFT, lw=0.8)
+    axes.set_xlim(-2.3 * most, 2.3 * most)  # room for the names
+    axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
+    axes.set_xlabel("change in the logit; dark: the strongest push, and whose it is")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8)
+
+
+def _logit_path(axes: Axes, stages: np.ndarray, names: Sequence[str]) -> None:
+    """(S, L): a finding's logits joined by a line, paler where they are earlier."""
+    rows = np.arange(stages.shape[1])
+    axes.hlines(rows, stages.min(0), stages.max(0), color=NOTHING, lw=1.2)
+    for s, (name, logits) in enumerate(zip(names, stages, strict=True)):
+        shade = mpl.colormaps["Blues"](0.3 + 0.7 * s / (len(names) - 1))
+        axes.plot(logits, rows, "o", ms=4 + 2 * (s == len(names) - 1), color=shade, label=name)
+    axes.axvline(0, color=SOFT, lw=0.8, ls="--")
+    axes.set_xlabel("logit after each step; 0 is a probability of one half")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=8)
 
 
 def _plain(names: Sequence[str]) -> list[str]:

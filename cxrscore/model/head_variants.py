@@ -17,6 +17,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "coupling": {
         "alpha": 0.3,
         "l1": 1e-3,
+        "mu": 0.0,
         "prox": False,
         "lr_scale": 1.0,
         "steps": 1,
@@ -53,6 +54,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "coupling-steps": ("coupling", {"steps": 3}),
     "coupling-centred": ("coupling", {"centred": True}),
     "coupling-conditional": ("coupling", {"conditional": True}),
+    "coupling-mu": ("coupling", {"mu": 1e-2}),
     "lamp-el": ("lamp", {"graph": "el"}),
     "lamp-fc": ("lamp", {"graph": "fc"}),
     "lamp-prior": ("lamp", {"graph": "prior"}),
@@ -72,7 +74,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
 }
 PROJECT = "project"  # the project's own head as it is
 EXTRAS = (  # on demand
-    *("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional"),
+    *("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional", "coupling-mu"),
     *("salgl-attention", "salgl-no-entropy"),
     *("agcn-binary", "agcn-static-code", "agcn-cos", "agcn-fc", "agcn-dot", "agcn-no-penalty"),
 )

@@ -49,12 +49,29 @@ class Parts(Protocol):
     def head(self, features: Tensor, *, inputs: Tensor | None = None) -> Any: ...
 
 
+# a model, its features (b, C, h, w) and further inputs (b, m) or None -> (b, ...), fp32
+Reading = Callable[[Any, Tensor, Tensor | None], Tensor]
+
+
+def probabilities(model: Parts, features: Tensor, inputs: Tensor | None) -> Tensor:
+    """-> (b, L)."""
+    output = model.head(features) if inputs is None else model.head(features, inputs=inputs)
+    logits: Tensor = output.logits
+    return logits.float().sigmoid()
+
+
 @torch.inference_mode()
 def predict_views(
-    model: Parts, gray: Tensor, *, views: Sequence[str], machine: Machine, inputs: Tensor | None = None
+    model: Parts,
+    gray: Tensor,
+    *,
+    views: Sequence[str],
+    machine: Machine,
+    inputs: Tensor | None = None,
+    reading: Reading = probabilities,
 ) -> Tensor:
-    """-> (V, B, L) probabilities of `views`, names in VIEWS, in that order. `inputs` (B, m): of a head that
-    takes further values.
+    """-> (V, B, ...) what `reading` takes of `views`, names in VIEWS, in that order: (V, B, L) probabilities.
+    `inputs` (B, m): of a head that takes further values.
 
     On a CPU the head and the sigmoid see one row at a time: in a batch, vector kernels treat the last
     elements differently, and a row's last bit depends on its place (31 of 480 rows at L = 15, B = 16).
@@ -62,17 +79,15 @@ def predict_views(
     rows = 1 if machine.device.type == "cpu" else len(gray)
     with machine.autocast():
         features = [model.features(VIEWS[name](gray)) for name in views]
-        logits = [_logits(model, view, inputs, rows) for view in features]
-    return torch.stack([torch.cat([part.float().sigmoid() for part in view]) for view in logits])
+        found = [[reading(model, *part) for part in _parts(view, inputs, rows)] for view in features]
+    return torch.stack([torch.cat(view) for view in found])
 
 
-def _logits(model: Parts, features: Tensor, inputs: Tensor | None, rows: int) -> list[Tensor]:
+def _parts(features: Tensor, inputs: Tensor | None, rows: int) -> list[tuple[Tensor, Tensor | None]]:
     """By so many rows at a time."""
     parts = torch.split(features, rows)
-    if inputs is None:
-        return [model.head(part).logits for part in parts]
-    values = torch.split(inputs, rows)
-    return [model.head(part, inputs=own).logits for part, own in zip(parts, values, strict=True)]
+    values = [None] * len(parts) if inputs is None else torch.split(inputs, rows)
+    return list(zip(parts, values, strict=True))
 
 
 def predict_folds(
@@ -82,18 +97,22 @@ def predict_folds(
     views: Sequence[str],
     machine: Machine,
     inputs: Tensor | None = None,
+    reading: Reading = probabilities,
 ) -> Tensor:
-    """-> (F, B, L): each fold's mean over views. `inputs` (F, B, m): each fold has an encoding of its own."""
+    """-> (F, B, ...): each fold's mean over views of what `reading` takes, by default probabilities. `inputs`
+    (F, B, m): each fold has an encoding of its own.
+    """
     own = [None] * len(models) if inputs is None else list(inputs)
+    how: dict[str, Any] = {"views": views, "machine": machine, "reading": reading}
     found = [
-        mean(predict_views(model, gray, views=views, machine=machine, inputs=values))
+        mean(predict_views(model, gray, inputs=values, **how))
         for model, values in zip(models, own, strict=True)
     ]
     return torch.stack(found)
 
 
 def mean(stack: Tensor) -> Tensor:
-    """(K, B, L) -> (B, L), added one after another: the order, and so the bytes, never depends on the
+    """(K, B, ...) -> (B, ...), added one after another: the order, and so the bytes, never depends on the
     device.
     """
     total = stack[0]

@@ -152,6 +152,9 @@ class CouplingHead(Section):
     dropout: Dropout = Field(description="Share of the pooled features that is dropped in training.")
     alpha: NotNegative = Field(description="Weight of the couplings on the logits.")
     l1: NotNegative = Field(description="Weight of the L1 penalty on the coupling matrix A.")
+    mu: NotNegative = Field(
+        description="Weight of the term that draws A to the training fold's co-occurrence; 0: none."
+    )
     prox: bool = Field(description="Apply the penalty as a proximal step, which gives exact zeros.")
     lr_scale: NotNegative = Field(
         description="Learning rate of A as a multiple of train.lr; 0 keeps A at zero."

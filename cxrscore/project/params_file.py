@@ -53,6 +53,7 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.head.degrees": "absolute  # with identity_weight divided by the number of findings",
     "train.head.static": "reweighted",
     "train.head.direction": "paper",
+    "train.head.mu": "0.0",
 }
 
 

@@ -25,7 +25,7 @@ from cxrscore.model.checkpoint import Fold
 from cxrscore.model.heads.base import HeadOutput
 from cxrscore.model.inference_fusion import fold_batchnorms, merge_all, pool_quickly
 from cxrscore.model.network import CXRModel
-from cxrscore.model.predict import pad, pad_inputs, predict_folds
+from cxrscore.model.predict import Reading, pad, pad_inputs, predict_folds, probabilities
 from cxrscore.scoring.compute_settings import Recipe
 
 
@@ -63,11 +63,11 @@ class ExactModel:
     """A CXRModel as it was trained, in fp32."""
 
     def __init__(self, model: CXRModel) -> None:
-        self.model = model
+        self.label_head = model.head
         self.features = model.features
 
     def head(self, features: Tensor, *, inputs: Tensor | None = None) -> HeadOutput:
-        return _finite(_headed(self.model.head, features, inputs))
+        return _finite(_headed(self.label_head, features, inputs))
 
 
 def _headed(head: nn.Module, features: Tensor, inputs: Tensor | None) -> HeadOutput:
@@ -99,7 +99,7 @@ class _Body(nn.Module):
 
 @dataclass
 class Pending:
-    """Probabilities under way on the device."""
+    """Probabilities, or what else is read, under way on the device."""
 
     probs: Tensor
     done: "torch.cuda.Event | None" = None
@@ -118,6 +118,7 @@ class Engine:
     """The ensemble on its device. `chunk`: images per forward pass, halved where memory does not last;
     `halvings` tells each time that was so, as the chunk it went down to. `inputs`: values per image that the
     heads read beside the pixels, (F, b, inputs), those of the first b images of a batch, NaN where unknown.
+    `reading`: what is taken of each view and fold, and averaged.
     """
 
     models: Sequence[FastModel]
@@ -128,6 +129,7 @@ class Engine:
     chunk: int
     halvings: list[int] = field(default_factory=list)
     inputs: int = 0
+    reading: Reading = probabilities
 
     @property
     def ahead(self) -> int:
@@ -169,12 +171,13 @@ class Engine:
     def exactly(
         self, pixels: NDArray[np.uint8], inputs: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """(F, L) of one image (S, S) and its inputs (F, 1, m) in fp32, by the models as they were trained."""
+        """(F, L), or what else is read, of one image (S, S) and its inputs (F, 1, m), in fp32, by the models
+        as they were trained.
+        """
         fp32 = Machine(self.machine.device, torch.float32)
         gray = torch.from_numpy(pixels.copy())[None, None].to(fp32.device)
         with _device_faults(), _exact_math():
-            own = self._values(inputs)
-            probs = predict_folds(self.exact, gray, views=self.views, machine=fp32, inputs=own)[:, 0]
+            probs = self._read(self.exact, gray, fp32, self._values(inputs))[:, 0]
             exact: NDArray[np.float32] = probs.cpu().numpy()
         return exact
 
@@ -224,10 +227,19 @@ class Engine:
             for first in range(0, len(gray), self.chunk):
                 rows = slice(first, first + self.chunk)
                 part, own = gray[rows], None if inputs is None else pad_inputs(inputs[:, rows], self.chunk)
-                whole = pad(part, self.chunk)
-                probs = predict_folds(self.models, whole, views=self.views, machine=fp32, inputs=own)
+                probs = self._read(self.models, pad(part, self.chunk), fp32, own)
                 parts.append(probs[:, : len(part)])
         return torch.cat(parts, dim=1)
+
+    def _read(
+        self,
+        models: Sequence[FastModel] | Sequence[ExactModel],
+        gray: Tensor,
+        machine: Machine,
+        inputs: Tensor | None,
+    ) -> Tensor:
+        how: dict[str, Any] = {"views": self.views, "machine": machine, "reading": self.reading}
+        return predict_folds(models, gray, inputs=inputs, **how)
 
 
 def build_engine(

@@ -45,6 +45,22 @@ def conditional_probability(y: np.ndarray, mask: np.ndarray) -> Matrix:
     return share
 
 
+def centred_conditional(y: np.ndarray, mask: np.ndarray) -> Matrix:
+    """(L, L): C[i, j] = P(j | i) - P(j) among images in which both labels are known, from -1 to 1: how much
+    more often j is there when i is. 0 where i tells nothing of j, where no such image shows i, and on the
+    diagonal. Source: the added value of a rule i -> j, Geng & Hamilton, "Interestingness measures for data
+    mining", ACM Computing Surveys 38, 2006.
+    """
+    positive, known = ((y == 1) & mask).astype(float), mask.astype(float)
+    together, of, pairs = positive.T @ positive, positive.T @ known, known.T @ known
+    given = np.divide(together, of, out=np.zeros_like(of), where=of > 0)
+    alone = np.divide(of.T, pairs, out=np.zeros_like(of), where=pairs > 0)  # of.T: j shown, i known
+    excess = np.where(of > 0, given - alone, 0)
+    np.fill_diagonal(excess, 0)
+    centred: Matrix = excess.astype(np.float32)
+    return centred
+
+
 def cooccurring(y: np.ndarray, mask: np.ndarray) -> NDArray[np.bool_]:
     """(L, L): whether any image shows both; a finding always goes with itself."""
     together, _ = pair_counts(y, mask)

@@ -28,7 +28,8 @@ from cxrscore.core.signals import ASKING
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PACKAGE = Path(cxrscore.__file__).parent
-VERBS = "Add|Assign|Compare|Convert|Decode|List|Make|Measure|Replace|Score|Train|Write"  # what a command does
+# what a command does
+VERBS = "Add|Assign|Compare|Convert|Decode|Explain|List|Make|Measure|Replace|Score|Train|Write"
 SUMMARY = 60  # characters that `cxrscore --help` has room for at 80 columns
 PANELS = {"Input", "Models", "Output", "Failures", "Machine"}
 COUNTED = (
@@ -121,6 +122,7 @@ NO_DEFAULT = (  # without them something is left out, and there is nothing to ch
     "models",  # of verify
     "output",  # of check
     "patient_pattern",
+    "pictures",
     "sheet",
     "source",
     "study_column",
@@ -292,7 +294,7 @@ def help_of(name: str) -> str:
 def test_the_usage_names_arguments_in_capitals_as_the_texts_do(name: str) -> None:
     usage, *_ = help_of(name).split("\n\n")
     arguments = usage.split()[len(name.split()) + 2 :]
-    assert all(re.fullmatch(r"\[?[A-Z]+\]?", word) for word in arguments), usage
+    assert all(re.fullmatch(r"\[?[A-Z]+\]?(\.\.\.)?", word) for word in arguments), usage
 
 
 @pytest.mark.parametrize(("name", "said"), [("score", "INPUT -o OUTPUT"), ("check", "INPUT -o OUTPUT")])

@@ -279,3 +279,126 @@ def test_every_gate_is_open_for_some_image_at_the_start() -> None:
         torch.manual_seed(seed)
         head = a_head(findings=L, channels=512, **COUPLING | {"conditional": True, "rank": 4})
         assert (head.look(pooled_alike)["gates"].values > 0).any(0).all()
+
+
+def labels(n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """y and mask (n, L): finding 1 goes with finding 0, 2 with neither; a tenth of the labels unknown."""
+    rng = np.random.default_rng(5)
+    y = (rng.random((n, L)) < [0.3, 0.1, 0.5]).astype(np.int8)
+    y[:, 1] |= y[:, 0] & (rng.random(n) < 0.8)
+    return y, rng.random((n, L)) < 0.9
+
+
+def centred_by_hand(y: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    C = np.zeros((L, L))
+    for i in range(L):
+        for j in range(L):
+            both = [n for n in range(len(y)) if mask[n, i] and mask[n, j]]
+            shown = [n for n in both if y[n, i]]
+            if i != j and shown:
+                C[i, j] = sum(int(y[n, j]) for n in shown) / len(shown)
+                C[i, j] -= sum(int(y[n, j]) for n in both) / len(both)
+    return C
+
+
+def drawn_to_labels(**changes: object) -> Head:
+    head = coupled(**changes)
+    head.begin(*labels(), findings=["a", "b", "c"])
+    return head
+
+
+@pytest.mark.parametrize("prox", [False, True])
+def test_the_consistency_term_is_the_squared_distance_from_centred_co_occurrence(prox: bool) -> None:
+    head = drawn_to_labels(mu=0.02, prox=prox).double()
+    A, C = head.A.detach().numpy(), centred_by_hand(*labels())
+    expected = 0.02 * sum((A[i, j] - C[i, j]) ** 2 for i in range(L) for j in range(L) if i != j)
+    output = head(features().double())
+    assert output.losses["consistency"].item() == pytest.approx(expected, rel=1e-6)
+    assert ("coupling" in output.losses) == (not prox)
+    plain = coupled().double()
+    assert torch.equal(output.logits, plain(features().double()).logits), "only the loss knows of it"
+
+
+def test_the_consistency_terms_gradient_reaches_every_coupling_and_nothing_on_the_diagonal() -> None:
+    head = drawn_to_labels(mu=0.02)
+    head(features()).losses["consistency"].backward()
+    assert head.A.grad is not None
+    expected = 2 * 0.02 * (head.coupling().detach().numpy() - centred_by_hand(*labels()))
+    assert np.allclose(head.A.grad.numpy(), expected, atol=1e-6)
+    assert (head.A.grad[~torch.eye(L, dtype=torch.bool)] != 0).all()
+    assert (head.A.grad.diagonal() == 0).all()
+
+
+@pytest.mark.parametrize(("mu", "l1"), [(100.0, 1e-3), (0.05, 0.02)])
+def test_couplings_end_at_co_occurrence_less_what_the_l1_term_takes(mu: float, l1: float) -> None:
+    """With mu large they are the co-occurrence itself; those below l1 / (2 mu) are cut to zero."""
+    head = drawn_to_labels(mu=mu, l1=l1)
+    optimizer = torch.optim.SGD([head.A], lr=0.02 / mu)
+    for _ in range(600):
+        optimizer.zero_grad()
+        sum(head(features()).losses.values()).backward()
+        optimizer.step()
+    C = centred_by_hand(*labels())
+    expected = np.sign(C) * np.maximum(np.abs(C) - l1 / (2 * mu), 0)
+    assert np.allclose(head.coupling().detach().numpy(), expected, atol=0.03 * l1 / mu + 1e-5)
+    assert C[0, 1] > 0.4 and abs(C[0, 2]) < 0.2, "one pair goes together, one does not"
+
+
+def test_a_strong_consistency_term_makes_a_training_end_at_co_occurrence() -> None:
+    """Beside a supervised loss that would have other couplings."""
+    y, mask = labels()
+    head = drawn_to_labels(mu=50.0, l1=0.0, lr_scale=1.0)
+    with torch.no_grad():
+        target = head(features()).logits + 1.0
+    A = fit(head, target, steps=1500)
+    assert np.allclose(A.numpy(), centred_by_hand(y, mask), atol=0.01)
+
+
+def test_without_the_consistency_term_the_head_has_no_room_for_co_occurrence() -> None:
+    assert "cooccurrence" not in coupled(mu=0.0).state_dict()
+    assert set(coupled(mu=0.0)(features()).losses) == {"coupling"}
+    head = drawn_to_labels(mu=0.02)
+    again = coupled(mu=0.02)
+    again.load_state_dict(head.state_dict())
+    assert torch.equal(again(features()).losses["consistency"], head(features()).losses["consistency"])
+
+
+def pushes_by_hand(head: Head, *, steps: int, centre: np.ndarray, A_of: list[np.ndarray]) -> np.ndarray:
+    """(4, L, L): what source i added to target j over all steps, in fp64."""
+    weight, bias = (part.detach().double().numpy() for part in (head.classifier.weight, head.classifier.bias))
+    z = features().double().numpy().mean((2, 3)) @ weight.T + bias
+    pushes = np.zeros((4, L, L))
+    for _ in range(steps):
+        before = z.copy()
+        for image in range(4):
+            for i in range(L):
+                for j in range(L):
+                    if i != j:
+                        term = 0.3 * (sigmoid(before[image, i]) - centre[i]) * A_of[image][i, j]
+                        pushes[image, i, j] += term
+                        z[image, j] += term
+    return pushes
+
+
+@pytest.mark.parametrize("more", [{}, {"steps": 3}, {"centred": True}, {"conditional": True}])
+def test_effects_are_each_sources_terms_summed_over_the_steps(more: dict[str, object]) -> None:
+    head = conditional(steps=2) if "conditional" in more else coupled(**more)
+    centre = np.zeros(L)
+    if "centred" in more:
+        head.begin(*labels(), findings=["a", "b", "c"])
+        centre = head.prevalence.double().numpy()
+    A_of = [(head.A.detach().double().numpy())] * 4
+    if "conditional" in more:
+        gates = head.look(features())["gates"].values.astype(float)
+        u, v = (part.detach().double().numpy() for part in (head.u, head.v))
+        u /= np.sqrt((u**2).sum(1, keepdims=True))
+        A_of = [A_of[0] + sum(gates[n, r] * np.outer(u[r], v[r]) for r in range(2)) for n in range(4)]
+    steps = head.settings.steps
+    with torch.no_grad():
+        effects, output = head.effects(features()), head(features())
+    assert effects.pushes is not None
+    pushes, stages = effects.pushes.double().numpy(), effects.stages.double().numpy()
+    assert np.allclose(pushes, pushes_by_hand(head, steps=steps, centre=centre, A_of=A_of), atol=1e-6)
+    assert np.allclose(stages[:, 0] + pushes.sum(1), stages[:, -1], atol=1e-6)
+    assert torch.equal(effects.stages[:, -1], output.logits)
+    assert len(head.stages) == stages.shape[1] == steps + 1

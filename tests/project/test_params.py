@@ -55,7 +55,14 @@ def test_the_paper_preset_is_the_papers_recipe() -> None:
         "clip": 0.05,
         "label_smoothing": 0.0,
     }
-    assert (head.kind, head.dropout, head.alpha, head.l1, head.prox) == ("coupling", 0.4, 0.3, 1e-3, False)  # type: ignore[union-attr]
+    assert (head.kind, head.dropout, head.alpha, head.l1, head.mu, head.prox) == (  # type: ignore[union-attr]
+        "coupling",
+        0.4,
+        0.3,
+        1e-3,
+        0.0,
+        False,
+    )
     assert (train.augment.scale, train.augment.flip, train.augment.degrees) == ([0.84, 1.0], 0.5, 10.0)
 
 

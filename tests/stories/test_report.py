@@ -18,6 +18,7 @@ from cxrscore.core.errors import UserError
 from cxrscore.evaluate import evaluate
 from cxrscore.evaluation import figures
 from cxrscore.evaluation.head_pictures import Picture, write_learned
+from cxrscore.evaluation.published_results import PUBLISHED
 from cxrscore.report import write_report
 from cxrscore.tables.datasets.chexpert import FINDINGS
 
@@ -118,6 +119,46 @@ def test_the_study_mean_is_shown_and_explained_only_where_there_is_one(mine: Pro
     write_report(mine.layout, folds=[0, 1])
     assert "of a study" not in mine.layout.report.read_text()
     assert f"<b>{metrics['views']['macro_auc']:.4f}</b>with all views" in mine.layout.report.read_text()
+
+
+def published_row(project: Project) -> list[str] | None:
+    return next((row for row in page_of(project).rows if row[0] == "this project"), None)
+
+
+def test_this_projects_result_stands_beside_published_ones_for_the_same_findings(mine: Project) -> None:
+    metrics = json.loads(mine.layout.metrics.read_text())
+    row = published_row(mine)
+    assert row is not None
+    assert row[-2:] == ["out of fold, one view", f"{metrics['macro_auc']:.4f}"]
+    for one in PUBLISHED:
+        assert [one.study, one.data, one.model, one.split, one.area] in page_of(mine).rows
+    assert "cannot be compared" in mine.layout.report.read_text()
+
+
+def test_the_result_on_test_images_comes_first_where_there_is_one(mine: Project) -> None:
+    path = mine.layout.root / "test_metrics.json"
+    path.write_text(json.dumps({"test": {"macro_auc": 0.12345}}))
+    row = published_row(mine)
+    assert row is not None
+    assert row[-2:] == ["held-out test images, all folds", "0.1235"]
+    path.write_text(json.dumps({"test": {}}))
+    with pytest.raises(UserError, match=r"test_metrics.json: damaged \(at test.macro_auc\); run `dvc repro`"):
+        page_of(mine)
+
+
+def test_other_findings_are_not_put_beside_published_results(mine: Project) -> None:
+    rename(mine, "Edema", "Oedema")
+    assert published_row(mine) is None
+    assert "published" not in {row[0] for row in page_of(mine).rows}
+
+
+def test_a_result_that_is_undefined_is_called_so_beside_published_ones(mine: Project) -> None:
+    metrics = json.loads(mine.layout.metrics.read_text())
+    del metrics["macro_auc"]
+    mine.layout.metrics.write_text(json.dumps(metrics))
+    row = published_row(mine)
+    assert row is not None
+    assert row[-1] == "undefined"
 
 
 def test_a_hostile_finding_name_is_text(mine: Project) -> None:

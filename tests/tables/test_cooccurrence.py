@@ -9,6 +9,7 @@ import pytest
 
 from cxrscore.tables.cooccurrence import (
     binary_graph,
+    centred_conditional,
     conditional_probability,
     cooccurring,
     label_edges,
@@ -48,6 +49,15 @@ def share_by_hand(y: np.ndarray, mask: np.ndarray, *findings: int) -> float:
     return sum(all(y[n, i] == 1 for i in findings) for n in rows) / len(rows) if rows else 0.0
 
 
+def excess_by_hand(y: np.ndarray, mask: np.ndarray, i: int, j: int) -> float:
+    """P(j | i) - P(j), both among the images in which both are known."""
+    both = rows_where(mask, i, j)
+    with_i = [n for n in both if y[n, i] == 1]
+    if i == j or not with_i:
+        return 0.0
+    return sum(y[n, j] for n in with_i) / len(with_i) - sum(y[n, j] for n in both) / len(both)
+
+
 def information_by_hand(y: np.ndarray, mask: np.ndarray, i: int, j: int) -> float:
     together = share_by_hand(y, mask, i, j)
     if i == j:
@@ -70,6 +80,8 @@ def test_statistics_are_those_counted_by_hand(seed: int) -> None:
     assert np.allclose(prevalence(y, mask), [share_by_hand(y, mask, i) for i in range(L)], atol=1e-6)
     conditional = each_pair(lambda i, j: probability_by_hand(y, mask, i, j))
     assert np.allclose(conditional_probability(y, mask), conditional, atol=1e-6)
+    excess = each_pair(lambda i, j: excess_by_hand(y, mask, i, j))
+    assert np.allclose(centred_conditional(y, mask), excess, atol=1e-6)
     assert np.array_equal(cooccurring(y, mask), (shown > 0) | np.eye(L, dtype=bool))
     information = each_pair(lambda i, j: information_by_hand(y, mask, i, j))
     assert np.allclose(positive_mutual_information(y, mask), information, atol=1e-6)
@@ -138,11 +150,23 @@ def test_a_pair_counts_only_where_both_labels_are_known() -> None:
     assert not cooccurring(y[[1]], mask[[1]])[0, 1]
 
 
+def test_centred_co_occurrence_is_zero_where_one_finding_tells_nothing_of_another() -> None:
+    every = np.ones((4, 3), dtype=bool)
+    apart = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]])  # 0 and 1 independent, 0 and 2 never both
+    assert centred_conditional(apart, every).tolist() == [[0, 0, -0.5], [0, 0, 0], [-0.5, 0, 0]]
+
+
 def test_what_an_unknown_label_says_in_the_table_changes_nothing() -> None:
     y, mask = labels()
     other = np.where(mask, y, 0)
     assert (other != y).any()
-    for statistic in (prevalence, conditional_probability, cooccurring, positive_mutual_information):
+    for statistic in (
+        prevalence,
+        conditional_probability,
+        centred_conditional,
+        cooccurring,
+        positive_mutual_information,
+    ):
         assert np.array_equal(statistic(y, mask), statistic(other, mask))
     edges = [label_edges(one, mask, threshold=0.4, direction="paper") for one in (y, other)]
     assert np.array_equal(*edges)

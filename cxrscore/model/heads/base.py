@@ -22,6 +22,17 @@ class HeadOutput:
     losses: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Effects:
+    """How the logits of B images came about. `stages` (B, S, L): the logits from the first readout to the
+    last, which are the head's. `pushes` (B, L, L), row = source, column = target: what each source has added
+    to a target's logit from the first to the last; None where messages do not add up.
+    """
+
+    stages: Tensor
+    pushes: Tensor | None = None
+
+
 class Head(nn.Module):
     """(B, C, h, w) features and, in training, y and mask (B, L) of the same images -> HeadOutput. A head with
     `inputs`, so many further values per image, takes these too, (B, inputs), NaN where one is unknown.
@@ -59,3 +70,12 @@ class Head(nn.Module):
         `image`.
         """
         return {}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What the stages of `effects` are called; one where the head reads its logits once, at its end."""
+        return ("logit",)
+
+    def effects(self, features: Tensor) -> Effects:
+        """(B, C, h, w) -> what happens to these images' logits in evaluation mode, in fp32."""
+        return Effects(self(features).logits.float()[:, None])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cxrscore.core.errors import BrokenPromise, UserError
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.base import Effects, Head, HeadOutput
 from cxrscore.model.heads.tabular_tokens import TabularTokens
 from cxrscore.tables.cooccurrence import cooccurring, prevalence
 from cxrscore.tables.tabular_inputs import Encoding
@@ -159,6 +159,14 @@ class Lamp(Head):
                 axes = ("image", "finding", "step", *axes)
                 pictures[f"attention_{name}"] = Picture(axes, values.detach().cpu().numpy())
         return pictures
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(self.names)
+
+    def effects(self, features: Tensor) -> Effects:
+        """The readout after each sub-step; what one finding told another is not a term of its own."""
+        return Effects(torch.stack([self._readout(state.nodes) for state in self._states(features)], 1))
 
 
 def _encodings(settings: LampSettings) -> list[Encoding]:
