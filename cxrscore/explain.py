@@ -27,6 +27,7 @@ from cxrscore.core.errors import UserError, promise, with_remedy
 from cxrscore.core.files import write_text
 from cxrscore.core.progress import Progress
 from cxrscore.evaluation import figures
+from cxrscore.images.decoding.decode import Wanted
 from cxrscore.images.decoding.pool import Batch, decode_batches, may_stall, once_more, second_try
 from cxrscore.images.inputs.listing import Listing, list_input
 from cxrscore.images.inputs.named_files import is_image, list_named
@@ -126,7 +127,7 @@ def explain(
     stages = _stages(models, predictor.engine, card.head["kind"])
     work = _Work(plan, replace(predictor.engine, reading=reading), len(stages))
     how: dict[str, Any] = {"size": card.size, "batch_size": predictor.batch_size, "workers": options.workers}
-    how |= {"timeout_s": options.timeout_s, "bit_depth": options.bit_depth or card.bit_depth}
+    how |= {"timeout_s": options.timeout_s, "wanted": Wanted(options.bit_depth or card.bit_depth)}
     found = _explain_all(work, how, progress)
     images = [one for _, one in sorted(found.items()) if isinstance(one, Explained)]
     faults = [(plan.paths[i], *one) for i, one in sorted(found.items()) if not isinstance(one, Explained)]

@@ -136,13 +136,14 @@ def test_this_projects_result_stands_beside_published_ones_for_the_same_findings
 
 
 def test_the_result_on_test_images_comes_first_where_there_is_one(mine: Project) -> None:
-    path = mine.layout.root / "test_metrics.json"
-    path.write_text(json.dumps({"test": {"macro_auc": 0.12345}}))
+    path = mine.layout.test_metrics
+    tested = {"macro_auc": 0.12345, "images": 8, "findings_defined": 3, "identical_files": 0, "auc": {}}
+    path.write_text(json.dumps({"test": tested}))
     row = published_row(mine)
     assert row is not None
     assert row[-2:] == ["held-out test images, all folds", "0.1235"]
-    path.write_text(json.dumps({"test": {}}))
-    with pytest.raises(UserError, match=r"test_metrics.json: damaged \(at test.macro_auc\); run `dvc repro`"):
+    path.write_text(json.dumps({"test": {"macro_auc": "high"} | {"images": 8}}))
+    with pytest.raises(UserError, match=r"test_metrics.json: damaged \(at test.findings_defined\); run `dvc"):
         page_of(mine)
 
 
@@ -179,7 +180,7 @@ def test_the_held_out_test_comes_first_where_there_is_one(mine: Project) -> None
     assert ["Edema", f"{areas['Edema']:.4f}"] in [row[:2] for row in Page(page).rows]
     mine.layout.test_metrics.unlink()
     write_report(mine.layout, folds=[0, 1])
-    assert "held-out" not in mine.layout.report.read_text()
+    assert "On the held-out test" not in mine.layout.report.read_text()
 
 
 def test_a_fold_without_a_defined_area_is_called_undefined(mine: Project) -> None:
