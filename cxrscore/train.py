@@ -130,6 +130,8 @@ def _train(
         f"{outlook}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
         f"{parameter_count(learner.model):,} parameters, on {machine}{processes}"
     )
+    for note in job.notes:
+        progress.say(f"{outlook}: {note}")
     if words := left_out(len(data.train), job.params.train, processes=everyone.size):
         progress.say(f"{outlook}: {words}")
     if machine.compile:
@@ -242,7 +244,7 @@ def _write_scores(layout: Layout, job: Job, card: Card, views: Tensor) -> None:
 
 def _head_of(card: Card) -> dict[str, Any]:
     """Its settings, and which bytes were at the path that one of them is."""
-    own = {f"{name}_sha256": card.sha256[name] for name in ("embeddings",) if name in card.sha256}
+    own = {f"{name}_sha256": card.sha256[name] for name in ("embeddings", "graph") if name in card.sha256}
     return dict(card.head) | own
 
 

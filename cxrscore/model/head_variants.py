@@ -14,6 +14,7 @@ REFERENCE = "independent"
 EMBEDDINGS = {"embeddings": "cooccurrence", "embedding_dim": 300}
 USUAL: dict[str, dict[str, Any]] = {
     "independent": {"pool": "gap"},
+    "mlp": {"hidden": 512, "pool": "gap"},
     "coupling": {
         "alpha": 0.3,
         "l1": 1e-3,
@@ -24,13 +25,14 @@ USUAL: dict[str, dict[str, Any]] = {
         "conditional": False,
         "rank": 4,
     },
-    "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2},
+    "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2, "feature_steps": 0},
     "agcn": {"threshold": 0.4, "reweight": 0.25, **EMBEDDINGS, "hidden": 1024, "identity_weight": 1.0},
     "salgl": {"steps": 3, "mixture": "soft", **EMBEDDINGS, "joint_dim": 512, "entropy_weight": 1.0},
 }
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what differs from the usual
     REFERENCE: ("independent", {}),
     "independent-gmp": ("independent", {"pool": "gmp"}),
+    "mlp": ("mlp", {}),
     "coupling": ("coupling", {}),
     "coupling-frozen": ("coupling", {"lr_scale": 0.0}),
     "coupling-prox": ("coupling", {"prox": True}),
@@ -40,6 +42,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "lamp-el": ("lamp", {"graph": "el"}),
     "lamp-fc": ("lamp", {"graph": "fc"}),
     "lamp-prior": ("lamp", {"graph": "prior"}),
+    "lamp-el-features": ("lamp", {"graph": "el", "feature_steps": 2}),
+    "lamp-fc-features": ("lamp", {"graph": "fc", "feature_steps": 2}),
+    "lamp-prior-features": ("lamp", {"graph": "prior", "feature_steps": 2}),
     "agcn-identity": ("agcn", {"graph": "identity"}),
     "agcn-static": ("agcn", {"graph": "static"}),
     "agcn-learned": ("agcn", {"graph": "learned"}),
@@ -47,7 +52,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "salgl-2": ("salgl", {"scenes": 2}),
 }
 PROJECT = "project"  # the project's own head as it is
-EXTRAS = ("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional")  # on demand
+EXTRAS = (  # on demand
+    *("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional"),
+    *("lamp-el-features", "lamp-fc-features", "lamp-prior-features"),
+)
 DEFAULT = tuple(name for name in CHANGES if name not in EXTRAS)
 
 

@@ -37,7 +37,9 @@ NEEDED = {  # pydantic's name of a fault -> what the value should be; names in b
     "union_tag_not_found": "a section with the key {discriminator}",
 }
 
-EARLIER: dict[str, str] = {}  # newer keys -> the value that leaves the results of older projects as they were
+EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results of older projects as they were
+    "train.head.feature_steps": "0",
+}
 
 
 def read_params(path: Path) -> Params:

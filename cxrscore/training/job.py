@@ -24,8 +24,9 @@ from cxrscore.model.checkpoint import Card, read_card
 from cxrscore.model.network import check_backbone
 from cxrscore.tables.cooccurrence import prevalence, read_embeddings
 from cxrscore.tables.fold_table import read_folds, split_patients
+from cxrscore.tables.label_graph import read_label_graph, without_edges
 from cxrscore.training.fold_data import FoldData, read_fold
-from cxrscore.training.preflight import embeddings_file, refuse_early
+from cxrscore.training.preflight import embeddings_file, graph_file, refuse_early
 from cxrscore.training.process_group import world
 from cxrscore.training.resume_state import fingerprint
 
@@ -38,12 +39,15 @@ fingerprint_of_code = cache(fingerprint_of_files)
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained: a fold's rows, the settings, and the sha256 of what they were read from."""
+    """What is to be trained: a fold's rows, the settings, and the sha256 of what they were read from.
+    `notes`: what someone should know of these.
+    """
 
     fold: int
     data: FoldData
     params: "Params"
     sha256: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine) -> Job:
@@ -86,7 +90,12 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
     if path := embeddings_file(train):
         read_embeddings(path, data.findings, dim=train.head.model_dump()["embedding_dim"])
         sources["embeddings"] = sha256_file(path)
-    return Job(fold, data, params, sources)
+    notes: tuple[str, ...] = ()
+    if path := graph_file(train):
+        alone = without_edges(read_label_graph(path, data.findings), data.findings)
+        sources["graph"] = sha256_file(path)
+        notes = (f"{path} has no edge of {', '.join(alone)}",) if alone else ()
+    return Job(fold, data, params, sources, notes)
 
 
 def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> None:

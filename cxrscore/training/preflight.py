@@ -14,6 +14,7 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.core.paths import Layout
 from cxrscore.tables.cooccurrence import COMPUTED
 from cxrscore.tables.fold_table import read_folds
+from cxrscore.tables.label_graph import is_graph_file
 
 if TYPE_CHECKING:
     from cxrscore.project.params import TrainParams
@@ -54,6 +55,18 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
         raise UserError(
             f"train.head.embeddings: {path}: no such file; set it to {', '.join(COMPUTED)} or a .npy file."
         )
+    edges = graph_file(params)
+    if edges and not edges.is_file():
+        raise UserError(
+            f"train.head.graph: {edges}: no such file; write its edges as a table with the columns a,b, one "
+            "edge per row, or set it to fc, el or prior."
+        )
+
+
+def graph_file(params: "TrainParams") -> Path | None:
+    """The user's own label graph, where the head takes its edges from a file."""
+    name = getattr(params.head, "graph", "")
+    return Path(name) if is_graph_file(name) else None
 
 
 def embeddings_file(params: "TrainParams") -> Path | None:

@@ -192,7 +192,7 @@ def test_a_row_is_what_its_name_says_whatever_the_projects_own_head_is() -> None
 
 
 def test_names_and_kinds_are_chosen_and_the_reference_is_always_there() -> None:
-    assert len(DEFAULT) == 12
+    assert len(DEFAULT) == 13
     assert choose("coupling", COUPLING) == ["independent", "coupling"]
     assert choose("salgl,lamp-el", COUPLING) == ["independent", "lamp-el", "salgl-1", "salgl-2"]
     assert choose("coupling-prox,independent", COUPLING) == ["independent", "coupling-prox"]

@@ -1,26 +1,32 @@
 """Label message passing: findings read the image, then each other, step by step.
 
+    z_s <- update(z_s, attention of s over tokens z_1..z_hw)           first, `feature_steps` times
     u_i <- update(u_i, attention of i over tokens z_1..z_hw)           a place of the map is a token
     u_i <- update(u_i, attention of i over the findings it is linked to)
     logit_i = <W_y[i], u_i> + b_i,  u_i starts at W_y[i]
 
 In training the readouts before the last are learned from, too: the paper's intermediate loss.
 Source: Lanchantin, Sekhon & Qi, "Neural message passing for multi-label classification", ECML PKDD 2019,
-arXiv:1904.08049, 2.1 to 2.5 without the bias b; layer norms and positions are in its appendix.
+arXiv:1904.08049, 2.1 to 2.6 without the bias b, and 3.1; layer norms and positions are in its appendix.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cxrscore.core.errors import UserError
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.base import CountFromZero, Head, HeadOutput
 from cxrscore.tables.cooccurrence import cooccurring, prevalence
+from cxrscore.tables.label_graph import is_graph_file, read_label_graph
 
+GRAPHS = ("fc", "el", "prior")  # beside a user's file
+PARTS = ("tokens", "labels")  # of a step: findings read the image, then each other
 EMBEDDING_STD = 0.02  # W_y reads out, too: at d = 512 logits start 0.7 ± 0.5 above b, with 1.0 430 above
 SLOWEST = 10_000.0  # wavelengths of positions grow to 2 pi times this, as in Vaswani et al., 2017
 
@@ -37,20 +43,38 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class LampSettings:
-    """As in params.yaml."""
+    """As in params.yaml. Checkpoints without `feature_steps` are older: in their `el`, the sub-step in which
+    findings read each other was left out, and its update with it.
+    """
 
     dropout: float
-    graph: Literal["fc", "el", "prior"]
+    graph: str
     steps: int
     dim: int
     heads: int
     auxiliary_weight: float
+    feature_steps: CountFromZero | None = None
     kind: Literal["lamp"] = "lamp"
+
+    def __post_init__(self) -> None:
+        if self.graph not in GRAPHS and not is_graph_file(self.graph):
+            raise UserError(
+                f"train.head.graph: {self.graph!r} does not fit kind lamp; set one of {', '.join(GRAPHS)}, "
+                "or a .csv file of edges."
+            )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of each step."""
+        return PARTS[:1] if self.graph == "el" and self.feature_steps is None else PARTS
 
 
 class Lamp(Head):
     """`graph`: fc links each finding to all, itself included; prior, to itself and those that training images
-    show it with; el, to none, and the sub-step does not exist. `dim` (d) is a multiple of 4 and of `heads`.
+    show it with; a file, to itself and those of its edges (label_graph.py); el, to itself alone, so that it
+    has every weight of fc and only messages between findings are gone. (With one to attend to, attention is
+    1 whatever query and key are: those two have no gradient there.) `dim` (d) is a multiple of 4 and of
+    `heads`.
     """
 
     def __init__(self, settings: LampSettings, *, findings: int, channels: int) -> None:
@@ -60,25 +84,31 @@ class Lamp(Head):
         self.dropout = nn.Dropout(settings.dropout)
         self.W_y = nn.Parameter(EMBEDDING_STD * torch.randn(findings, dim))
         self.b = nn.Parameter(torch.zeros(findings))
-        parts = ("tokens",) if settings.graph == "el" else ("tokens", "labels")
-        self.names = [f"step{number}.{part}" for number in range(1, settings.steps + 1) for part in parts]
+        steps = range(1, settings.steps + 1)
+        self.names = [f"step{number}.{part}" for number in steps for part in settings.parts]
         self.sub_steps = nn.ModuleList(MessagePassing(dim, settings.heads) for _ in self.names)
+        # last, so that without them all other weights are drawn as they were before there were any
+        feature_steps = range(settings.feature_steps or 0)
+        self.feature_steps = nn.ModuleList(MessagePassing(dim, settings.heads) for _ in feature_steps)
         self.links: Tensor  # row = who listens, column = to whom
         self.every: Tensor
-        links = torch.eye(findings) if settings.graph == "prior" else torch.ones(findings, findings)
-        self.register_buffer("links", links.bool(), persistent=settings.graph == "prior")
+        links = torch.ones(findings, findings) if settings.graph == "fc" else torch.eye(findings)
+        self.register_buffer("links", links.bool(), persistent=settings.graph not in ("fc", "el"))
         self.register_buffer("every", torch.ones(1, 1, dtype=torch.bool), persistent=False)
 
     @torch.no_grad()
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
         """b at the logit of the prevalence, kept half an image away from 0 and 1: a finding that none of n
-        images shows starts as 1 in 2n, one that was never labelled at 1/2.
+        images shows starts as 1 in 2n, one that was never labelled at 1/2. Raises UserError for a file of
+        edges that are not of these findings.
         """
         half_an_image = 0.5 / np.maximum(mask.sum(0), 1)
         share = prevalence(y, mask).astype(float).clip(half_an_image, 1 - half_an_image)
         self.b.copy_(torch.from_numpy(np.log(share / (1 - share))))
         if self.settings.graph == "prior":
             self.links.copy_(torch.from_numpy(cooccurring(y, mask)))
+        elif is_graph_file(self.settings.graph):
+            self.links.copy_(torch.from_numpy(read_label_graph(Path(self.settings.graph), findings)))
 
     def forward(self, features: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> HeadOutput:
         """(B, C, h, w) -> logits (B, L) and, in training, the readouts before them."""
@@ -90,6 +120,8 @@ class Lamp(Head):
     def _states(self, features: Tensor) -> list[State]:
         """After each sub-step."""
         tokens = self._tokens(features)
+        for step in self.feature_steps:
+            tokens, _ = step(tokens, tokens, self.every)
         nodes = self.W_y.expand(len(features), -1, -1)
         states = []
         for name, sub_step in zip(self.names, self.sub_steps, strict=True):
@@ -110,14 +142,21 @@ class Lamp(Head):
         return (nodes.float() * self.W_y.float()).sum(-1) + self.b.float()
 
     def learned(self) -> dict[str, Picture]:
-        if self.settings.graph != "prior":
+        if self.settings.graph in ("fc", "el"):
             return {}
-        return {"prior_graph": Picture(("finding", "source"), self.links.float().cpu().numpy())}
+        name = "prior_graph" if self.settings.graph == "prior" else "given_graph"
+        return {name: Picture(("finding", "source"), self.links.float().cpu().numpy())}
 
     def look(self, features: Tensor) -> dict[str, Picture]:
-        """What each finding attended to at each step, the mean over attention heads."""
+        """What each finding attended to at each step, the mean over attention heads; and `probes`, the
+        readout of every state as a probability: after part 0 of a step, when findings have read the image,
+        and after part 1, when they have read each other. The last is the head's output. Source: paper, 3.3.
+        """
         states = self._states(features)
-        pictures = {}
+        probes = torch.stack([self._readout(state.nodes) for state in states], 2).sigmoid()
+        probes = probes.view(len(features), len(self.b), -1, len(self.settings.parts))
+        axes: tuple[str, ...] = ("image", "finding", "step", "part")
+        pictures = {"probes": Picture(axes, probes.detach().cpu().numpy())}
         for part, axes, shape in (
             ("tokens", ("row", "column"), features.shape[2:]),
             ("labels", ("source",), self.b.shape),
