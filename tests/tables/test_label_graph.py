@@ -55,6 +55,12 @@ def test_what_cannot_be_meant_is_refused_with_its_line(tmp_path: Path, text: str
         read_label_graph(written(tmp_path, text), NAMES)
 
 
+def test_the_tree_of_the_docs_is_the_one_that_is_shipped() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "heads.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    assert block == (PRESETS / "chexpert_tree.csv").read_text(encoding="utf-8")
+
+
 def test_the_tree_of_chest_findings_is_of_the_14_and_a_forest() -> None:
     """As many edges as findings that have a parent: no finding has two, and none is its own ancestor."""
     links = read_label_graph(PRESETS / "chexpert_tree.csv", FINDINGS)
