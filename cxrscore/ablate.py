@@ -1,21 +1,24 @@
 """The fair ablation of label heads: the project's training with each head in turn, and all compared with one.
 
-In    names of heads (head_variants.py) and seeds; prepared images, folds, labels, the project's settings.
+In    names of heads (head_variants.py) and seeds, perhaps values of a setting to choose from; prepared
+      images, folds, labels, the project's settings.
 Out   out/ablation: one folder per head and seed with what its trainings write; table.csv, ablation.json and
       ablation.svg, one row per head.
 """
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cxrscore.ablation import choices
 from cxrscore.ablation.experiments import facts_of, run_experiments
-from cxrscore.ablation.runs import layout_of, plan, train_all
+from cxrscore.ablation.runs import Run, layout_of, plan, train_all
 from cxrscore.ablation.table import RESAMPLES, cells, compare, notes_of, read_scored, table_blocks
 from cxrscore.benchmarks.heads import head_costs, rows
 from cxrscore.core.device import Machine
@@ -26,7 +29,7 @@ from cxrscore.core.progress import Progress
 from cxrscore.core.signals import Asked
 from cxrscore.evaluation import figures
 from cxrscore.model.backbone import map_shape
-from cxrscore.model.head_variants import REFERENCE, settings_of
+from cxrscore.model.head_variants import REFERENCE, Choice, settings_of
 from cxrscore.scoring.compute_settings import choose_batch_size, device_name
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.labels import read_labels
@@ -35,7 +38,7 @@ from cxrscore.train import Keeping
 if TYPE_CHECKING:
     from cxrscore.project.params import Params
 
-__all__ = ["ablate", "ablate_by_experiments", "table_blocks"]
+__all__ = ["ablate", "ablate_by_choice", "ablate_by_experiments", "table_blocks"]
 ROUNDS = 5  # that heads are timed
 KEPT = "/*/\n"  # what .gitignore leaves out: the trainings
 
@@ -76,6 +79,36 @@ def ablate(
     )
 
 
+def ablate_by_choice(
+    names: Sequence[str], seeds: Sequence[int], *, choice: Choice, keeping: Keeping, **shared: Any
+) -> dict[str, Any]:
+    """The same with a setting of the heads that have it chosen for each fold inside its training folds; the
+    others are trained as they are. `shared`: what tabulate takes, too.
+    """
+    params, layout = shared["params"], shared["layout"]
+    heads = settings_of(names, params.train.head.model_dump())
+    write_text(layout.ablation / ".gitignore", KEPT)
+    same: dict[str, Any] = {name: shared[name] for name in ("labels_csv", "machine", "progress", "asked")}
+    train: Callable[[Sequence[Run]], None] = partial(train_all, keeping=keeping, **same)
+    open_to = {name: head for name, head in heads.items() if choice.key in head and name != REFERENCE}
+    where: dict[str, Any] = {"params": params, "layout": layout}
+    found = choices.choose_values(open_to, seeds, choice, **where, train=train)
+    runs = plan({name: head for name, head in heads.items() if name not in found}, seeds, **where)
+    for name, chosen in found.items():
+        runs += choices.outer_runs(name, heads[name], choice.key, chosen, **where)
+    train(runs)
+    rows = {}
+    for name, head in heads.items():
+        if name in found:
+            first = next(iter(found[name][seeds[0]].values.values()))
+            rows[choices.named(name)] = {**head, choice.key: first}
+        else:
+            rows[name] = head
+    layouts = {row: {seed: layout_of(layout, row, seed) for seed in seeds} for row in rows}
+    facts = {choices.named(name): choices.told(choice, chosen) for name, chosen in found.items()}
+    return tabulate(layouts, rows, chosen=facts, **shared)
+
+
 def ablate_by_experiments(
     names: Sequence[str],
     seeds: Sequence[int],
@@ -109,8 +142,11 @@ def tabulate(
     machine: Machine,
     progress: Progress,
     asked: Asked,
+    chosen: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Name -> seed -> where its score tables are -> the result, which is also written. Raises Stopped."""
+    """Name -> seed -> where its score tables are -> the result, which is also written. `chosen`: of heads by
+    name, choices.told. Raises Stopped.
+    """
     table = read_labels(labels_csv, **params.labels.model_dump())
     scored = read_scored(layouts, params.folds.train, table)
     size = params.prepare.size
@@ -130,13 +166,16 @@ def tabulate(
     progress.say(f"ablate: comparing by {RESAMPLES:,} resamples of patients")
     progress.start("comparing", RESAMPLES)
     found = compare(scored, after=after)
-    result = {
+    result: dict[str, Any] = {
         "heads": {
             name: found[name] | asdict(costs[name]) | {"settings": dict(heads[name])} for name in heads
         },
         "left_out": dict(scored.left_out),
         "notes": notes_of(scored, patients=table.patient is not None, timed=timed),
     }
+    for name, facts in (chosen or {}).items():
+        result["heads"][name]["chosen"] = dict(facts)
+        result["notes"].append(choices.note(name, facts))
     _write(layout.ablation, result)
     return result
 

@@ -70,8 +70,10 @@ def train_fold(
     progress: "Progress",
     keeping: Keeping = Keeping(),
     asked: Asked | None = None,
+    held_out: int | None = None,
 ) -> None:
-    """Resumes where a run of the same training was stopped: to the same bytes on a CPU.
+    """Resumes where a run of the same training was stopped: to the same bytes on a CPU. `held_out`: a further
+    fold that has no part in it, neither in training nor in validation.
 
     Raises UserError before any work, and Stopped, Busy.
     """
@@ -80,7 +82,9 @@ def train_fold(
     progress.say(f"{outlook}: reading {layout.prepared}, building {params.train.backbone}{weights}")
     everyone = world()
     job = everyone.agreed(
-        lambda: read_job(fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine)
+        lambda: read_job(
+            fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, held_out=held_out
+        )
     )
     fingerprint = identity(job, machine)
     state = StateFolder(state_root(layout.root) / fingerprint[:16])

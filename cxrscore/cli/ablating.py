@@ -5,7 +5,8 @@ Out   a table on stdout, the same and its picture in out/ablation.
 """
 
 import os
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +24,10 @@ from cxrscore.cli.options import (
     TrainingDtype,
 )
 
+if TYPE_CHECKING:
+    from cxrscore.model.head_variants import Choice
+    from cxrscore.project.params import Params
+
 COMPARISON = "Comparison"
 
 
@@ -32,7 +37,8 @@ Heads = Annotated[
         "--heads",
         help="Heads to compare, separated by commas, such as coupling,lamp. lamp, agcn and "
         "salgl stand for all heads of that kind, project for the head in params.yaml. independent is "
-        "always included (default: all except coupling-prox, -steps, -centred and -conditional).",
+        "always included (default: all except coupling-prox, -steps, -centred and -conditional, and "
+        "lamp-*-features).",
         rich_help_panel=COMPARISON,
     ),
 ]
@@ -41,6 +47,17 @@ Seeds = Annotated[
     typer.Option(
         "--seeds",
         help="Seeds, one training each, such as 0,1 (default: train.seed).",
+        rich_help_panel=COMPARISON,
+    ),
+]
+Choose = Annotated[
+    str | None,
+    typer.Option(
+        "--choose",
+        metavar="SETTING=VALUES",
+        help="A setting of the heads that have it, and the values to choose from for each fold, such as "
+        "auxiliary_weight=0,0.1,0.2,0.3. Each value is trained without the fold and one more, on which it is "
+        "validated; the best one then trains on all but the fold (default: settings stay as they are).",
         rich_help_panel=COMPARISON,
     ),
 ]
@@ -57,6 +74,7 @@ Experiments = Annotated[
 def ablate(
     heads: Heads = None,
     seeds: Seeds = None,
+    choose: Choose = None,
     experiments: Experiments = False,
     labels: LabelsCsv = LABELS,
     params: ParamsFile = PARAMS,
@@ -75,12 +93,15 @@ def ablate(
     Example: cxrscore ablate
     """
     from cxrscore.core.paths import Layout
-    from cxrscore.model.head_variants import choose
+    from cxrscore.model import head_variants
     from cxrscore.project.params_file import read_params
     from cxrscore.training.preflight import refuse_early
 
     settings = read_params(params)
-    names = choose(heads, settings.train.head.model_dump())
+    names = head_variants.choose(heads, settings.train.head.model_dump())
+    choice = choice_of(choose, names, settings)
+    if experiments and choice:
+        raise typer.BadParameter("remove it, or --experiments", param_hint="--choose")
     if experiments and (labels, out, params) != (LABELS, OUT, PARAMS):
         raise typer.BadParameter(
             "experiments use the labels, outputs and settings of the project; remove --labels, --out and "
@@ -92,7 +113,7 @@ def ablate(
         for fold in settings.folds.train:
             refuse_early(fold, layout=layout.experiment("head"), params=settings.train)
 
-    from cxrscore.ablate import ablate, ablate_by_experiments, table_blocks
+    from cxrscore.ablate import ablate, ablate_by_choice, ablate_by_experiments, table_blocks
     from cxrscore.core.device import choose_machine
     from cxrscore.core.signals import asked_to_stop
     from cxrscore.train import Keeping
@@ -108,9 +129,26 @@ def ablate(
         if experiments:
             os.environ.update(CXRSCORE_DEVICE=device, CXRSCORE_DTYPE=dtype)  # for the stages that DVC calls
             result = ablate_by_experiments(names, numbers, project=params.parent, **shared)
+        elif choice:
+            result = ablate_by_choice(names, numbers, choice=choice, keeping=Keeping(state_every_s), **shared)
         else:
             result = ablate(names, numbers, keeping=Keeping(state_every_s), **shared)
     show(result, table_blocks, as_json=as_json)
+
+
+def choice_of(words: str | None, names: Sequence[str], settings: "Params") -> "Choice | None":
+    """What --choose says, of values that every head with that setting may have. Raises UserError."""
+    from cxrscore.model.head_variants import REFERENCE, parse_choice, settings_of
+    from cxrscore.project.params_file import check_head
+
+    if words is None:
+        return None
+    heads = settings_of([name for name in names if name != REFERENCE], settings.train.head.model_dump())
+    choice = parse_choice(words, heads)
+    for name, head in heads.items():
+        for value in choice.values if choice.key in head else ():
+            check_head(settings, head | {choice.key: value}, where=f"--choose: {name}")
+    return choice
 
 
 def seed_list(text: str | None) -> list[int]:

@@ -24,8 +24,8 @@ def is_graph_file(name: str) -> bool:
 
 
 def read_label_graph(path: Path, findings: Sequence[str]) -> NDArray[np.bool_]:
-    """Raises UserError, with file and line, for a name that is no finding here, an edge that stands there
-    twice, one from a finding to itself, or other columns.
+    """Raises UserError, with file and line, for a name that is not among the findings, an edge that stands
+    there twice, one from a finding to itself, or other columns.
     """
     table = read_foreign_table(path)
     columns = _columns(table)
@@ -36,7 +36,7 @@ def read_label_graph(path: Path, findings: Sequence[str]) -> NDArray[np.bool_]:
         for name in (source, target):
             if name not in row:
                 raise UserError(
-                    f"{path}:{line}: {name!r} is no finding of labels.findings; {nearest(name, findings)}. "
+                    f"{path}:{line}: {name!r} is not in labels.findings; {nearest(name, findings)}. "
                     "Correct the name, or remove the edge."
                 )
         if source == target:

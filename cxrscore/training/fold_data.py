@@ -44,9 +44,17 @@ class FoldData:
 
 
 def read_fold(
-    fold: int, *, labels_csv: Path, layout: Layout, labels: "LabelParams", machine: Machine
+    fold: int,
+    *,
+    labels_csv: Path,
+    layout: Layout,
+    labels: "LabelParams",
+    machine: Machine,
+    held_out: int | None = None,
 ) -> FoldData:
-    """Store, labels and folds, brought to one order. Raises UserError where they are not of the same data."""
+    """Store, labels and folds, brought to one order. Rows of the fold `held_out` are in neither `train` nor
+    `val`. Raises UserError where they are not of the same data.
+    """
     store = open_store(layout.prepared)
     table = read_labels(labels_csv, **labels.model_dump())
     folds = read_folds(layout.folds)
@@ -70,7 +78,7 @@ def read_fold(
         targets=torch.from_numpy(table.targets[rows]).to(machine.device),
         y=torch.from_numpy(table.y[rows]).float().to(machine.device),
         mask=torch.from_numpy(table.mask[rows]).to(machine.device),
-        train=np.flatnonzero(folds.fold != fold),
+        train=np.flatnonzero(~np.isin(folds.fold, [fold, fold if held_out is None else held_out])),
         val=np.flatnonzero(folds.fold == fold),
         k=int(folds.fold.max()) + 1,
     )

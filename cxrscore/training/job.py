@@ -40,7 +40,7 @@ fingerprint_of_code = cache(fingerprint_of_files)
 @dataclass(frozen=True)
 class Job:
     """What is to be trained: a fold's rows, the settings, and the sha256 of what they were read from.
-    `notes`: what someone should know of these.
+    `notes`: what someone should know of these. `held_out`: a further fold that has no part in it.
     """
 
     fold: int
@@ -48,12 +48,21 @@ class Job:
     params: "Params"
     sha256: dict[str, str]
     notes: tuple[str, ...] = ()
+    held_out: int | None = None
 
 
-def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine) -> Job:
+def read_job(
+    fold: int,
+    *,
+    labels_csv: Path,
+    layout: Layout,
+    params: "Params",
+    machine: Machine,
+    held_out: int | None = None,
+) -> Job:
     """When all that training the fold takes is there and fits. Raises UserError."""
     train = params.train
-    refuse_early(fold, layout=layout, params=train, processes=world().size)
+    refuse_early(fold, layout=layout, params=train, processes=world().size, held_out=held_out)
     check_backbone(
         train.backbone,
         size=params.prepare.size,
@@ -61,7 +70,14 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
         init_except=train.init_except,
         drop_path=train.drop_path,
     )
-    data = read_fold(fold, labels_csv=labels_csv, layout=layout, labels=params.labels, machine=machine)
+    data = read_fold(
+        fold,
+        labels_csv=labels_csv,
+        layout=layout,
+        labels=params.labels,
+        machine=machine,
+        held_out=held_out,
+    )
     if params.folds.method == "patient" and (split := split_patients(read_folds(layout.folds))):
         raise UserError(
             f"{layout.folds}: patient {split[0]!r} lies in two folds, and folds.method is patient: the table "
@@ -95,7 +111,7 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
         alone = without_edges(read_label_graph(path, data.findings), data.findings)
         sources["graph"] = sha256_file(path)
         notes = (f"{path} has no edge of {', '.join(alone)}",) if alone else ()
-    return Job(fold, data, params, sources, notes)
+    return Job(fold, data, params, sources, notes, held_out)
 
 
 def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> None:
@@ -116,6 +132,7 @@ def identity(job: Job, machine: Machine) -> str:
     found = fingerprint(
         {
             "fold": job.fold,
+            "held_out": job.held_out,
             "labels": job.params.labels.model_dump(),
             "train": job.params.train.model_dump(),
             "sources": job.sha256,

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from cxrscore.project.params import TrainParams
 
 
-def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes: int = 1) -> None:
-    """Raises UserError: no folds, no such fold, a batch larger than the data, no start; nowhere to write."""
+def refuse_early(
+    fold: int,
+    *,
+    layout: Layout,
+    params: "TrainParams",
+    processes: int = 1,
+    held_out: int | None = None,
+) -> None:
+    """Raises UserError: no folds, no such fold, a batch larger than the data, no start; nowhere to write.
+    `held_out`: a further fold that is not trained on.
+    """
     pieces = params.accumulate * processes
     if params.batch_size % pieces:
         raise UserError(
@@ -40,8 +49,8 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
     validated = int(np.count_nonzero(folds == fold))
     if not validated:
         raise UserError(f"--fold {fold}: there are no images in it; folds are from 0 to {folds.max()}.")
-    if params.batch_size > len(folds) - validated:
-        left = len(folds) - validated
+    left = len(folds) - validated - int(np.count_nonzero(folds == held_out))
+    if params.batch_size > left:
         raise UserError(
             f"train.batch_size: {params.batch_size} is more than the {counted(left, 'image')} to train on; "
             "lower it."

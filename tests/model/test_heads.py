@@ -360,7 +360,7 @@ def test_other_edges_at_the_same_path_are_another_training(mine: Project, tmp_pa
 def test_edges_of_other_findings_are_refused_before_any_work(mine: Project, tmp_path: Path) -> None:
     path, before = edges_of(tmp_path, "Lung Opacity,Oedema"), contents(mine.layout.root)
     head = head_params(SETTINGS["lamp fc"] | {"graph": str(path)})
-    with pytest.raises(UserError, match=r"edges.csv:2: 'Oedema' is no finding .* the nearest is 'Edema'"):
+    with pytest.raises(UserError, match=r"edges.csv:2: 'Oedema' is not in .*; the nearest is 'Edema'"):
         mine.train(0, head=head)
     path.unlink()
     with pytest.raises(UserError, match=r"train.head.graph: .*edges.csv: no such file; write its edges"):

@@ -321,8 +321,18 @@ def call(
     [
         (["--heads", "lmap"], "error: --heads: no head 'lmap'; there are independent,"),
         (["--seeds", "0,0"], "error: --seeds: '0,0'; give distinct numbers, separated by commas"),
+        (["--choose", "alpha=0.1"], "error: --choose: 'alpha=0.1'; give a setting and two or more values"),
+        (["--choose", "alpha=0,0"], "error: --choose: 'alpha=0,0' names a value twice"),
+        (
+            ["--heads", "lamp-fc", "--choose", "alpha=0,1"],
+            "error: --choose: no head of --heads has 'alpha'; use one of auxiliary_weight, dim,",
+        ),
+        (
+            ["--heads", "lamp-fc", "--choose", "auxiliary_weight=0,-1"],
+            "error: --choose: lamp-fc: auxiliary_weight: a number of at least 0 is needed, not -1.",
+        ),
     ],
-    ids=["head", "seeds"],
+    ids=["head", "seeds", "one value", "twice", "another's setting", "out of range"],
 )
 def test_a_wrong_word_is_refused_before_torch_is_imported(
     project: Project, words: list[str], said: str

@@ -37,7 +37,7 @@ def test_a_target_listens_to_its_source_and_not_the_other_way(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b\nA,B\nA,b\n", "edges.csv:3: 'b' is no finding of labels.findings; the nearest is 'B'"),
+        ("a,b\nA,B\nA,b\n", "edges.csv:3: 'b' is not in labels.findings; the nearest is 'B'"),
         ("a,b\nA,A\n", "edges.csv:2: an edge from 'A' to itself; remove it"),
         ("a,b\nA,B\nA,E\nB,A\n", "edges.csv:4: 'B' and 'A' are linked in line 2 already; remove one"),
         ("source,target\nA,B\nA,B\n", "edges.csv:3: 'A' and 'B' are linked in line 2 already"),
