@@ -1,22 +1,24 @@
 """The fair ablation of label heads: the project's training with each head in turn, and all compared with one.
 
-In    names of heads (head_variants.py), or values of one head's setting (sweep.py); seeds; prepared images,
-      folds, labels, the project's settings.
+In    names of heads (head_variants.py), or values of one head's setting (sweep.py), perhaps values to choose
+      from (choices.py); seeds; prepared images, folds, labels, the project's settings.
 Out   out/ablation: one folder per head and seed with what its trainings write; table.csv, ablation.json and
       ablation.svg, one row per head; gains.csv and gains.svg, by finding; of a sweep sweep.csv and sweep.svg.
 """
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cxrscore.ablation import choices
 from cxrscore.ablation.experiments import facts_of, run_experiments
-from cxrscore.ablation.runs import layout_of, plan, train_all
+from cxrscore.ablation.runs import Run, layout_of, plan, train_all
 from cxrscore.ablation.scene_entropy import scene_entropies, scene_notes
 from cxrscore.ablation.sweep import Sweep, heads_of
 from cxrscore.ablation.table import (
@@ -39,7 +41,7 @@ from cxrscore.core.progress import Progress
 from cxrscore.core.signals import Asked
 from cxrscore.evaluation import figures
 from cxrscore.model.backbone import map_shape
-from cxrscore.model.head_variants import REFERENCE
+from cxrscore.model.head_variants import REFERENCE, Choice, settings_of
 from cxrscore.scoring.compute_settings import choose_batch_size, device_name
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.label_table import LabelTable
@@ -50,7 +52,7 @@ from cxrscore.train import Keeping
 if TYPE_CHECKING:
     from cxrscore.project.params import Params
 
-__all__ = ["ablate", "ablate_by_experiments", "table_blocks"]
+__all__ = ["ablate", "ablate_by_choice", "ablate_by_experiments", "table_blocks"]
 NOT_ALWAYS = ("ablation.svg", "gains.csv", "gains.svg", "sweep.csv", "sweep.svg")
 ROUNDS = 5  # that heads are timed
 KEPT = "/*/\n"  # what .gitignore leaves out: the trainings
@@ -91,8 +93,38 @@ def ablate(
         machine=machine,
         progress=progress,
         asked=asked,
-        sweep=_sweep(compared),
+        values=Values(_sweep(compared)),
     )
+
+
+def ablate_by_choice(
+    names: Sequence[str], seeds: Sequence[int], *, choice: Choice, keeping: Keeping, **shared: Any
+) -> dict[str, Any]:
+    """The same with a setting of the heads that have it chosen for each fold inside its training folds; the
+    others are trained as they are. `shared`: what tabulate takes, too.
+    """
+    params, layout = shared["params"], shared["layout"]
+    heads = settings_of(names, params.train.head.model_dump())
+    write_text(layout.ablation / ".gitignore", KEPT)
+    same: dict[str, Any] = {name: shared[name] for name in ("labels_csv", "machine", "progress", "asked")}
+    train: Callable[[Sequence[Run]], None] = partial(train_all, keeping=keeping, **same)
+    open_to = {name: head for name, head in heads.items() if choice.key in head and name != REFERENCE}
+    where: dict[str, Any] = {"params": params, "layout": layout}
+    found = choices.choose_values(open_to, seeds, choice, **where, train=train)
+    runs = plan({name: head for name, head in heads.items() if name not in found}, seeds, **where)
+    for name, chosen in found.items():
+        runs += choices.outer_runs(name, heads[name], choice.key, chosen, **where)
+    train(runs)
+    rows = {}
+    for name, head in heads.items():
+        if name in found:
+            first = next(iter(found[name][seeds[0]].values.values()))
+            rows[choices.named(name)] = {**head, choice.key: first}
+        else:
+            rows[name] = head
+    layouts = {row: {seed: layout_of(layout, row, seed) for seed in seeds} for row in rows}
+    facts = {choices.named(name): choices.told(choice, chosen) for name, chosen in found.items()}
+    return tabulate(layouts, rows, values=Values(chosen=facts), **shared)
 
 
 def ablate_by_experiments(
@@ -115,7 +147,15 @@ def ablate_by_experiments(
             progress=shared["progress"],
             asked=asked,
         )
-        return tabulate(layouts, heads, asked=asked, sweep=_sweep(compared), **shared)
+        return tabulate(layouts, heads, asked=asked, values=Values(_sweep(compared)), **shared)
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values of a setting that rows stand for: of a sweep; or those chosen, by row, as choices.told."""
+
+    sweep: Sweep | None = None
+    chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def _sweep(compared: Sequence[str] | Sweep) -> Sweep | None:
@@ -132,9 +172,10 @@ def tabulate(
     machine: Machine,
     progress: Progress,
     asked: Asked,
-    sweep: Sweep | None = None,
+    values: "Values | None" = None,
 ) -> dict[str, Any]:
     """Name -> seed -> where its score tables are -> the result, which is also written. Raises Stopped."""
+    sweep, chosen = (values.sweep, values.chosen) if values else (None, {})
     inputs = sorted({column for head in heads.values() for column in head.get("inputs", ())})
     table = read_labels(labels_csv, **params.labels.model_dump(), inputs=inputs)
     scored = read_scored(layouts, params.folds.train, table)
@@ -168,6 +209,9 @@ def tabulate(
     }
     if sweep:
         result["sweep"] = {"head": sweep.head, "key": sweep.key, "points": sweep_points(found, sweep)}
+    for name, facts in chosen.items():
+        result["heads"][name]["chosen"] = dict(facts)
+        result["notes"].append(choices.note(name, facts))
     _write(layout.ablation, result)
     return result
 

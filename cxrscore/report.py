@@ -92,7 +92,7 @@ def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Of each table that the head's kind has left, what the template shows: `picture` as SVG, and numbers."""
     tables = {path.stem: _rows(path) for path in sorted(plots.glob("*.csv")) if path.stem in TABLES}
     shown = {"coupling": _coupling, "adjacency": _adjacency, "attention_labels": _attention_labels}
-    shown |= {"attention_tokens": _attention_maps, "attention": _attention_maps}
+    shown |= {"probes": _probes, "attention_tokens": _attention_maps, "attention": _attention_maps}
     shown |= {"scene_cooccurrence": _scenes}
     return {name: show(name, tables, findings) for name, show in shown.items() if tables.get(name)}
 
@@ -143,10 +143,16 @@ def _attention_labels(name: str, tables: Tables, findings: Sequence[str]) -> dic
         scale="share of the finding's attention",
         signed=False,
     )
-    prior = tables.get("prior_graph")
+    of_labels = tables.get("prior_graph")
+    graph = of_labels or tables.get("given_graph")
     several = len(findings) > 1  # else there is no pair
-    pairs = _mean(_off_diagonal(mean_of_rows(prior, findings).values)) if prior and several else None
-    return {"picture": picture, "pairs": pairs}
+    pairs = _mean(_off_diagonal(mean_of_rows(graph, findings).values)) if graph and several else None
+    return {"picture": picture, "pairs": pairs, "of_labels": bool(of_labels)}
+
+
+def _probes(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
+    """(L, T, P)."""
+    return {"picture": figures.probes(mean_of_rows(tables[name], findings).values, findings)}
 
 
 def _attention_maps(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:

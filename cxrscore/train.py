@@ -71,8 +71,10 @@ def train_fold(
     progress: "Progress",
     keeping: Keeping = Keeping(),
     asked: Asked | None = None,
+    held_out: int | None = None,
 ) -> None:
-    """Resumes where a run of the same training was stopped: to the same bytes on a CPU.
+    """Resumes where a run of the same training was stopped: to the same bytes on a CPU. `held_out`: a further
+    fold that has no part in it, neither in training nor in validation.
 
     Raises UserError before any work, and Stopped, Busy.
     """
@@ -81,7 +83,9 @@ def train_fold(
     progress.say(f"{outlook}: reading {layout.prepared}, building {params.train.backbone}{weights}")
     everyone = world()
     job = everyone.agreed(
-        lambda: read_job(fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine)
+        lambda: read_job(
+            fold, labels_csv=labels_csv, layout=layout, params=params, machine=machine, held_out=held_out
+        )
     )
     fingerprint = identity(job, machine)
     state = StateFolder(state_root(layout.root) / fingerprint[:16])
@@ -131,8 +135,8 @@ def _train(
         f"{outlook}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
         f"{parameter_count(learner.model):,} parameters, on {machine}{processes}"
     )
-    for note in data.notes:
-        progress.say(f"{outlook}: of the images to validate, {note}")
+    for note in (*job.notes, *(f"of the images to validate, {note}" for note in data.notes)):
+        progress.say(f"{outlook}: {note}")
     if words := left_out(len(data.train), job.params.train, processes=everyone.size):
         progress.say(f"{outlook}: {words}")
     scale = job.params.train.augment.scale
@@ -250,7 +254,7 @@ def _write_scores(layout: Layout, job: Job, card: Card, views: Tensor) -> None:
 
 def _head_of(card: Card) -> dict[str, Any]:
     """Its settings, which are those of all folds, and which bytes were at the path that one of them is."""
-    own = {f"{name}_sha256": card.sha256[name] for name in ("embeddings",) if name in card.sha256}
+    own = {f"{name}_sha256": card.sha256[name] for name in ("embeddings", "graph") if name in card.sha256}
     return {name: value for name, value in card.head.items() if name != "encodings"} | own
 
 

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One fold's training: the project's settings but for head and seed, outputs of its own."""
+    """One fold's training: the project's settings but for head and seed, outputs of its own. `held_out`: a
+    further fold that it neither trains on nor validates on.
+    """
 
     variant: str
     seed: int
     fold: int
     params: "Params"
     layout: Layout
+    held_out: int | None = None
 
     def __str__(self) -> str:
         return f"{self.variant}, seed {self.seed}, fold {self.fold}"
@@ -73,7 +76,7 @@ def train_all(
         begun = time.monotonic()
         data: dict[str, Any] = {"labels_csv": labels_csv, "layout": run.layout, "params": run.params}
         try:
-            job = read_job(run.fold, **data, machine=machine)
+            job = read_job(run.fold, **data, machine=machine, held_out=run.held_out)
             fingerprint = identity(job, machine)
             if is_done(run, fingerprint):
                 progress.say(f"ablate: {run} is already trained ({i} of {len(runs)})")
@@ -81,7 +84,8 @@ def train_all(
             left = f", about {duration(mean(seconds) * (len(runs) - i + 1))} left" if seconds else ""
             progress.say(f"ablate: {run} ({i} of {len(runs)}{left})")
             done_mark(run).unlink(missing_ok=True)
-            train_fold(run.fold, **data, machine=machine, progress=progress, keeping=keeping, asked=asked)
+            how: dict[str, Any] = {"machine": machine, "progress": progress, "keeping": keeping}
+            train_fold(run.fold, **data, **how, asked=asked, held_out=run.held_out)
             mark_done(run, fingerprint)
             seconds.append(time.monotonic() - begun)
         except UserError as fault:

@@ -26,6 +26,7 @@ from cxrscore.cli.options import (
 
 if TYPE_CHECKING:
     from cxrscore.ablation.sweep import Sweep
+    from cxrscore.model.head_variants import Choice
     from cxrscore.project.params import Params
 
 COMPARISON = "Comparison"
@@ -58,6 +59,17 @@ SweepWords = Annotated[
         rich_help_panel=COMPARISON,
     ),
 ]
+Choose = Annotated[
+    str | None,
+    typer.Option(
+        "--choose",
+        metavar="SETTING=VALUES",
+        help="A setting of the heads that have it, and the values to choose from for each fold, such as "
+        "auxiliary_weight=0,0.1,0.2,0.3. Each value is trained without the fold and one more, on which it is "
+        "validated; the best one then trains on all but the fold (default: settings stay as they are).",
+        rich_help_panel=COMPARISON,
+    ),
+]
 Experiments = Annotated[
     bool,
     typer.Option(
@@ -72,6 +84,7 @@ def ablate(
     heads: Heads = None,
     seeds: Seeds = None,
     sweep: SweepWords = None,
+    choose: Choose = None,
     experiments: Experiments = False,
     labels: LabelsCsv = LABELS,
     params: ParamsFile = PARAMS,
@@ -91,15 +104,19 @@ def ablate(
     """
     from cxrscore.ablation.sweep import sweep_of
     from cxrscore.core.paths import Layout
-    from cxrscore.model.head_variants import choose
+    from cxrscore.model import head_variants
     from cxrscore.project.params_file import read_params
     from cxrscore.training.preflight import refuse_early
 
     settings = read_params(params)
     own = settings.train.head.model_dump()
-    names = choose(heads, own)
+    names = head_variants.choose(heads, own)
     compared = names if sweep is None else sweep_of(sweep, names, own)
     refuse_values(compared, settings)
+    choice = choice_of(choose, names, settings)
+    if choice and (experiments or sweep):
+        other = "--experiments" if experiments else "--sweep"
+        raise typer.BadParameter(f"remove it, or {other}", param_hint="--choose")
     if experiments and (labels, out, params) != (LABELS, OUT, PARAMS):
         raise typer.BadParameter(
             "experiments use the labels, outputs and settings of the project; remove --labels, --out and "
@@ -111,7 +128,7 @@ def ablate(
         for fold in settings.folds.train:
             refuse_early(fold, layout=layout.experiment("head"), params=settings.train)
 
-    from cxrscore.ablate import ablate, ablate_by_experiments, table_blocks
+    from cxrscore.ablate import ablate, ablate_by_choice, ablate_by_experiments, table_blocks
     from cxrscore.core.device import choose_machine
     from cxrscore.core.signals import asked_to_stop
     from cxrscore.train import Keeping
@@ -127,6 +144,8 @@ def ablate(
         if experiments:
             os.environ.update(CXRSCORE_DEVICE=device, CXRSCORE_DTYPE=dtype)  # for the stages that DVC calls
             result = ablate_by_experiments(compared, numbers, project=params.parent, **shared)
+        elif choice:
+            result = ablate_by_choice(names, numbers, choice=choice, keeping=Keeping(state_every_s), **shared)
         else:
             result = ablate(compared, numbers, keeping=Keeping(state_every_s), **shared)
     show(result, table_blocks, as_json=as_json)
@@ -145,6 +164,21 @@ def refuse_values(compared: "Sequence[str] | Sweep", params: "Params") -> None:
     except ValidationError as error:
         faults = "; ".join(f"{problem['loc'][-1]}: {fault_words(problem)}" for problem in error.errors())
         raise UserError(f"--sweep: {faults}; give values that params.yaml may hold.") from error
+
+
+def choice_of(words: str | None, names: Sequence[str], settings: "Params") -> "Choice | None":
+    """What --choose says, of values that every head with that setting may have. Raises UserError."""
+    from cxrscore.model.head_variants import REFERENCE, parse_choice, settings_of
+    from cxrscore.project.params_file import check_head
+
+    if words is None:
+        return None
+    heads = settings_of([name for name in names if name != REFERENCE], settings.train.head.model_dump())
+    choice = parse_choice(words, heads)
+    for name, head in heads.items():
+        for value in choice.values if choice.key in head else ():
+            check_head(settings, head | {choice.key: value}, where=f"--choose: {name}")
+    return choice
 
 
 def seed_list(text: str | None) -> list[int]:

@@ -3,7 +3,7 @@
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -176,6 +176,56 @@ def shares_by_panel(
             axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             axes.set_ylim(-0.6, len(rows) - 0.4)
         figure.supxlabel(scale, fontsize=9)
+        return _svg(figure)
+
+
+def probes(values: np.ndarray, findings: Sequence[str], *, labelled: Collection[str] = ()) -> str:
+    """(L, T, P) probabilities after part p of step t: a row per finding, a column per state, named t.p, and
+    the number in each cell. Findings that an image is `labelled` with stand out. NaN is grey. Source: figure
+    2 (a) of arXiv:1904.08049, which has states from the bottom and findings from the left.
+    """
+    _, steps, parts = values.shape
+    states = values.reshape(len(findings), -1)
+    names = [f"{t + 1}.{p + 1}" for t in range(steps) for p in range(parts)]
+    with mpl.rc_context(STYLE):
+        size = (_longest(findings) + 1.6 + 0.55 * len(names), 0.7 + 0.27 * len(findings))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(
+            states, cmap=mpl.colormaps["Blues"].with_extremes(bad=NOTHING), vmin=0, vmax=1, aspect="auto"
+        )
+        for row, column in np.argwhere(np.isfinite(states)):
+            ink = "white" if states[row, column] > 0.6 else INK
+            cell = f"{states[row, column]:.2f}"
+            axes.annotate(cell, (column, row), ha="center", va="center", fontsize=7.5, color=ink)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(findings)), _plain(findings))
+        for label, name in zip(axes.get_yticklabels(), findings, strict=True):
+            label.set_color(FOLD_COLOURS[1] if name in labelled else INK)
+        axes.tick_params(length=0)
+        axes.set_xlabel("step.part")
+        figure.colorbar(image, ax=axes, label="probability read out")
+        return _svg(figure)
+
+
+def attention_over_image(gray: np.ndarray, maps: Mapping[str, np.ndarray]) -> str:
+    """An image (S, S), 0 black to 255 white, and maps (h, w) of one finding's attention to it by title: the
+    image alone, then under each map, on one scale from no attention (clear) to the most (red). Source: figure
+    2 (b) of arXiv:1904.08049.
+    """
+    most = max(float(values.max()) for values in maps.values()) or 1.0
+    corners = (0, gray.shape[1], gray.shape[0], 0)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.4 * (1 + len(maps)), 2.7), layout="constrained")
+        for axes, title in zip(figure.subplots(1, 1 + len(maps)), ("image", *maps), strict=True):
+            axes.set_axis_off()
+            axes.set_title(_plain([title])[0], fontsize=8.5)
+            axes.imshow(gray, cmap="gray", vmin=0, vmax=255, extent=corners)
+            if title in maps:
+                share = maps[title] / most
+                axes.imshow(
+                    np.ones_like(share), cmap="Reds", vmin=0, vmax=1.4, alpha=0.7 * share, extent=corners
+                )
         return _svg(figure)
 
 

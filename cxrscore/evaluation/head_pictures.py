@@ -26,6 +26,8 @@ PICTURES: dict[str, tuple[str, ...]] = {  # what heads learn, and its axes on di
     "gates": ("image", "gate"),
     "adjacency": ("finding", "source"),
     "prior_graph": ("finding", "source"),
+    "given_graph": ("finding", "source"),
+    "probes": ("finding", "step", "part"),
     "attention_labels": ("finding", "step", "source"),
     "attention_inputs": ("finding", "step", "input"),
     "attention_tokens": ("finding", "step", "row", "column"),

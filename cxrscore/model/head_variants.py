@@ -1,19 +1,24 @@
 """The label heads that an ablation compares, by name: kind and settings of each, as in params.yaml.
 
-In    the project's own head; the words of --heads.
-Out   name -> settings. Imports no torch: a wrong word is refused at once.
+In    the project's own head; the words of --heads and --choose.
+Out   name -> settings; a setting and the values to choose from. Imports no torch: a wrong word is refused at
+      once.
 Settings are the papers', where they give any: heads/ names the source of each.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cxrscore.core.errors import UserError
+from cxrscore.core.plain_yaml import parse_yaml
 
 REFERENCE = "independent"
 EMBEDDINGS = {"embeddings": "cooccurrence", "embedding_dim": 300}
 USUAL: dict[str, dict[str, Any]] = {
     "independent": {"pool": "gap"},
+    "mlp": {"hidden": 512, "pool": "gap"},
     "coupling": {
         "alpha": 0.3,
         "l1": 1e-3,
@@ -25,7 +30,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "conditional": False,
         "rank": 4,
     },
-    "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2, "inputs": []},
+    "lamp": {"steps": 2, "dim": 512, "heads": 4, "auxiliary_weight": 0.2, "feature_steps": 0, "inputs": []},
     "agcn": {
         "degrees": "signed",
         "threshold": 0.4,
@@ -48,6 +53,7 @@ USUAL: dict[str, dict[str, Any]] = {
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what differs from the usual
     REFERENCE: ("independent", {}),
     "independent-gmp": ("independent", {"pool": "gmp"}),
+    "mlp": ("mlp", {}),
     "coupling": ("coupling", {}),
     "coupling-frozen": ("coupling", {"lr_scale": 0.0}),
     "coupling-prox": ("coupling", {"prox": True}),
@@ -58,6 +64,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind, and what dif
     "lamp-el": ("lamp", {"graph": "el"}),
     "lamp-fc": ("lamp", {"graph": "fc"}),
     "lamp-prior": ("lamp", {"graph": "prior"}),
+    "lamp-el-features": ("lamp", {"graph": "el", "feature_steps": 2}),
+    "lamp-fc-features": ("lamp", {"graph": "fc", "feature_steps": 2}),
+    "lamp-prior-features": ("lamp", {"graph": "prior", "feature_steps": 2}),
     "agcn-identity": ("agcn", {"graph": "identity"}),
     "agcn-binary": ("agcn", {"graph": "static", "static": "binary"}),
     "agcn-static": ("agcn", {"graph": "static"}),
@@ -77,6 +86,7 @@ EXTRAS = (  # on demand
     *("coupling-prox", "coupling-steps", "coupling-centred", "coupling-conditional", "coupling-mu"),
     *("salgl-attention", "salgl-no-entropy"),
     *("agcn-binary", "agcn-static-code", "agcn-cos", "agcn-fc", "agcn-dot", "agcn-no-penalty"),
+    *("lamp-el-features", "lamp-fc-features", "lamp-prior-features"),
 )
 DEFAULT = tuple(name for name in CHANGES if name not in EXTRAS)
 
@@ -107,6 +117,32 @@ def choose(words: str | None, head: Mapping[str, Any]) -> list[str]:
             raise UserError(f"--heads: no head {word!r}; there are {names}.")
         chosen.update(found)
     return [name for name in (*CHANGES, PROJECT) if name in chosen]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A head's setting, and the values to choose from."""
+
+    key: str
+    values: tuple[Any, ...]
+
+
+def parse_choice(words: str, heads: Mapping[str, Mapping[str, Any]]) -> Choice:
+    """What --choose names, such as auxiliary_weight=0,0.1; one of `heads`, name -> settings, has the key at
+    least. Values are read as in params.yaml. Raises UserError.
+    """
+    key, _, listed = words.partition("=")
+    values = parse_yaml(f"[{listed}]", Path("--choose")).values
+    if len(values) < 2 or any(isinstance(value, list | dict) for value in values):
+        raise UserError(
+            f"--choose: {words!r}; give a setting and two or more values, such as auxiliary_weight=0,0.1,0.2."
+        )
+    if len({repr(value) for value in values}) < len(values):
+        raise UserError(f"--choose: {words!r} names a value twice; give each once.")
+    known = sorted({name for head in heads.values() for name in head} - {"kind"})
+    if key not in known:
+        raise UserError(f"--choose: no head of --heads has {key!r}; use one of {', '.join(known)}.")
+    return Choice(key, tuple(values))
 
 
 def _kinds() -> list[str]:

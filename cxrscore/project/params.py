@@ -147,6 +147,15 @@ class IndependentHead(Section):
     )
 
 
+class MlpHead(Section):
+    kind: Literal["mlp"] = Field(description="Each finding for itself, behind one hidden layer.")
+    dropout: Dropout = Field(description="Share of the hidden layer that is dropped in training.")
+    hidden: Count = Field(description="Width of the hidden layer.")
+    pool: Literal["gap", "gmp"] = Field(
+        description="Global average pooling (gap) or global maximum pooling (gmp)."
+    )
+
+
 class CouplingHead(Section):
     kind: Literal["coupling"] = Field(description="The paper's sparse label couplings.")
     dropout: Dropout = Field(description="Share of the pooled features that is dropped in training.")
@@ -167,11 +176,18 @@ class CouplingHead(Section):
     )
 
 
+def _label_graph(value: str) -> str:
+    if value not in ("fc", "el", "prior") and not value.endswith(".csv"):
+        raise ValueError(f"one of fc, el, prior, or a .csv file of edges is needed, not {value!r}")
+    return value
+
+
 class LampHead(Section):
     kind: Literal["lamp"] = Field(description="Label message passing by attention.")
     dropout: Dropout = Field(description="Share of the image features that is dropped in training.")
-    graph: Literal["fc", "el", "prior"] = Field(
-        description="Edges between findings: all (fc), none (el), or pairs seen in the training fold (prior)."
+    graph: Annotated[Text, AfterValidator(_label_graph)] = Field(
+        description="Edges between findings: all (fc), none (el), pairs seen in the training fold (prior), "
+        "or those of a .csv file."
     )
     steps: Count = Field(description="Number of rounds of messages.")
     dim: Annotated[int, Field(ge=4, multiple_of=4)] = Field(
@@ -179,6 +195,9 @@ class LampHead(Section):
     )  # positions are a sine and a cosine of row and column
     heads: Count = Field(description="Number of attention heads.")
     auxiliary_weight: NotNegative = Field(description="Weight of the loss of the steps before the last.")
+    feature_steps: Annotated[int, Field(ge=0)] = Field(
+        description="Rounds of messages among places of the image, before findings read them."
+    )
     inputs: list[Text] = Field(
         description="Columns of the label table that findings read beside the image, such as Sex and Age."
     )
@@ -338,7 +357,7 @@ class AugmentParams(Section):
         return self
 
 
-HeadParams = IndependentHead | CouplingHead | LampHead | AgcnHead | SalglHead
+HeadParams = IndependentHead | MlpHead | CouplingHead | LampHead | AgcnHead | SalglHead
 LossParams = AsymmetricLossParams | WeightedBCEParams | FocalLossParams | ZLPRParams
 KINDS: dict[Any, type[Section]] = {  # by what a section's `kind` says
     kind: section

@@ -54,6 +54,7 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.head.static": "reweighted",
     "train.head.direction": "paper",
     "train.head.mu": "0.0",
+    "train.head.feature_steps": "0",
 }
 
 
@@ -76,6 +77,21 @@ def _checked(settings: PlainYaml, path: Path) -> Params:
         return Params.model_validate(settings.values)
     except ValidationError as error:
         raise UserError(*_explain(path, settings.root, error)) from error
+
+
+def check_head(params: Params, head: Mapping[str, Any], *, where: str) -> None:
+    """Raises UserError, from `where`, unless this could stand in the file as train.head."""
+    settings = params.model_dump()
+    settings["train"] |= {"head": dict(head)}
+    try:
+        Params.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(*_faults(where, error)) from error
+
+
+def _faults(where: str, error: ValidationError) -> list[str]:
+    """One line per error: key, what was found, what would be right."""
+    return [f"{where}: {problem['loc'][-1]}: {fault_words(problem)}." for problem in error.errors()]
 
 
 def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]:

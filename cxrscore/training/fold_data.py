@@ -65,10 +65,11 @@ def read_fold(
     machine: Machine,
     train_size: int | None = None,
     inputs: Sequence[str] = (),
+    held_out: int | None = None,
 ) -> FoldData:
     """Store, labels and folds, brought to one order. `train_size`: the side of the larger copies, where crops
-    are taken from these. `inputs`: columns that the head takes, too. Raises UserError where they are not of
-    the same data.
+    are taken from these. `inputs`: columns that the head takes, too. Rows of the fold `held_out` are in
+    neither `train` nor `val`. Raises UserError where they are not of the same data.
     """
     store = open_store(layout.prepared)
     larger = None if train_size is None else _open_larger(store, train_size)
@@ -89,7 +90,8 @@ def read_fold(
     table = table.rows(rows)
     if folds.patient is not None and table.patient != folds.patient:
         raise UserError(f"{layout.folds}: made for other patients than {labels_csv}; run `dvc repro folds`.")
-    train, val = np.flatnonzero(folds.fold != fold), np.flatnonzero(folds.fold == fold)
+    left_out = [fold] if held_out is None else [fold, held_out]
+    train, val = np.flatnonzero(~np.isin(folds.fold, left_out)), np.flatnonzero(folds.fold == fold)
     encodings = choose_encodings(table.rows(train).inputs, source=str(labels_csv))
     values = encode(encodings, table.inputs, source=str(labels_csv)) if encodings else None
     return FoldData(

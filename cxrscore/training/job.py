@@ -24,9 +24,10 @@ from cxrscore.model.checkpoint import Card, read_card
 from cxrscore.model.network import check_backbone
 from cxrscore.tables.cooccurrence import prevalence, read_embeddings
 from cxrscore.tables.fold_table import read_folds, split_patients
+from cxrscore.tables.label_graph import read_label_graph, without_edges
 from cxrscore.tables.tabular_inputs import with_encodings
 from cxrscore.training.fold_data import FoldData, read_fold
-from cxrscore.training.preflight import embeddings_file, refuse_early
+from cxrscore.training.preflight import embeddings_file, graph_file, refuse_early
 from cxrscore.training.process_group import world
 from cxrscore.training.resume_state import fingerprint
 
@@ -39,18 +40,30 @@ fingerprint_of_code = cache(fingerprint_of_files)
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained: a fold's rows, the settings, and the sha256 of what they were read from."""
+    """What is to be trained: a fold's rows, the settings, and the sha256 of what they were read from.
+    `notes`: what someone should know of these. `held_out`: a further fold that has no part in it.
+    """
 
     fold: int
     data: FoldData
     params: "Params"
     sha256: dict[str, str]
+    notes: tuple[str, ...] = ()
+    held_out: int | None = None
 
 
-def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", machine: Machine) -> Job:
+def read_job(
+    fold: int,
+    *,
+    labels_csv: Path,
+    layout: Layout,
+    params: "Params",
+    machine: Machine,
+    held_out: int | None = None,
+) -> Job:
     """When all that training the fold takes is there and fits. Raises UserError."""
     train = params.train
-    refuse_early(fold, layout=layout, params=train, processes=world().size)
+    refuse_early(fold, layout=layout, params=train, processes=world().size, held_out=held_out)
     check_backbone(
         train.backbone,
         size=params.prepare.size,
@@ -66,6 +79,7 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
         machine=machine,
         train_size=params.prepare.train_size,
         inputs=getattr(train.head, "inputs", ()),
+        held_out=held_out,
     )
     if params.folds.method == "patient" and (split := split_patients(read_folds(layout.folds))):
         raise UserError(
@@ -97,7 +111,12 @@ def read_job(fold: int, *, labels_csv: Path, layout: Layout, params: "Params", m
     if path := embeddings_file(train):
         read_embeddings(path, data.findings, dim=train.head.model_dump()["embedding_dim"])
         sources["embeddings"] = sha256_file(path)
-    return Job(fold, data, params, sources)
+    notes: tuple[str, ...] = ()
+    if path := graph_file(train):
+        alone = without_edges(read_label_graph(path, data.findings), data.findings)
+        sources["graph"] = sha256_file(path)
+        notes = (f"{path} has no edge of {', '.join(alone)}",) if alone else ()
+    return Job(fold, data, params, sources, notes, held_out)
 
 
 def _refuse_what_has_seen(fold: int, sources: dict[str, str], init: Path) -> None:
@@ -118,6 +137,7 @@ def identity(job: Job, machine: Machine) -> str:
     found = fingerprint(
         {
             "fold": job.fold,
+            "held_out": job.held_out,
             "labels": job.params.labels.model_dump(),
             "train": job.params.train.model_dump(),
             "sources": job.sha256,

@@ -14,13 +14,23 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.core.paths import Layout
 from cxrscore.tables.cooccurrence import COMPUTED
 from cxrscore.tables.fold_table import read_folds
+from cxrscore.tables.label_graph import is_graph_file
 
 if TYPE_CHECKING:
     from cxrscore.project.params import TrainParams
 
 
-def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes: int = 1) -> None:
-    """Raises UserError: no folds, no such fold, a batch larger than the data, no start; nowhere to write."""
+def refuse_early(
+    fold: int,
+    *,
+    layout: Layout,
+    params: "TrainParams",
+    processes: int = 1,
+    held_out: int | None = None,
+) -> None:
+    """Raises UserError: no folds, no such fold, a batch larger than the data, no start; nowhere to write.
+    `held_out`: a further fold that is not trained on.
+    """
     pieces = params.accumulate * processes
     if params.batch_size % pieces:
         raise UserError(
@@ -39,8 +49,8 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
     validated = int(np.count_nonzero(folds == fold))
     if not validated:
         raise UserError(f"--fold {fold}: there are no images in it; folds are from 0 to {folds.max()}.")
-    if params.batch_size > len(folds) - validated:
-        left = len(folds) - validated
+    left = len(folds) - validated - int(np.count_nonzero(folds == held_out))
+    if params.batch_size > left:
         raise UserError(
             f"train.batch_size: {params.batch_size} is more than the {counted(left, 'image')} to train on; "
             "lower it."
@@ -54,6 +64,18 @@ def refuse_early(fold: int, *, layout: Layout, params: "TrainParams", processes:
         raise UserError(
             f"train.head.embeddings: {path}: no such file; set it to {', '.join(COMPUTED)} or a .npy file."
         )
+    edges = graph_file(params)
+    if edges and not edges.is_file():
+        raise UserError(
+            f"train.head.graph: {edges}: no such file; write its edges as a table with the columns a,b, one "
+            "edge per row, or set it to fc, el or prior."
+        )
+
+
+def graph_file(params: "TrainParams") -> Path | None:
+    """The user's own label graph, where the head takes its edges from a file."""
+    name = getattr(params.head, "graph", "")
+    return Path(name) if is_graph_file(name) else None
 
 
 def embeddings_file(params: "TrainParams") -> Path | None:

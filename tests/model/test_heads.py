@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import COUPLING, Project, contents
+from pydantic import ValidationError
 from some_heads import AGCN, ONE_OF_EACH, SALGL, SETTINGS, a_head, head_params
 from torch import Tensor
 from trainings import Told, stops_at, train
@@ -41,6 +42,10 @@ from cxrscore.training.run_state import Course
 
 L, C = 5, 6
 NAMES = [f"finding {i}" for i in range(L)]
+FOR_THEMSELVES = ("independent", "independent gmp", "mlp")  # these take nothing from labels but by learning
+DEAD = {  # what weighs one alone: its share is 1 whatever the weights
+    "lamp el": [f"sub_steps.{i}.{part}.weight" for i in (1, 3) for part in ("query", "key")],
+}
 WITH_NO_DROPOUT = {name: settings | {"dropout": 0.0} for name, settings in SETTINGS.items()}
 
 
@@ -107,7 +112,7 @@ def test_every_parameter_that_learns_is_reached(name: str) -> None:
     untouched = [n for n, p in head.named_parameters() if p.grad is None]
     assert untouched == []
     dead = [n for n, p in head.named_parameters() if not p.grad.any()]
-    assert dead == []
+    assert dead == DEAD.get(name, [])
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -176,7 +181,7 @@ def test_a_head_trains_is_measured_reported_and_scores_with_what_it_saved(
         assert loaded.card.head == head.model_dump()
         found = read_learned(mine.layout.learned(loaded.card.fold))
         assert (found.findings, found.head) == (loaded.card.findings, loaded.card.head)
-        assert bool(found.pictures) == (head.kind != "independent")
+        assert bool(found.pictures) == (head.kind not in ("independent", "mlp"))
     params = mine.params
     metrics, *_ = evaluate(mine.labels, mine.layout, labels=params.labels, folds=params.folds.train)
     assert metrics["macro_auc"] > 0
@@ -226,7 +231,7 @@ def after_an_epoch(project: Project, data: FoldData, head: Any, cpu: Machine) ->
     return [new, learner.model.state_dict()]
 
 
-@pytest.mark.parametrize("name", [name for name in SETTINGS if "independent" not in name])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in FOR_THEMSELVES])
 def test_labels_of_the_validated_rows_reach_no_head(project: Project, cpu: Machine, name: str) -> None:
     head, data = head_params(SETTINGS[name]), fold_0(project, cpu)
     usual = after_an_epoch(project, data, head, cpu)
@@ -312,6 +317,67 @@ def test_label_embeddings_in_another_order_are_refused_before_any_work(mine: Pro
     with pytest.raises(UserError, match=r"E.txt:1: 'Support Devices', but the findings' order has 'Atelect"):
         mine.train(0, head=head_params(AGCN | {"graph": "dot", "embeddings": str(path), "embedding_dim": 4}))
     assert contents(mine.layout.root) == before
+
+
+def edges_of(folder: Path, *edges: str) -> Path:
+    path = folder / "edges.csv"
+    path.write_text("\n".join(["a,b", *edges]) + "\n")
+    return path
+
+
+EDGES = ("Lung Opacity,Edema", "Lung Opacity,Consolidation", "Consolidation,Pneumonia")
+
+
+def test_a_label_graph_of_the_user_trains_and_is_needed_no_more(
+    mine: Project, cpu: Machine, tmp_path: Path
+) -> None:
+    path, told = edges_of(tmp_path, *EDGES), Told()
+    train(mine, told=told, head=head_params(SETTINGS["lamp fc"] | {"graph": str(path)}))
+    path.unlink()
+    loaded = load_fold(mine.layout.checkpoint(0), cpu)
+    assert int(loaded.model.head.links.sum()) == 14 + 2 * len(EDGES)
+    assert "graph" in loaded.card.sha256
+    (said,) = [line for line in told.lines if "edges.csv has no edge of" in line]
+    assert said.endswith("Pleural Other, Pneumothorax, Support Devices")
+    assert not any(name in said for name in ("Edema", "Pneumonia,"))
+
+
+def test_other_edges_at_the_same_path_are_another_training(mine: Project, tmp_path: Path) -> None:
+    """Another fingerprint, so that no state of the one is resumed by the other; and no ensemble with it."""
+    head = head_params(SETTINGS["lamp fc"] | {"graph": str(edges_of(tmp_path, *EDGES))})
+    asked, told = Asked(), Told()
+    with pytest.raises(Stopped):
+        train(mine, told=Told(stops_at(3, asked, signal.SIGTERM)), asked=asked, head=head)
+    edges_of(tmp_path, *EDGES[1:])
+    train(mine, told=told, head=head)
+    assert not told.goes_on
+    edges_of(tmp_path, *EDGES)
+    mine.train(1, head=head)
+    with pytest.raises(UserError, match=r"fold1.json: of the head .*graph_sha256.* a mixture of trainings"):
+        evaluate(mine.labels, mine.layout, labels=mine.params.labels, folds=[0, 1])
+
+
+def test_edges_of_other_findings_are_refused_before_any_work(mine: Project, tmp_path: Path) -> None:
+    path, before = edges_of(tmp_path, "Lung Opacity,Oedema"), contents(mine.layout.root)
+    head = head_params(SETTINGS["lamp fc"] | {"graph": str(path)})
+    with pytest.raises(UserError, match=r"edges.csv:2: 'Oedema' is not in .*; the nearest is 'Edema'"):
+        mine.train(0, head=head)
+    path.unlink()
+    with pytest.raises(UserError, match=r"train.head.graph: .*edges.csv: no such file; write its edges"):
+        mine.train(0, head=head)
+    assert contents(mine.layout.root) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"graph": "tree"}, "one of fc, el, prior, or a .csv file of edges is needed, not 'tree'"),
+        ({"feature_steps": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_settings_of_lamp_that_mean_nothing_are_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        head_params(SETTINGS["lamp fc"] | change)
 
 
 def test_embeddings_from_co_occurrence_are_those_of_the_training_rows(project: Project, cpu: Machine) -> None:

@@ -99,7 +99,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("train_size: null", "train_size: 193", r"prepare: train_size is 193; .*reduced without smoothing"),
         ("train: [0, 1, 2]", "train: [0, 3]", r"folds: train lists distinct folds from 0 to 2"),
         ("scale: [0.84, 1.0]", "scale: [1.0, 0.84]", r"set scale to \[smallest, largest\]"),
-        ("kind: coupling", "kind: cupling", r"train.head: kind is one of 'independent', 'coupling', 'lamp'"),
+        ("kind: coupling", "kind: cupling", r"train.head: kind is one of 'independent', 'mlp', 'coupling',"),
         ("kind: coupling", "kind: lamp", r"train.head.l1: unknown key; known here: auxiliary_weight, dim"),
         ("kind: coupling", "kind: lamp", r"train.head.graph: missing; .* see the presets and docs/params.md"),
         (
@@ -362,7 +362,7 @@ def test_every_head_of_the_docs_is_read_and_is_the_ablations(tmp_path: Path) -> 
         found = read_params(tmp_path / "params.yaml").train.head.model_dump()
         assert found in settings_of([*CHANGES], found).values()
         kinds.append(found["kind"])
-    assert kinds == ["independent", "lamp", "agcn", "salgl"]
+    assert kinds == ["independent", "mlp", "lamp", "agcn", "salgl"]
 
 
 @pytest.mark.parametrize("name", ["index", "level_0"])

@@ -22,7 +22,7 @@ from trainings import Told, stops_at
 
 import cxrscore.train
 from cxrscore.ablate import ablate, table_blocks
-from cxrscore.ablation.runs import with_head
+from cxrscore.ablation.sweep import with_head
 from cxrscore.ablation.table import RESAMPLES, cells, compare, notes_of, read_scored
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import Stopped, UserError
@@ -193,7 +193,7 @@ def test_a_row_is_what_its_name_says_whatever_the_projects_own_head_is() -> None
 
 
 def test_names_and_kinds_are_chosen_and_the_reference_is_always_there() -> None:
-    assert len(DEFAULT) == 12
+    assert len(DEFAULT) == 13
     assert choose("coupling", COUPLING) == ["independent", "coupling"]
     assert choose("salgl,lamp-el", COUPLING) == ["independent", "lamp-el", "salgl-1", "salgl-2"]
     assert choose("salgl-no-entropy,salgl-attention", COUPLING)[1:] == ["salgl-attention", "salgl-no-entropy"]
@@ -323,8 +323,18 @@ def call(
     [
         (["--heads", "lmap"], "error: --heads: no head 'lmap'; there are independent,"),
         (["--seeds", "0,0"], "error: --seeds: '0,0'; give distinct numbers, separated by commas"),
+        (["--choose", "alpha=0.1"], "error: --choose: 'alpha=0.1'; give a setting and two or more values"),
+        (["--choose", "alpha=0,0"], "error: --choose: 'alpha=0,0' names a value twice"),
+        (
+            ["--heads", "lamp-fc", "--choose", "alpha=0,1"],
+            "error: --choose: no head of --heads has 'alpha'; use one of auxiliary_weight, dim,",
+        ),
+        (
+            ["--heads", "lamp-fc", "--choose", "auxiliary_weight=0,-1"],
+            "error: --choose: lamp-fc: auxiliary_weight: a number of at least 0 is needed, not -1.",
+        ),
     ],
-    ids=["head", "seeds"],
+    ids=["head", "seeds", "one value", "twice", "another's setting", "out of range"],
 )
 def test_a_wrong_word_is_refused_before_torch_is_imported(
     project: Project, words: list[str], said: str

@@ -253,6 +253,37 @@ def test_names_are_escaped_in_pictures() -> None:
         assert any(text.startswith(HOSTILE[:19]) for text in texts(svg))
 
 
+def test_probes_stand_as_numbers_under_their_states() -> None:
+    values = np.array([[[0.1, 0.25], [0.5, 0.999]], [[NAN, NAN], [NAN, NAN]]])
+    svg = figures.probes(values, ["a", HOSTILE], labelled=["a"])
+    assert svg == figures.probes(values, ["a", HOSTILE], labelled=["a"])
+    assert svg != figures.probes(values, ["a", HOSTILE])
+    found = texts(svg)
+    assert [text for text in found if re.fullmatch(r"[12]\.[12]", text)] == ["1.1", "1.2", "2.1", "2.2"]
+    assert [text for text in found if re.fullmatch(r"[01]\.\d\d", text)] == ["0.10", "0.25", "0.50", "1.00"]
+    assert "<script" not in svg and HOSTILE in found
+
+
+def test_attention_lies_over_its_image() -> None:
+    gray, even = np.arange(64).reshape(8, 8) * 4, np.full((2, 2), 0.25)
+    maps = {"1.1": even, "2.1": np.array([[1.0, 0.0], [0.0, 0.0]])}
+    svg = figures.attention_over_image(gray, maps)
+    assert svg == figures.attention_over_image(gray, maps)
+    assert texts(svg) == ["image", "1.1", "2.1"]
+    assert svg.count("<image") == 3, "the map and the image under it are one picture"
+    assert svg != figures.attention_over_image(gray, {"1.1": even, "2.1": even})
+    assert svg != figures.attention_over_image(255 - gray, maps)
+
+
+def test_a_graph_that_was_given_is_not_called_one_of_labels(mine: Project) -> None:
+    pictures = [learned_of("lamp", images) for images in images_of(mine)]
+    for one in pictures:
+        one["given_graph"] = one.pop("prior_graph")
+    text = page_of_learned(mine, *pictures)
+    assert "The graph that was given lets a finding attend" in text
+    assert "The prior graph" not in text
+
+
 def test_one_finding_has_its_picture() -> None:
     assert "Enlarged" in figures.auc_by_finding(["Enlarged Cardiomediastinum"], [0.7], {"0": [0.6]})
 
@@ -359,6 +390,7 @@ def learned_of(kind: str, images: int) -> dict[str, Picture]:
         "agcn": {"adjacency": Picture(("finding", "source"), RNG.normal(size=(L, L)))},
         "lamp": {
             "prior_graph": Picture(("finding", "source"), np.eye(L)),
+            "probes": Picture(("finding", "step", "part"), RNG.random((L, 2, 2))),
             "attention_labels": Picture(("finding", "step", "source"), steps),
             "attention_tokens": Picture(("finding", "step", "row", "column"), shares(L, 2, 2, 3, over=2)),
         },
@@ -397,6 +429,8 @@ WORDS = {
         "step 2 of 2",
         "show the row's finding",
         "Where a finding looks in the last step",
+        "What each step adds",
+        "The prior graph lets a finding attend only to findings that occur with it",
     ],
     "salgl": ["mean probability", "scene 0:", "scene 1:", "Where a finding looks:"],
 }

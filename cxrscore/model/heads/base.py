@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NewType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cxrscore.evaluation.head_pictures import Picture
+
+CountFromZero = NewType("CountFromZero", int)  # in a head's settings, where a plain int is 1 or more
 
 
 @dataclass(frozen=True)

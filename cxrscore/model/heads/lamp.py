@@ -1,5 +1,6 @@
 """Label message passing: findings read the image, then each other, step by step.
 
+    z_s <- update(z_s, attention of s over tokens z_1..z_hw)           first, `feature_steps` times
     u_i <- update(u_i, attention of i over tokens z_1..z_hw)           a place of the map is a token
     u_i <- update(u_i, attention of i over the findings it is linked to)
     logit_i = <W_y[i], u_i> + b_i,  u_i starts at W_y[i]
@@ -7,11 +8,12 @@
 Sex, age and view may be further tokens behind those of the image (`inputs`; tabular_tokens.py).
 In training the readouts before the last are learned from, too: the paper's intermediate loss.
 Source: Lanchantin, Sekhon & Qi, "Neural message passing for multi-label classification", ECML PKDD 2019,
-arXiv:1904.08049, 2.1 to 2.5 without the bias b; layer norms and positions are in its appendix.
+arXiv:1904.08049, 2.1 to 2.6 without the bias b, and 3.1; layer norms and positions are in its appendix.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,11 +22,14 @@ from torch import Tensor, nn
 
 from cxrscore.core.errors import BrokenPromise, UserError
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.model.heads.base import Effects, Head, HeadOutput
+from cxrscore.model.heads.base import CountFromZero, Effects, Head, HeadOutput
 from cxrscore.model.heads.tabular_tokens import TabularTokens
 from cxrscore.tables.cooccurrence import cooccurring, prevalence
+from cxrscore.tables.label_graph import is_graph_file, read_label_graph
 from cxrscore.tables.tabular_inputs import Encoding
 
+GRAPHS = ("fc", "el", "prior")  # beside a user's file
+PARTS = ("tokens", "labels")  # of a step: findings read the image, then each other
 EMBEDDING_STD = 0.02  # W_y reads out, too: at d = 512 logits start 0.7 ± 0.5 above b, with 1.0 430 above
 SLOWEST = 10_000.0  # wavelengths of positions grow to 2 pi times this, as in Vaswani et al., 2017
 
@@ -41,22 +46,41 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class LampSettings:
-    """As in params.yaml. `encodings`: of `inputs`, decided by the training rows; a checkpoint states them."""
+    """As in params.yaml. `encodings`: of `inputs`, decided by the training rows; a checkpoint states them.
+    Checkpoints without `feature_steps` are older: in their `el`, the sub-step in which findings read each
+    other was left out, and its update with it.
+    """
 
     dropout: float
-    graph: Literal["fc", "el", "prior"]
+    graph: str
     steps: int
     dim: int
     heads: int
     auxiliary_weight: float
     inputs: Sequence[str] = ()
     encodings: Sequence[Mapping[str, Any]] = ()
+    feature_steps: CountFromZero | None = None
     kind: Literal["lamp"] = "lamp"
+
+    def __post_init__(self) -> None:
+        if self.graph not in GRAPHS and not is_graph_file(self.graph):
+            raise UserError(
+                f"train.head.graph: {self.graph!r} does not fit kind lamp; set one of {', '.join(GRAPHS)}, "
+                "or a .csv file of edges."
+            )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of each step."""
+        return PARTS[:1] if self.graph == "el" and self.feature_steps is None else PARTS
 
 
 class Lamp(Head):
     """`graph`: fc links each finding to all, itself included; prior, to itself and those that training images
-    show it with; el, to none, and the sub-step does not exist. `dim` (d) is a multiple of 4 and of `heads`.
+    show it with; a file, to itself and those of its edges (label_graph.py); el, to itself alone, so that it
+    has every weight of fc and only messages between findings are gone. (With one to attend to, attention is
+    1 whatever query and key are: those two have no gradient there.) `dim` (d) is a multiple of 4 and of
+    `heads`.
     """
 
     def __init__(self, settings: LampSettings, *, findings: int, channels: int) -> None:
@@ -66,13 +90,16 @@ class Lamp(Head):
         self.dropout = nn.Dropout(settings.dropout)
         self.W_y = nn.Parameter(EMBEDDING_STD * torch.randn(findings, dim))
         self.b = nn.Parameter(torch.zeros(findings))
-        parts = ("tokens",) if settings.graph == "el" else ("tokens", "labels")
-        self.names = [f"step{number}.{part}" for number in range(1, settings.steps + 1) for part in parts]
+        steps = range(1, settings.steps + 1)
+        self.names = [f"step{number}.{part}" for number in steps for part in settings.parts]
         self.sub_steps = nn.ModuleList(MessagePassing(dim, settings.heads) for _ in self.names)
+        # last, so that without them all other weights are drawn as they were before there were any
+        feature_steps = range(settings.feature_steps or 0)
+        self.feature_steps = nn.ModuleList(MessagePassing(dim, settings.heads) for _ in feature_steps)
         self.links: Tensor  # row = who listens, column = to whom
         self.every: Tensor
-        links = torch.eye(findings) if settings.graph == "prior" else torch.ones(findings, findings)
-        self.register_buffer("links", links.bool(), persistent=settings.graph == "prior")
+        links = torch.ones(findings, findings) if settings.graph == "fc" else torch.eye(findings)
+        self.register_buffer("links", links.bool(), persistent=settings.graph not in ("fc", "el"))
         self.register_buffer("every", torch.ones(1, 1, dtype=torch.bool), persistent=False)
         encodings = _encodings(settings)
         self.inputs = len(encodings)
@@ -81,13 +108,16 @@ class Lamp(Head):
     @torch.no_grad()
     def begin(self, y: np.ndarray, mask: np.ndarray, *, findings: Sequence[str]) -> None:
         """b at the logit of the prevalence, kept half an image away from 0 and 1: a finding that none of n
-        images shows starts as 1 in 2n, one that was never labelled at 1/2.
+        images shows starts as 1 in 2n, one that was never labelled at 1/2. Raises UserError for a file of
+        edges that are not of these findings.
         """
         half_an_image = 0.5 / np.maximum(mask.sum(0), 1)
         share = prevalence(y, mask).astype(float).clip(half_an_image, 1 - half_an_image)
         self.b.copy_(torch.from_numpy(np.log(share / (1 - share))))
         if self.settings.graph == "prior":
             self.links.copy_(torch.from_numpy(cooccurring(y, mask)))
+        elif is_graph_file(self.settings.graph):
+            self.links.copy_(torch.from_numpy(read_label_graph(Path(self.settings.graph), findings)))
 
     def forward(
         self,
@@ -107,6 +137,8 @@ class Lamp(Head):
     def _states(self, features: Tensor, inputs: Tensor | None = None) -> list[State]:
         """After each sub-step."""
         tokens = self._with_further(self._tokens(features), inputs)
+        for step in self.feature_steps:
+            tokens, _ = step(tokens, tokens, self.every)
         nodes = self.W_y.expand(len(features), -1, -1)
         states = []
         for name, sub_step in zip(self.names, self.sub_steps, strict=True):
@@ -137,17 +169,23 @@ class Lamp(Head):
         return (nodes.float() * self.W_y.float()).sum(-1) + self.b.float()
 
     def learned(self) -> dict[str, Picture]:
-        if self.settings.graph != "prior":
+        if self.settings.graph in ("fc", "el"):
             return {}
-        return {"prior_graph": Picture(("finding", "source"), self.links.float().cpu().numpy())}
+        name = "prior_graph" if self.settings.graph == "prior" else "given_graph"
+        return {name: Picture(("finding", "source"), self.links.float().cpu().numpy())}
 
     def look(self, features: Tensor, inputs: Tensor | None = None) -> dict[str, Picture]:
         """What each finding attended to at each step, the mean over attention heads; the shares of places and
-        of further inputs, in pictures of their own, sum to 1.
+        of further inputs, in pictures of their own, sum to 1. And `probes`, the readout of every state as a
+        probability: after part 0 of a step, when findings have read the image, and after part 1, when they
+        have read each other. The last is the head's output. Source: paper, 3.3.
         """
         states = self._states(features, inputs)
+        probes = torch.stack([self._readout(state.nodes) for state in states], 2).sigmoid()
+        probes = probes.view(len(features), len(self.b), -1, len(self.settings.parts))
+        axes: tuple[str, ...] = ("image", "finding", "step", "part")
+        pictures = {"probes": Picture(axes, probes.detach().cpu().numpy())}
         places = features.shape[2:].numel()
-        pictures = {}
         for name, part, axes, shape, own in (
             ("tokens", "tokens", ("row", "column"), features.shape[2:], slice(places)),
             ("inputs", "tokens", ("input",), (self.inputs,), slice(places, None)),

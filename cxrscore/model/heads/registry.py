@@ -8,20 +8,25 @@ Out   Head, whose forward gives a HeadOutput: logits (B, L), and what a head add
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cxrscore.core.errors import UserError
 from cxrscore.model.heads.agcn import Agcn, AgcnSettings
-from cxrscore.model.heads.base import Head
+from cxrscore.model.heads.base import CountFromZero, Head
 from cxrscore.model.heads.coupling import Coupling, CouplingSettings
 from cxrscore.model.heads.independent import Independent, IndependentSettings
 from cxrscore.model.heads.lamp import Lamp, LampSettings
+from cxrscore.model.heads.mlp import Mlp, MlpSettings
 from cxrscore.model.heads.salgl import Salgl, SalglSettings
 from cxrscore.tables.tabular_inputs import Encoding
 
-HeadSettings = IndependentSettings | CouplingSettings | LampSettings | AgcnSettings | SalglSettings
+HeadSettings = (
+    IndependentSettings | MlpSettings | CouplingSettings | LampSettings | AgcnSettings | SalglSettings
+)
 HEADS: dict[type[HeadSettings], type[Head]] = {
     IndependentSettings: Independent,
+    MlpSettings: Mlp,
     CouplingSettings: Coupling,
     LampSettings: Lamp,
     AgcnSettings: Agcn,
@@ -43,19 +48,27 @@ def head_settings(stated: Mapping[str, Any]) -> HeadSettings:
             f"train.head: kind {settings.kind} lacks {lacking} and has others, {unknown}; set those of its "
             "kind, no more and no less."
         )
-    kinds = get_type_hints(settings)
-    for field in fields(settings):
-        name, kind, least = field.name, kinds[field.name], field.metadata.get("least", 1)
-        if name in stated and not _fits(stated[name], kind, least):
-            right = _needed(kind, least)
+    for name, kind in _types(settings).items():
+        if name in stated and not _fits(stated[name], kind):
             raise UserError(
-                f"train.head.{name}: {stated[name]!r} does not fit kind {settings.kind}; set {right}."
+                f"train.head.{name}: {stated[name]!r} does not fit kind {settings.kind}; set {_needed(kind)}."
             )
     return settings(**stated)
 
 
-def _fits(value: Any, kind: Any, least: int) -> bool:
-    """Counts are whole numbers from `least`, weights and rates finite numbers from 0."""
+def _types(settings: type[HeadSettings]) -> dict[str, Any]:
+    """Of what can be stated: None only stands for what an older checkpoint does not state."""
+    hints = get_type_hints(settings).items()
+    return {
+        name: next(one for one in get_args(hint) if one is not NoneType)
+        if NoneType in get_args(hint)
+        else hint
+        for name, hint in hints
+    }
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Counts are whole numbers from 1, weights and rates finite numbers from 0."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if kind == Sequence[str]:
@@ -65,8 +78,8 @@ def _fits(value: Any, kind: Any, least: int) -> bool:
         return isinstance(value, list | tuple) and all(map(_is_encoding, value))
     if kind is bool or kind is str:
         return type(value) is kind
-    if kind is int:
-        return type(value) is int and value >= least
+    if kind is int or kind is CountFromZero:
+        return type(value) is int and value >= (1 if kind is int else 0)
     return type(value) in (int, float) and 0 <= value < math.inf
 
 
@@ -78,11 +91,12 @@ def _is_encoding(value: Any) -> bool:
     return True
 
 
-def _needed(kind: Any, least: int) -> str:
+def _needed(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
-    names: dict[Any, str] = {bool: "true or false", str: "a text", int: f"a whole number from {least}"}
-    names |= {float: "a number from 0", Sequence[str]: "a list of distinct texts"}
+    names: dict[Any, str] = {bool: "true or false", str: "a text", float: "a number from 0"}
+    names |= {int: "a whole number from 1", CountFromZero: "a whole number from 0"}
+    names |= {Sequence[str]: "a list of distinct texts"}
     names |= {Sequence[Mapping[str, Any]]: "a list of encodings, as `cxrscore train` writes them"}
     return names[kind]
 

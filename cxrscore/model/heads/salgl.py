@@ -20,7 +20,7 @@ layer of [f_i, f_i] is one of f_i.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from cxrscore.core.all_reduce import summed
 from cxrscore.core.errors import BrokenPromise
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.base import CountFromZero, Head, HeadOutput
 from cxrscore.model.heads.embeddings import LabelEmbeddings
 
 COUNT_AXES = ("scene", "given", "finding")
@@ -43,7 +43,7 @@ class SalglSettings:
 
     dropout: float
     scenes: int
-    steps: int = field(metadata={"least": 0})
+    steps: CountFromZero
     mixture: Literal["soft", "hard"]
     embeddings: str
     embedding_dim: int
