@@ -40,6 +40,7 @@ NEEDED = {  # pydantic's name of a fault -> what the value should be; names in b
 EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results of older projects as they were
     "train.head.feature_steps": "0",
 }
+EXCEPT = {"train.head.feature_steps": ", but with graph: el, whose step keeps its update now"}
 
 
 def read_params(path: Path) -> Params:
@@ -99,7 +100,9 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]
 def _missing(key: str) -> str:
     if key in EARLIER:
         name = key.rpartition(".")[2]
-        return f"missing; a newer key: `{name}: {EARLIER[key]}` leaves results as they were"
+        return (
+            f"missing; a newer key: `{name}: {EARLIER[key]}` leaves results as they were{EXCEPT.get(key, '')}"
+        )
     return "missing; add it: every setting is stated, see the presets and docs/params.md"
 
 

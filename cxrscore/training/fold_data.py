@@ -72,13 +72,14 @@ def read_fold(
     rows = np.array([row_of[name] for name in store.ids])
     if folds.patient is not None and table.rows(rows).patient != folds.patient:
         raise UserError(f"{layout.folds}: made for other patients than {labels_csv}; run `dvc repro folds`.")
+    others = np.flatnonzero(folds.fold != fold)
     return FoldData(
         store=store,
         findings=table.findings,
         targets=torch.from_numpy(table.targets[rows]).to(machine.device),
         y=torch.from_numpy(table.y[rows]).float().to(machine.device),
         mask=torch.from_numpy(table.mask[rows]).to(machine.device),
-        train=np.flatnonzero(~np.isin(folds.fold, [fold, fold if held_out is None else held_out])),
+        train=others if held_out is None else others[folds.fold[others] != held_out],
         val=np.flatnonzero(folds.fold == fold),
         k=int(folds.fold.max()) + 1,
     )
