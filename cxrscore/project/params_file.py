@@ -56,6 +56,7 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.head.mu": "0.0",
     "train.head.feature_steps": "0",
 }
+EXCEPT = {"train.head.feature_steps": ", but with graph: el, whose step keeps its update now"}
 
 
 def read_params(path: Path) -> Params:
@@ -115,7 +116,10 @@ def _explain(path: Path, node: Node | None, error: ValidationError) -> list[str]
 def _missing(key: str) -> str:
     if key in EARLIER:
         name = key.rpartition(".")[2]
-        return f"missing; add the newer key: `{name}: {EARLIER[key]}` leaves results as they were"
+        return (
+            f"missing; add the newer key: `{name}: {EARLIER[key]}` leaves results as they were"
+            f"{EXCEPT.get(key, '')}"
+        )
     return "missing; add it: every setting is stated, see the presets and docs/params.md"
 
 

@@ -90,8 +90,9 @@ def read_fold(
     table = table.rows(rows)
     if folds.patient is not None and table.patient != folds.patient:
         raise UserError(f"{layout.folds}: made for other patients than {labels_csv}; run `dvc repro folds`.")
-    left_out = [fold] if held_out is None else [fold, held_out]
-    train, val = np.flatnonzero(~np.isin(folds.fold, left_out)), np.flatnonzero(folds.fold == fold)
+    others = np.flatnonzero(folds.fold != fold)
+    train = others if held_out is None else others[folds.fold[others] != held_out]
+    val = np.flatnonzero(folds.fold == fold)
     encodings = choose_encodings(table.rows(train).inputs, source=str(labels_csv))
     values = encode(encodings, table.inputs, source=str(labels_csv)) if encodings else None
     return FoldData(

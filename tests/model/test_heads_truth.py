@@ -226,7 +226,7 @@ GROUPS, TREE_IMAGES, TREE_TEST = 4, 60, 1000
 
 
 def tree_labels(n: int, rng: np.random.Generator) -> Labels:
-    """(n, 12): each third finding stands alone, and the two after it show with it: 80 % where it is there,
+    """(n, 12): each third finding depends on none, and the two after it show with it: 80 % where it is there,
     2 % where it is not.
     """
     edges = {3 * g + i: Edge(3 * g, there=0.8, absent=0.02) for g in range(GROUPS) for i in (1, 2)}
@@ -249,8 +249,9 @@ def tree_file(folder: Path, *, shift: int) -> str:
 @pytest.mark.slow
 def test_a_given_tree_of_findings_where_images_are_few(tmp_path: Path) -> None:
     """Eight of twelve findings are in the image by the four that they depend on alone; there are 60 images.
-    The planted tree beats no messages at all. Whether it beats a graph of all pairs is printed, not asserted:
-    it did not (docs/decisions.md). Intervals are over test images, of these trainings.
+    Messages between findings help. That the planted edges help more than all pairs, or than edges of another
+    tree, is printed, not asserted: they did not (docs/decisions.md). Intervals are over test images, of these
+    trainings.
     """
     graphs = {"el": "el", "fc": "fc"}
     graphs |= {"tree": tree_file(tmp_path, shift=0), "another tree": tree_file(tmp_path, shift=1)}
@@ -274,7 +275,7 @@ def test_a_given_tree_of_findings_where_images_are_few(tmp_path: Path) -> None:
         low, high = interval(areas["tree"] - areas[name])
         told = f"{' '.join(f'{area:.4f}' for area in each)}; tree less this [{low:+.4f}, {high:+.4f}]"
         print(f"\n{name}: {told}")  # noqa: T201
-    assert (areas["tree"] - areas["el"]).mean() > 0
+    assert interval(areas["fc"] - areas["el"])[0] > 0
 
 
 PLANTED = {1: Edge(0, there=0.6, absent=0.1), 3: Edge(2, there=0.1, absent=0.6)}

@@ -365,6 +365,16 @@ def test_every_head_of_the_docs_is_read_and_is_the_ablations(tmp_path: Path) -> 
     assert kinds == ["independent", "mlp", "lamp", "agcn", "salgl"]
 
 
+def test_a_project_from_before_feature_steps_is_told_the_value_that_it_had(tmp_path: Path) -> None:
+    demo = (PRESETS / "demo.yaml").read_text()
+    section = re.search(r"  head:\n(?:    .*\n)+", demo)
+    assert section
+    head = "{kind: lamp, dropout: 0, graph: el, steps: 2, dim: 8, heads: 2, auxiliary_weight: 0}"
+    (tmp_path / "params.yaml").write_text(demo.replace(section[0], f"  head: {head}\n"))
+    with pytest.raises(UserError, match=r"feature_steps: 0` leaves results as they were, but with graph: el"):
+        read_params(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize("name", ["index", "level_0"])
 def test_an_id_column_that_our_own_tables_would_lose_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "params.yaml"
