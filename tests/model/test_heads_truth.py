@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from some_heads import a_head
 from torch import Tensor
 
-from cxrscore.evaluation.bootstrap import Truth, interval, macro_areas
+from cxrscore.evaluation.bootstrap import Truth, interval, resampled_areas
 from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.heads.base import Head
 from cxrscore.training.schedule import lr_at
@@ -269,7 +269,8 @@ def test_a_given_tree_of_findings_where_images_are_few(tmp_path: Path) -> None:
             with torch.inference_mode():
                 scores[name].append(head(test_images).logits.double().numpy())
     ways = {name: [folds] for name, folds in scores.items()}
-    areas = macro_areas(truths, ways, generator=np.random.default_rng(0), resamples=500)
+    found = resampled_areas(truths, ways, generator=np.random.default_rng(0), resamples=500)
+    areas = {name: one.macro for name, one in found.items()}
     for name in graphs:
         each = [macro(auc_by_finding(t.y, t.mask, s)) for t, s in zip(truths, scores[name], strict=True)]
         low, high = interval(areas["tree"] - areas[name])
