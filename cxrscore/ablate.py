@@ -18,9 +18,9 @@ import torch
 
 from cxrscore.ablation import choices
 from cxrscore.ablation.experiments import facts_of, run_experiments
-from cxrscore.ablation.runs import Run, layout_of, plan, train_all
+from cxrscore.ablation.runs import Run, layout_of, minutes_of, plan, train_all
 from cxrscore.ablation.scene_entropy import scene_entropies, scene_notes
-from cxrscore.ablation.sweep import Sweep, heads_of
+from cxrscore.ablation.sweep import Sweep, heads_of, settings_by_row
 from cxrscore.ablation.table import (
     RESAMPLES,
     cells,
@@ -76,7 +76,7 @@ def ablate(
     heads = heads_of(compared, params)
     write_text(layout.ablation / ".gitignore", KEPT)
     train_all(
-        plan(heads, seeds, params=params, layout=layout),
+        plan(heads, seeds, params=params, layout=layout, own=settings_by_row(compared, params)),
         labels_csv=labels_csv,
         machine=machine,
         progress=progress,
@@ -200,6 +200,8 @@ def tabulate(
     scenes = scene_entropies(layouts, params.folds.train)
     for name, of_scenes in scenes.items():
         found[name]["scene_entropy"] = of_scenes
+    for name, of_row in layouts.items():
+        found[name]["minutes"] = minutes_of(of_row, params.folds.train)
     result: dict[str, Any] = {
         "heads": {
             name: found[name] | asdict(costs[name]) | {"settings": dict(heads[name])} for name in heads

@@ -46,11 +46,17 @@ class Run:
 
 
 def plan(
-    heads: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], *, params: "Params", layout: Layout
+    heads: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    *,
+    params: "Params",
+    layout: Layout,
+    own: Mapping[str, "Params"] | None = None,
 ) -> list[Run]:
-    """`heads`: settings by name. All folds of folds.train."""
+    """`heads`: settings by name; `own`: other settings of the project, by name. All folds of folds.train."""
+    of = own or {}
     return [
-        Run(name, seed, fold, with_head(params, head, seed), layout_of(layout, name, seed))
+        Run(name, seed, fold, with_head(of.get(name, params), head, seed), layout_of(layout, name, seed))
         for name, head in heads.items()
         for seed in seeds
         for fold in params.folds.train
@@ -86,8 +92,8 @@ def train_all(
             done_mark(run).unlink(missing_ok=True)
             how: dict[str, Any] = {"machine": machine, "progress": progress, "keeping": keeping}
             train_fold(run.fold, **data, **how, asked=asked, held_out=run.held_out)
-            mark_done(run, fingerprint)
             seconds.append(time.monotonic() - begun)
+            mark_done(run, fingerprint, seconds=seconds[-1])
         except UserError as fault:
             raise UserError(f"ablate: {run}: {fault} Or list only the other heads with --heads.") from fault
 
@@ -96,13 +102,23 @@ def done_mark(run: Run) -> Path:
     return run.layout.trained / "done" / f"fold{run.fold}.json"
 
 
-def mark_done(run: Run, fingerprint: str) -> None:
+def mark_done(run: Run, fingerprint: str, *, seconds: float) -> None:
     facts = {
+        "seconds": round(seconds, 1),
         "fingerprint": fingerprint,
         "scores_sha256": sha256_file(run.layout.scores(run.fold, views=False)),
     }
     done_mark(run).parent.mkdir(exist_ok=True)
     write_text(done_mark(run), json.dumps(facts, indent=1) + "\n")
+
+
+def minutes_of(layouts: Mapping[int, Layout], folds: Sequence[int]) -> float | None:
+    """Of all trainings of a row, each of the call that ended it; None where that is unknown."""
+    marks = [layout.trained / "done" / f"fold{fold}.json" for layout in layouts.values() for fold in folds]
+    try:
+        return round(sum(float(read_json(mark)["seconds"]) for mark in marks) / 60, 2)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def is_done(run: Run, fingerprint: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrscore.ablation.sweep import Sweep
+from cxrscore.ablation.sweep import Sweep, shown
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.text_table import Block, TextTable, column_widths
@@ -218,7 +218,7 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
         f"{scored.clusters:,} {unit} ({scored.images:,} images), the same for every head",
         f"the interval covers which {unit} were sampled, not the randomness of training (seed {seeds}); it "
         "holds for this data alone",
-        f"ms: what the head adds an image, {timed}",
+        f"ms: what the head adds an image, {timed}; minutes: all trainings of the row, on this machine",
     ]
     if scored.left_out:
         told = "; ".join(f"{name} in {_folds(k)}" for name, k in scored.left_out.items())
@@ -254,12 +254,13 @@ def cells(result: Mapping[str, Any]) -> list[list[str]]:
     rows, folds = result["heads"], list(result["heads"][REFERENCE]["folds"])
     several = "seed_sd" in rows[REFERENCE]
     header = ["head", "macro_auc", *(f"fold{fold}" for fold in folds), *["seed_sd"] * several]
-    table = [[*header, "difference", "low", "high", "parameters", "ms"]]
+    table = [[*header, "difference", "low", "high", "parameters", "ms", "minutes"]]
     for name, row in rows.items():
         areas = [row["macro_auc"], *row["folds"].values(), *[row.get("seed_sd")] * several]
         ends = row.get("difference", {})
         differences = [ends.get(end) for end in ("macro_auc", "low", "high")]
-        cost = [f"{row['parameters']:d}", f"{row['ms']:.3g}"]
+        minutes = row.get("minutes")
+        cost = [f"{row['parameters']:d}", f"{row['ms']:.3g}", "" if minutes is None else f"{minutes:.1f}"]
         table.append(
             [name, *(f"{area:.{DIGITS}f}" for area in areas)]
             + ["" if end is None else f"{end:+.{DIGITS}f}" for end in differences]
@@ -284,14 +285,20 @@ def sweep_cells(points: Sequence[Mapping[str, float]]) -> list[list[str]]:
     for point in points:
         ends = [f"{point[name]:+.{DIGITS}f}" if name in point else "" for name in table[0][3:]]
         areas = [f"{point[name]:.{DIGITS}f}" for name in ("macro_auc", "mean_ap")]
-        table.append([str(point["value"]), *areas, *ends])
+        table.append([shown(point["value"]), *areas, *ends])
     return table
 
 
 def table_blocks(result: Mapping[str, Any]) -> list[Block]:
     """For a person: the table, then the notes."""
     rows = cells(result)
-    return [TextTable(rows, headed=True, widths=column_widths(rows)), "", *result["notes"]]
+    blocks: list[Block] = [TextTable(rows, headed=True, widths=column_widths(rows)), ""]
+    if "sweep" in result:
+        swept = sweep_cells(result["sweep"]["points"])
+        key, first = result["sweep"]["key"], swept[1][0]
+        blocks += [f"{key}, with differences from {first}:"]
+        blocks += [TextTable(swept, headed=True, widths=column_widths(swept)), ""]
+    return [*blocks, *result["notes"]]
 
 
 def _round(value: float) -> float:

@@ -54,8 +54,9 @@ SweepWords = Annotated[
     str | None,
     typer.Option(
         "--sweep",
-        help="Compare values of one number among the settings of the head in --heads, such as "
-        "identity_weight=0,0.5,1: one row per value.",
+        help="Compare values of one setting, one row per value: a number of the head in --heads, such as "
+        "identity_weight=0,0.5,1, or a setting of the training, such as train.ema_warmup=true,false "
+        "(default: settings stay as they are).",
         rich_help_panel=COMPARISON,
     ),
 ]
@@ -122,6 +123,10 @@ def ablate(
             "experiments use the labels, outputs and settings of the project; remove --labels, --out and "
             "--params",
             param_hint="--experiments",
+        )
+    if experiments and sweep and sweep.startswith(("train.", "prepare.")):
+        raise typer.BadParameter(
+            "of settings of the training use `dvc exp run -S`, and remove --experiments", param_hint="--sweep"
         )
     numbers, layout = seed_list(seeds) or [settings.train.seed], Layout(out)
     if not experiments:

@@ -306,7 +306,7 @@ def sweep(points: Sequence[Mapping[str, float]], *, head: str, key: str, referen
     """`points`: value of the setting `key`, macro_auc, mean_ap and, but for the first, low and high of the
     interval of the difference in macro-AUC from the first. `level`: the macro-AUC of `reference`.
     """
-    values, places = [f"{point['value']}" for point in points], range(len(points))
+    values, places = [str(point["value"]) for point in points], range(len(points))
     first = points[0]["macro_auc"]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 3.0), layout="constrained")

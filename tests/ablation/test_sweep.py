@@ -13,13 +13,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from trainings import Told
 
 from cxrscore.ablate import ablate
-from cxrscore.ablation.sweep import Sweep, heads_of, key_values, sweep_of
-from cxrscore.ablation.table import compare, gain_cells, read_scored, sweep_cells, sweep_points
+from cxrscore.ablation.sweep import Sweep, heads_of, key_values, settings_by_row, sweep_of
+from cxrscore.ablation.table import compare, gain_cells, read_scored, sweep_cells, sweep_points, table_blocks
 from cxrscore.cli.ablating import refuse_values
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.signals import Asked
+from cxrscore.core.text_table import plain_text
 from cxrscore.evaluation import bootstrap, figures
 from cxrscore.model.head_variants import REFERENCE, settings_of
 from cxrscore.tables.labels import LabelTable
@@ -87,6 +88,63 @@ def test_a_value_that_params_yaml_could_not_hold_is_refused_in_its_words(project
     with pytest.raises(UserError, match=r"--sweep: steps: an integer is needed, not 1\.5"):
         refuse_values(Sweep("coupling", "steps", [1, 1.5]), project.params)
     refuse_values(LEARNED, project.params)
+
+
+def test_a_setting_of_the_training_is_swept_in_the_order_given() -> None:
+    swept = sweep_of("train.weights=raw,best", [REFERENCE, "project"], COUPLING)
+    assert (swept.key, list(swept.values), swept.of_training) == ("train.weights", ["raw", "best"], True)
+    rows = list(sweep_of("train.ema_warmup=true,false", [REFERENCE, "project"], COUPLING).rows)
+    assert rows == ["project@train.ema_warmup=true", "project@train.ema_warmup=false"]
+    null = sweep_of("prepare.train_size=null,48", [REFERENCE, "project"], COUPLING)
+    assert dict(null.rows) == {"project@prepare.train_size=null": None, "project@prepare.train_size=48": 48}
+    assert not sweep_of("alpha=0,1", [REFERENCE, "coupling"], COUPLING).of_training
+
+
+@pytest.mark.parametrize(
+    "words", ["train.lr=", "train.lr=1e-3", "train.lr=1,1", "train.lr=[1],2", "train.init=a/b,c"]
+)
+def test_values_of_a_setting_that_are_not_distinct_and_plain_are_refused(words: str) -> None:
+    with pytest.raises(UserError, match=r"--sweep: '.*'; give 2 or more distinct values, such as train\."):
+        sweep_of(words, [REFERENCE, "project"], COUPLING)
+
+
+def test_each_row_of_such_a_sweep_has_settings_of_its_own(project: Project) -> None:
+    sweep = Sweep("project", "train.augment.jitter", [0.0, 0.1])
+    found = settings_by_row(sweep, project.params)
+    assert [one.train.augment.jitter for one in found.values()] == [0.0, 0.1]
+    assert {one.train.head for one in found.values()} == {project.params.train.head}
+    assert set(heads_of(sweep, project.params)) == {REFERENCE, *found}
+    assert settings_by_row(LEARNED, project.params) == {}
+    with pytest.raises(UserError, match=r"--sweep: train\.augment\.jiter: no such setting; use one"):
+        settings_by_row(Sweep("project", "train.augment.jiter", [0, 1]), project.params)
+    with pytest.raises(UserError, match="--sweep: jitter: a number of at most 1 is needed, not 2"):
+        refuse_values(Sweep("project", "train.augment.jitter", [0, 2]), project.params)
+
+
+def test_a_sweep_of_a_setting_trains_what_it_says(
+    project: Project, tmp_path: Path, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "FEWEST", 1)
+    mine = project.copy_to(tmp_path)
+    result = run(mine, Sweep("project", "train.weights", ["raw", "ema"]), Told(), cpu)
+    kept = {
+        value: {
+            row["macro_auc"] == row[f"{value}_macro_auc"]
+            for row in history(mine, f"project@train.weights={value}")
+        }
+        for value in ("raw", "ema")
+    }
+    assert kept == {"raw": {True}, "ema": {True}}
+    assert [point["value"] for point in result["sweep"]["points"]] == ["raw", "ema"]
+    assert all(row["minutes"] > 0 for row in result["heads"].values())
+    shown = plain_text(table_blocks(result))
+    assert "train.weights, with differences from raw:" in shown
+    assert ">train.weights<" in (mine.layout.ablation / "sweep.svg").read_text()
+
+
+def history(project: Project, row: str) -> list[dict[str, str]]:
+    with project.layout.experiment(f"{row}/seed0").history(0).open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def run(project: Project, compared: Any, told: Told, cpu: Machine) -> dict[str, Any]:
