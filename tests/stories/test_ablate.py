@@ -293,7 +293,7 @@ def test_tables_of_other_images_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_a_table_for_a_person_is_aligned_and_has_the_notes_below() -> None:
-    row = {"macro_auc": 0.5, "folds": {"0": 0.5}, "parameters": 0, "ms": 0.0, "minutes": None}
+    row = {"macro_auc": 0.5, "folds": {"0": 0.5}, "parameters": 0, "ms": 0.0, "minutes": 1.0}
     ends = {"macro_auc": 0.01, "low": -0.02, "high": 0.04}
     result = {
         "heads": {
@@ -304,7 +304,7 @@ def test_a_table_for_a_person_is_aligned_and_has_the_notes_below() -> None:
     }
     assert plain_text(table_blocks(result)).splitlines() == [
         "head         macro_auc    fold0  difference       low      high  parameters    ms  minutes",
-        "independent    0.50000  0.50000                                           0     0",
+        "independent    0.50000  0.50000                                           0     0      1.0",
         "lamp-fc        0.50000  0.50000    +0.01000  -0.02000  +0.04000       12345  1.23      2.0",
         "",
         "a note",
