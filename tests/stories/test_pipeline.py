@@ -14,7 +14,7 @@ from conftest import make_tiny
 from cxrscore.project.create import Source, init_project
 
 pytestmark = pytest.mark.slow  # DVC starts a Python for each stage
-STAGES = ["code", "prepare", "folds", "train@0", "train@1", "evaluate", "report"]
+STAGES = ["code", "prepare", "folds", "train@0", "train@1", "evaluate", "test", "report"]
 IDENTITY = {f"GIT_{who}_{what}": "tester" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
@@ -44,7 +44,8 @@ def made(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     root = tmp_path_factory.mktemp("pipeline")
     shutil.copytree(phantoms / "images", root / "images")
     project = root / "chest"
-    init_project(project, Source(phantoms / "labels.csv", root / "images"), preset="demo")
+    test = Source(phantoms / "test_labels.csv", phantoms / "test")
+    init_project(project, Source(phantoms / "labels.csv", root / "images", test=test), preset="demo")
     make_tiny(project / "params.yaml")
     output = dvc(project, "repro")
     run(project, "git", "add", ".")
@@ -65,12 +66,14 @@ def test_the_first_run_runs_every_stage_and_leaves_every_output(made: tuple[Path
     assert files >= {"folds.csv", "metrics.json", "report.html", "plots/auc.csv", "code/train.sha256"}
     assert files >= {f"models/fold{fold}.safetensors" for fold in (0, 1)}
     metrics = json.loads((project / "out" / "metrics.json").read_text())
-    assert str(metrics["macro_auc"]) in dvc(project, "metrics", "show", "--precision", "6")
+    tested = json.loads((project / "out" / "test_metrics.json").read_text())["test"]
+    shown = dvc(project, "metrics", "show", "--precision", "6")
+    assert str(metrics["macro_auc"]) in shown and str(tested["macro_auc"]) in shown
 
 
 def test_git_holds_metrics_and_no_image_nor_model(made: tuple[Path, str]) -> None:
     files = [name for name in run(made[0], "git", "ls-files").split() if not name.endswith(".gitignore")]
-    assert {"dvc.lock", "data.dvc", "params.yaml", "out/metrics.json"} <= set(files)
+    assert {"dvc.lock", "data.dvc", "params.yaml", "out/metrics.json", "out/test_metrics.json"} <= set(files)
     assert not [name for name in files if name.endswith((".jpg", ".safetensors", ".npy", ".html"))]
     assert not [name for name in files if name.startswith(("data/", "out/prepared/", "out/oof/"))]
 
@@ -91,9 +94,12 @@ def test_other_code_of_a_stage_re_runs_that_stage(project: Path) -> None:
 def test_an_experiment_trains_again_and_is_compared_with_the_last_commit(project: Path) -> None:
     before = json.loads((project / "out" / "metrics.json").read_text())["macro_auc"]
     output = dvc(project, "exp", "run", "--set-param", "train.lr=0.02")
-    assert stages_run(output) == ["code", "train@0", "train@1", "evaluate", "report"]
+    assert stages_run(output) == ["code", "train@0", "train@1", "evaluate", "test", "report"]
     after = json.loads((project / "out" / "metrics.json").read_text())["macro_auc"]
-    changes = json.loads(dvc(project, "metrics", "diff", "--json"))["out/metrics.json"]
+    every = json.loads(dvc(project, "metrics", "diff", "--json"))
+    tested = json.loads((project / "out" / "test_metrics.json").read_text())["test"]
+    assert every["out/test_metrics.json"]["test.macro_auc"]["new"] == tested["macro_auc"]
+    changes = every["out/metrics.json"]
     assert (changes["macro_auc"]["old"], changes["macro_auc"]["new"]) == (before, after)
     assert "0.02" in (project / "params.yaml").read_text()
 
