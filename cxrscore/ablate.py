@@ -20,7 +20,7 @@ from cxrscore.ablation import choices
 from cxrscore.ablation.experiments import facts_of, run_experiments
 from cxrscore.ablation.runs import Run, layout_of, minutes_of, plan, train_all
 from cxrscore.ablation.scene_entropy import scene_entropies, scene_notes
-from cxrscore.ablation.sweep import Sweep, heads_of, settings_by_row
+from cxrscore.ablation.sweep import Choice, Sweep, heads_of, settings_by_row
 from cxrscore.ablation.table import (
     RESAMPLES,
     cells,
@@ -41,7 +41,7 @@ from cxrscore.core.progress import Progress
 from cxrscore.core.signals import Asked
 from cxrscore.evaluation import figures
 from cxrscore.model.backbone import map_shape
-from cxrscore.model.head_variants import REFERENCE, Choice, settings_of
+from cxrscore.model.head_variants import REFERENCE, settings_of
 from cxrscore.scoring.compute_settings import choose_batch_size, device_name
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.label_table import LabelTable

@@ -1,8 +1,8 @@
 """Train one fold: prepared images and labels -> a checkpoint, its out-of-fold table, its history.
 
 In    out/prepared, out/folds.csv, data/labels.csv; where a run was stopped, its state in .cxrscore.
-Out   out/models/fold{k}.safetensors (the raw weights or their moving average, whichever had the best
-      validation macro-AUC of all epochs),
+Out   out/models/fold{k}.safetensors (of the epoch with the best validation macro-AUC, by train.weights: the
+      raw weights, their moving average, or the better of the two),
       out/oof/fold{k}.csv and .views.csv (predictions of the very file that was saved),
       out/history/fold{k}.csv, out/summary/fold{k}.json, out/learned/fold{k}.json (what the head learned).
 Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis",
@@ -40,8 +40,16 @@ from cxrscore.training.epochs import Diverged, fit, validation_batch
 from cxrscore.training.fold_data import FoldData
 from cxrscore.training.job import Job, card_of, identity, read_job
 from cxrscore.training.learner import Learner
+from cxrscore.training.preflight import undeclared_files
 from cxrscore.training.process_group import world
-from cxrscore.training.progress_lines import QUIET_S, Outlook, crop_factors, left_out, outlook_of
+from cxrscore.training.progress_lines import (
+    QUIET_S,
+    Outlook,
+    crop_factors,
+    left_out,
+    outlook_of,
+    start_in_average,
+)
 from cxrscore.training.resume_state import StateFolder, state_root
 from cxrscore.training.run_state import Course, Keeper
 from cxrscore.training.validation import look_at_rows, predict_rows
@@ -50,6 +58,7 @@ if TYPE_CHECKING:
     from cxrscore.core.progress import Progress
     from cxrscore.project.params import Params, TrainParams
 
+PIPELINE = Path("dvc.yaml")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -135,13 +144,8 @@ def _train(
         f"{outlook}: {len(data.train):,} images to train, {len(data.val):,} to validate, "
         f"{parameter_count(learner.model):,} parameters, on {machine}{processes}"
     )
-    for note in (*job.notes, *(f"of the images to validate, {note}" for note in data.notes)):
+    for note in _notes(job, processes=everyone.size):
         progress.say(f"{outlook}: {note}")
-    if words := left_out(len(data.train), job.params.train, processes=everyone.size):
-        progress.say(f"{outlook}: {words}")
-    scale = job.params.train.augment.scale
-    if words := crop_factors(size=data.store.size, train_size=job.params.prepare.train_size, scale=scale):
-        progress.say(f"{outlook}: {words}")
     if machine.compile:
         progress.say(f"{outlook}: the first step compiles the model, which takes a minute or two")
     try:
@@ -177,6 +181,26 @@ def _train(
         write_learned(layout.learned(job.fold), data.findings, pictures, head=_head_of(loaded.card))
         _write_history(layout, job.fold, course)
         _write_summary(layout, loaded, learner)  # last: it says that all is there
+
+
+def _notes(job: Job, *, processes: int) -> Iterator[str]:
+    """What a person should know before hours of training."""
+    yield from job.notes
+    yield from (f"of the images to validate, {note}" for note in job.data.notes)
+    images, train = len(job.data.train), job.params.train
+    sizes: Any = {"size": job.data.store.size, "train_size": job.params.prepare.train_size}
+    yield from filter(
+        None,
+        (
+            left_out(images, train, processes=processes),
+            start_in_average(images, train),
+            crop_factors(**sizes, scale=train.augment.scale),
+        ),
+    )
+    yield from (
+        f"{path} is no dependency of train in {PIPELINE}: DVC will not see it change; add it to its deps"
+        for path in undeclared_files(train, PIPELINE)
+    )
 
 
 def build_learner(fold: int, data: FoldData, params: "TrainParams", *, machine: Machine) -> Learner:
@@ -259,7 +283,7 @@ def _head_of(card: Card) -> dict[str, Any]:
 
 
 def _write_history(layout: Layout, fold: int, course: Course) -> None:
-    columns = [name for name in course.history[0] if name != "weights"]  # the larger area of the two says it
+    columns = [name for name in course.history[0] if name != "weights"]  # a word; the areas of both are there
     rows = [[f"{row[name]:.6g}" for name in columns] for row in course.history]
     write_table(layout.history(fold), columns, rows)
 

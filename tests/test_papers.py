@@ -183,7 +183,7 @@ def test_every_row_of_an_ablation_exists() -> None:
 
 @pytest.mark.parametrize("words", sorted(set(re.findall(r"--heads [^`]+", PAGE))))
 def test_heads_that_are_compared_can_be_and_have_the_setting_that_is_swept(words: str) -> None:
-    heads, _, swept = words.removeprefix("--heads ").partition(" --sweep ")
+    heads, *valued = re.split(" --(?:sweep|choose) ", words.removeprefix("--heads "))
     own = {"kind": "independent", "dropout": 0.0, "pool": "gap"}
     assert len(choose(heads, own)) > 1
-    assert not swept or swept.partition("=")[0] in settings_of([heads], own)[heads]
+    assert all(one.partition("=")[0] in settings_of([heads], own)[heads] for one in valued)

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cxrscore.ablation.runs import Run, layout_of
-from cxrscore.ablation.sweep import with_head
+from cxrscore.ablation.sweep import Choice, with_head
 from cxrscore.core.errors import UserError
 from cxrscore.core.files import read_json
 from cxrscore.core.paths import Layout
-from cxrscore.model.head_variants import Choice
 
 if TYPE_CHECKING:
     from cxrscore.project.params import Params

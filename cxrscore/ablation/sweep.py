@@ -106,6 +106,32 @@ def sweep_of(words: str, names: Sequence[str], head: Mapping[str, Any]) -> Sweep
     return Sweep(others[0], key, values)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A head's setting, and the values to choose from."""
+
+    key: str
+    values: tuple[Any, ...]
+
+
+def parse_choice(words: str, heads: Mapping[str, Mapping[str, Any]]) -> Choice:
+    """What --choose names, such as auxiliary_weight=0,0.1; one of `heads`, name -> settings, has the key at
+    least. Values are read as in params.yaml. Raises UserError.
+    """
+    key, _, listed = words.partition("=")
+    values = parse_yaml(f"[{listed}]", Path("--choose")).values
+    if len(values) < 2 or any(isinstance(value, list | dict) for value in values):
+        raise UserError(
+            f"--choose: {words!r}; give a setting and two or more values, such as auxiliary_weight=0,0.1,0.2."
+        )
+    if len({repr(value) for value in values}) < len(values):
+        raise UserError(f"--choose: {words!r} names a value twice; give each once.")
+    known = sorted({name for head in heads.values() for name in head} - {"kind"})
+    if key not in known:
+        raise UserError(f"--choose: no head of --heads has {key!r}; use one of {', '.join(known)}.")
+    return Choice(key, tuple(values))
+
+
 def heads_of(compared: Sequence[str] | Sweep, params: "Params") -> dict[str, dict[str, Any]]:
     """Row -> settings: of these names or, in a sweep, the reference's and the swept head's, one row for each
     value. The latter are as params.yaml would give them. Raises pydantic's ValidationError for a value out of

@@ -25,8 +25,7 @@ from cxrscore.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from cxrscore.ablation.sweep import Sweep
-    from cxrscore.model.head_variants import Choice
+    from cxrscore.ablation.sweep import Choice, Sweep
     from cxrscore.project.params import Params
 
 COMPARISON = "Comparison"
@@ -173,7 +172,8 @@ def refuse_values(compared: "Sequence[str] | Sweep", params: "Params") -> None:
 
 def choice_of(words: str | None, names: Sequence[str], settings: "Params") -> "Choice | None":
     """What --choose says, of values that every head with that setting may have. Raises UserError."""
-    from cxrscore.model.head_variants import REFERENCE, parse_choice, settings_of
+    from cxrscore.ablation.sweep import parse_choice
+    from cxrscore.model.head_variants import REFERENCE, settings_of
     from cxrscore.project.params_file import check_head
 
     if words is None:

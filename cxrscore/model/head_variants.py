@@ -3,16 +3,15 @@
 In    the project's own head; the words of --heads and --choose.
 Out   name -> settings; a setting and the values to choose from. Imports no torch: a wrong word is refused at
       once.
-Settings are the papers', where they give any: heads/ names the source of each.
+Settings of the heads are the papers', where they give any: heads/ names the source of each. Dropout, loss,
+optimizer, schedule and changes of images are the project's, the same for all heads; the papers' own recipes
+are presets (`init --preset lamp`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cxrscore.core.errors import UserError
-from cxrscore.core.plain_yaml import parse_yaml
 
 REFERENCE = "independent"
 EMBEDDINGS = {"embeddings": "cooccurrence", "embedding_dim": 300}
@@ -35,7 +34,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "degrees": "signed",
         "threshold": 0.4,
         "static": "reweighted",
-        "reweight": 0.2,  # ML-GCN's p; its code's 0.25 beside a diagonal of 1 is the same share, 0.25 / 1.25
+        "reweight": 0.2,  # ML-GCN's p
         "direction": "paper",
         **EMBEDDINGS,
         "hidden": 1024,
@@ -117,32 +116,6 @@ def choose(words: str | None, head: Mapping[str, Any]) -> list[str]:
             raise UserError(f"--heads: no head {word!r}; there are {names}.")
         chosen.update(found)
     return [name for name in (*CHANGES, PROJECT) if name in chosen]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A head's setting, and the values to choose from."""
-
-    key: str
-    values: tuple[Any, ...]
-
-
-def parse_choice(words: str, heads: Mapping[str, Mapping[str, Any]]) -> Choice:
-    """What --choose names, such as auxiliary_weight=0,0.1; one of `heads`, name -> settings, has the key at
-    least. Values are read as in params.yaml. Raises UserError.
-    """
-    key, _, listed = words.partition("=")
-    values = parse_yaml(f"[{listed}]", Path("--choose")).values
-    if len(values) < 2 or any(isinstance(value, list | dict) for value in values):
-        raise UserError(
-            f"--choose: {words!r}; give a setting and two or more values, such as auxiliary_weight=0,0.1,0.2."
-        )
-    if len({repr(value) for value in values}) < len(values):
-        raise UserError(f"--choose: {words!r} names a value twice; give each once.")
-    known = sorted({name for head in heads.values() for name in head} - {"kind"})
-    if key not in known:
-        raise UserError(f"--choose: no head of --heads has {key!r}; use one of {', '.join(known)}.")
-    return Choice(key, tuple(values))
 
 
 def _kinds() -> list[str]:

@@ -51,12 +51,14 @@ EARLIER: dict[str, str] = {  # newer keys -> the value that leaves the results o
     "train.head.inputs": "[]",
     "train.head.cell": "torch  # with entropy_weight divided by the number of findings",
     "train.head.degrees": "absolute  # with identity_weight divided by the number of findings",
-    "train.head.static": "reweighted",
+    "train.head.static": "reweighted  # with reweight divided by 1 + reweight, such as 0.2 for 0.25",
     "train.head.direction": "paper",
     "train.head.mu": "0.0",
     "train.head.feature_steps": "0",
 }
-EXCEPT = {"train.head.feature_steps": ", but with graph: el, whose step keeps its update now"}
+EXCEPT = {
+    "train.head.feature_steps": "; with `graph: el` they change, as findings keep the update of that step now"
+}
 
 
 def read_params(path: Path) -> Params:

@@ -88,7 +88,8 @@ def test(
     from cxrscore.core.paths import Layout
     from cxrscore.project.params_file import read_params
 
-    settings, decoders = read_params(Path(params)), processes(workers)
+    decoders = processes(workers)
+    settings = read_params(Path(params))
 
     from cxrscore.core.device import choose_machine
     from cxrscore.test import test as story

@@ -84,6 +84,18 @@ def embeddings_file(params: "TrainParams") -> Path | None:
     return Path(name) if name not in (None, *COMPUTED) else None
 
 
+def undeclared_files(params: "TrainParams", pipeline: Path) -> list[Path]:
+    """Files that the settings name and this dvc.yaml does not, so that DVC would not see them change. Empty
+    where there is no dvc.yaml.
+    """
+    weights = Path(params.init) if params.init not in ("none", "imagenet") else None
+    named = [path for path in (weights, embeddings_file(params), graph_file(params)) if path is not None]
+    if not pipeline.is_file():
+        return []
+    stages = pipeline.read_text(encoding="utf-8")
+    return [path for path in named if str(path) not in stages]
+
+
 def _refuse_unwritable(out: Path) -> None:
     there = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):

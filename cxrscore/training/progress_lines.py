@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cxrscore.core.errors import counted
 from cxrscore.core.paths import Layout
 from cxrscore.core.progress import duration
 from cxrscore.training.run_state import Course
@@ -114,6 +115,20 @@ def left_out(images: int, params: "TrainParams", *, processes: int) -> str:
     if rest <= MUCH * images or images % better == rest:
         return words
     return f"{words}; train.batch_size {better} would leave out {images % better:,}"
+
+
+def start_in_average(images: int, params: "TrainParams") -> str:
+    """How much of the initial weights, random ones in the head, the moving average holds at the end; empty
+    where it is little, or where the better of average and raw weights is kept.
+    """
+    steps = params.epochs * (images // params.batch_size)
+    share = params.ema_decay**steps
+    if params.ema_warmup or params.weights != "ema" or share < MUCH:
+        return ""
+    return (
+        f"after {counted(steps, 'step')} the moving average still holds {share:.0%} of the initial weights; "
+        "set train.ema_warmup to true, train.weights to best, or a lower train.ema_decay"
+    )
 
 
 def crop_factors(*, size: int, train_size: int | None, scale: Sequence[float]) -> str:

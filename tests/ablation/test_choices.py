@@ -15,12 +15,13 @@ from trainings import Told, stops_at
 from cxrscore.ablate import ablate_by_choice
 from cxrscore.ablation.choices import best, inner_runs
 from cxrscore.ablation.runs import Run
+from cxrscore.ablation.sweep import Choice, parse_choice
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import Stopped, UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.signals import Asked
 from cxrscore.folds import make_folds
-from cxrscore.model.head_variants import Choice, parse_choice, settings_of
+from cxrscore.model.head_variants import settings_of
 from cxrscore.train import Keeping
 from cxrscore.training.fold_data import read_fold
 

@@ -371,7 +371,7 @@ def test_a_project_from_before_feature_steps_is_told_the_value_that_it_had(tmp_p
     assert section
     head = "{kind: lamp, dropout: 0, graph: el, steps: 2, dim: 8, heads: 2, auxiliary_weight: 0}"
     (tmp_path / "params.yaml").write_text(demo.replace(section[0], f"  head: {head}\n"))
-    with pytest.raises(UserError, match=r"feature_steps: 0` leaves results as they were, but with graph: el"):
+    with pytest.raises(UserError, match=r"feature_steps: 0` leaves results as they were; with `graph: el`"):
         read_params(tmp_path / "params.yaml")
 
 

@@ -16,8 +16,10 @@ from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
 from cxrscore.core.progress import Silent
 from cxrscore.evaluate import Measured
+from cxrscore.evaluation.held_out import read_test_labels
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
+from cxrscore.tables.labels import read_labels
 from cxrscore.test import test as held_out_test  # pytest would take it for a test
 
 
@@ -112,6 +114,54 @@ def test_a_patient_of_training_is_refused_before_anything_is_scored(mine: Projec
     ):
         measure(mine, cpu)
     assert not mine.layout.test.exists() and not mine.layout.test_metrics.exists()
+
+
+@pytest.mark.parametrize(
+    ("patient_ids", "refusal"),
+    [
+        (
+            "text",
+            r"1 patient spells the number of one in .*; write each id in one way, or set labels.patient_ids",
+        ),
+        ("number", r"1 patient is in .*, too, in another spelling \('.*'\), .*; remove their rows"),
+        ("distinct", None),
+    ],
+)
+def test_another_spelling_of_a_trained_patients_number_counts_as_within_one_table(
+    mine: Project, patient_ids: str, refusal: str | None
+) -> None:
+    params = mine.with_settings(labels={"patient_ids": patient_ids}).labels
+    trained = rows_of(mine.labels)[3]["Patient_ID"]
+
+    def change(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        rows[1]["Patient_ID"] = trained.lstrip("0")
+        return rows
+
+    table = mine.labels.parent / "test_labels.csv"
+    edit(table, change)
+    training = read_labels(mine.labels, **params.model_dump())
+    if refusal is None:
+        read_test_labels(table, training, labels=params)
+    else:
+        with pytest.raises(UserError, match=refusal):
+            read_test_labels(table, training, labels=params)
+
+
+def test_a_name_that_differs_in_case_alone_and_an_image_of_the_same_name_are_told(mine: Project) -> None:
+    params = mine.with_settings().labels
+    first = rows_of(mine.labels)[0]["Image_name"]
+
+    def named(rows: list[dict[str, str]], name: str, image: str | None = None) -> list[dict[str, str]]:
+        rows[0] |= {"Patient_ID": name} | ({"Image_name": image} if image else {})
+        return rows
+
+    edit(mine.labels, lambda rows: named(rows, "aB"))
+    table = mine.labels.parent / "test_labels.csv"
+    edit(table, lambda rows: named(rows, "Ab", first))
+    training = read_labels(mine.labels, **params.model_dump())
+    _, notes = read_test_labels(table, training, labels=params)
+    assert any("1 patient differs from one of training only in case" in note for note in notes)
+    assert any(f"1 image has the name of a training image, such as {first!r}" in note for note in notes)
 
 
 def test_a_table_without_patients_is_measured_and_says_what_it_cannot_show(

@@ -425,11 +425,13 @@ def test_each_step_has_the_labels_of_its_pixels(
     }
     usual, met = Learner.step, list[bytes]()
 
-    def step(self: Learner, gray: torch.Tensor, y: torch.Tensor, mask: torch.Tensor, **named: Any) -> float:
+    def step(
+        self: Learner, gray: torch.Tensor, y: torch.Tensor, mask: torch.Tensor, *args: Any, **named: Any
+    ) -> float:
         for image, its_y, its_mask in zip(gray, y, mask, strict=True):
             met.append(image.round().to(torch.uint8).numpy().tobytes())
             assert (its_y.tolist(), its_mask.tolist()) == truth[met[-1]]
-        return usual(self, gray, y, mask, **named)
+        return usual(self, gray, y, mask, *args, **named)
 
     monkeypatch.setattr(Learner, "step", step)
     train_epoch(build_learner(0, data, params, machine=cpu), data, params, Course(), progress=Silent())

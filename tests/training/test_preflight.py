@@ -10,7 +10,7 @@ from conftest import Project, contents
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
 from cxrscore.project.params import AugmentParams
-from cxrscore.training.preflight import refuse_early
+from cxrscore.training.preflight import refuse_early, undeclared_files
 
 MIXING = AugmentParams(
     scale=[0.9, 1.0],
@@ -76,3 +76,16 @@ def test_an_output_that_is_a_file_is_refused(project: Project, tmp_path: Path) -
 def test_before_there_are_folds_the_command_is_named(project: Project, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"out/folds.csv: no such file; `cxrscore folds` makes it"):
         refuse_early(0, layout=Layout(tmp_path / "out"), params=project.params.train)
+
+
+def test_a_file_that_settings_name_and_the_pipeline_does_not_is_found(
+    project: Project, tmp_path: Path
+) -> None:
+    pipeline = tmp_path / "dvc.yaml"
+    train = project.with_settings(init="weights/backbone.safetensors").train
+    assert undeclared_files(train, pipeline) == []
+    pipeline.write_text("stages:\n  train:\n    deps:\n      - data/labels.csv\n")
+    assert undeclared_files(train, pipeline) == [Path("weights/backbone.safetensors")]
+    assert undeclared_files(project.params.train, pipeline) == []
+    pipeline.write_text("stages:\n  train:\n    deps:\n      - weights/backbone.safetensors\n")
+    assert undeclared_files(train, pipeline) == []

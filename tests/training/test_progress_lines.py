@@ -12,7 +12,7 @@ from trainings import Told, stops_at, train
 import cxrscore.training.validation
 from cxrscore.core.errors import Stopped
 from cxrscore.core.signals import Asked
-from cxrscore.training.progress_lines import Outlook, crop_factors, left_out, outlook_of
+from cxrscore.training.progress_lines import Outlook, crop_factors, left_out, outlook_of, start_in_average
 from cxrscore.training.run_state import Course
 
 EPOCHS = {"epochs": 3, "patience": 3, "lr": 1e-2}
@@ -231,3 +231,25 @@ def test_crops_that_are_enlarged_or_reduced_by_much_are_told(
 ) -> None:
     told = crop_factors(size=size, train_size=train_size, scale=scale)
     assert re.search(words, told) if words else not told
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"ema_warmup": False, "weights": "ema", "ema_decay": 0.999},
+            "after 12 steps the moving average still ",
+        ),
+        ({"ema_warmup": False, "weights": "ema", "ema_decay": 0.7}, ""),
+        ({"ema_warmup": True, "weights": "ema", "ema_decay": 0.999}, ""),
+        ({"ema_warmup": False, "weights": "best", "ema_decay": 0.999}, ""),
+    ],
+)
+def test_an_average_that_still_holds_its_start_is_told(
+    project: Project, changes: dict[str, Any], words: str
+) -> None:
+    params = project.with_settings(epochs=3, batch_size=8, **changes).train
+    told = start_in_average(39, params)
+    assert told.startswith(words) if words else told == ""
+    if words:
+        assert "holds 99% of the initial weights; set train.ema_warmup to true" in told

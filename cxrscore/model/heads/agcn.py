@@ -6,9 +6,9 @@
 Source: Li et al., "Learning category correlations for multi-label image recognition with graph networks"
 (A-GCN), equations 1 to 9. The convolutions have no bias, and no activation after the last, as in Chen et al.,
 "Multi-label image recognition with graph convolutional networks" (ML-GCN), CVPR 2019.
-The paper weighs |A_hat - I| (6), a mean over entries, beside a supervised loss that is a mean over findings
-(2). Ours is a sum over findings (loss.py), which is L times as much, and so is the penalty: an
-`identity_weight` of 1.0 is the paper's.
+The paper weighs |A_hat - I| (6), which is read as a mean over entries here, beside a supervised loss that is
+a mean over findings (2). Ours is a sum over findings (loss.py), which is L times as much, and so is the
+penalty: an `identity_weight` of 1.0 is the paper's.
 """
 
 from collections.abc import Callable, Sequence

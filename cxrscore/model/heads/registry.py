@@ -45,8 +45,8 @@ def head_settings(stated: Mapping[str, Any]) -> HeadSettings:
     unknown = sorted(stated.keys() - {field.name for field in fields(settings)})
     if lacking or unknown:
         raise UserError(
-            f"train.head: kind {settings.kind} lacks {lacking} and has others, {unknown}; set those of its "
-            "kind, no more and no less."
+            f"train.head: kind {settings.kind} lacks the keys {lacking} and does not know {unknown}; set "
+            "exactly the keys of that kind."
         )
     for name, kind in _types(settings).items():
         if name in stated and not _fits(stated[name], kind):
