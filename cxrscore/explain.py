@@ -53,6 +53,7 @@ class Explained:
     probs: NDArray[np.float32]
     logits: NDArray[np.float32]
     pushes: NDArray[np.float32] | None
+    attention: "Attention | None" = None
 
     @cached_property
     def change(self) -> NDArray[np.float32]:
@@ -68,6 +69,18 @@ class Explained:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """Of one image (S, S) as it is, the means over folds: `maps` (T, h, w), how a finding's attention was
+    shared out over its places in each step; `probes` (L, T, P), the probability read out after each part of
+    a step.
+    """
+
+    gray: NDArray[np.uint8]
+    maps: NDArray[np.float64]
+    probes: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Of all images that could be read. `stages`: names of the logits; `notes` and `faults` as of a run of
     the scorer.
@@ -80,6 +93,7 @@ class Explanation:
     images: Sequence[Explained]
     faults: Sequence[Fault]
     notes: Sequence[str]
+    attention: str | None = None
 
 
 def reading(model: Any, features: Tensor, inputs: Tensor | None) -> Tensor:
@@ -100,11 +114,13 @@ def explain(
     *,
     models: Path,
     exclude: Iterable[Path] = (),
+    attention: str | None = None,
     machine: Machine,
     progress: Progress,
 ) -> Explanation:
     """`inputs`: image files, or one folder, pattern, table or archive. Of `options`, which models and how
-    files are read. Raises UserError, also where the head has one stage; Stopped where the device is lost.
+    files are read. `attention`: a finding whose attention to each image is kept. Raises UserError, also where
+    the head has one stage, or no attention; Stopped where the device is lost.
     """
     progress.say(f"listing {' '.join(inputs)}")
     listing = _list(inputs, exclude)
@@ -125,7 +141,8 @@ def explain(
         )
     plan, notes = make_plan(listing, card, template=None, id_kind=options.id_kind)
     stages = _stages(models, predictor.engine, card.head["kind"])
-    work = _Work(plan, replace(predictor.engine, reading=reading), len(stages))
+    at = None if attention is None else _attending(models, card.findings, card.head["kind"], attention)
+    work = _Work(plan, replace(predictor.engine, reading=reading), len(stages), at)
     how: dict[str, Any] = {"size": card.size, "batch_size": predictor.batch_size, "workers": options.workers}
     how |= {"timeout_s": options.timeout_s, "wanted": Wanted(options.bit_depth or card.bit_depth)}
     found = _explain_all(work, how, progress)
@@ -139,16 +156,20 @@ def explain(
         images=images,
         faults=[*plan.faults, *faults],
         notes=notes,
+        attention=attention,
     )
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What is explained, by what; `stages`: how many the head has."""
+    """What is explained, by what; `stages`: how many the head has; `attending`: the place among the findings
+    of the one whose attention is kept.
+    """
 
     plan: Plan
     engine: Engine
     stages: int
+    attending: int | None = None
 
 
 def _list(inputs: Sequence[str], exclude: Iterable[Path]) -> Listing:
@@ -166,6 +187,27 @@ def _stages(folder: Path, engine: Engine, kind: str) -> tuple[str, ...]:
             "to compare; name models whose train.head.kind is coupling or lamp."
         )
     return stages
+
+
+def _attending(folder: Path, findings: Sequence[str], kind: str, finding: str) -> int:
+    if kind != "lamp":
+        raise UserError(
+            f"{folder}: --attention: the findings of the head {kind} do not attend to places step by step; "
+            "name models whose train.head.kind is lamp."
+        )
+    if finding not in findings:
+        raise UserError(f"--attention: no finding {finding!r}; use one of {', '.join(findings)}.")
+    return list(findings).index(finding)
+
+
+@torch.inference_mode()
+def _attention(engine: Engine, pixels: NDArray[np.uint8], finding: int) -> Attention:
+    """Of one image (S, S), unmirrored, by the models as they were trained."""
+    gray = torch.from_numpy(pixels.copy())[None, None].to(engine.machine.device)
+    seen = [model.label_head.look(model.features(gray)) for model in engine.exact]
+    maps = np.stack([one["attention_tokens"].values[0, finding] for one in seen]).astype(np.float64)
+    probes = np.stack([one["probes"].values[0] for one in seen]).astype(np.float64)
+    return Attention(pixels, maps.mean(0), probes.mean(0))
 
 
 def _explain_all(work: _Work, how: Mapping[str, Any], progress: Progress) -> dict[int, Explained | Cause]:
@@ -199,7 +241,13 @@ def _explain_batch(work: _Work, batch: Batch, positions: Sequence[int]) -> dict[
             if not np.isfinite(by_fold[:, row]).all():
                 why = "the models gave no finite logit, nor did they in fp32"
                 fault = ("compute", "NON_FINITE", with_remedy("NON_FINITE", why))
-        found[i] = fault or _explained(work.plan.ids[i], fold_mean(by_fold[:, row]), work.stages)
+        if fault is not None:
+            found[i] = fault
+            continue
+        one = _explained(work.plan.ids[i], fold_mean(by_fold[:, row]), work.stages)
+        if work.attending is not None:
+            one = replace(one, attention=_attention(work.engine, pixels[row], work.attending))
+        found[i] = one
     return found
 
 
@@ -270,8 +318,19 @@ def picture_names(names: Sequence[str]) -> list[str]:
 
 
 def write_pictures(folder: Path, found: Explanation) -> None:
-    """One SVG per image, in the order of the images."""
+    """One SVG per image, in the order of the images; with attention two more, .attention.svg and
+    .probes.svg.
+    """
     for name, image in zip(picture_names([image.name for image in found.images]), found.images, strict=True):
+        if image.attention is not None:
+            seen = image.attention
+            titles = [
+                f"{found.attention}, step {t} of {len(seen.maps)}" for t in range(1, len(seen.maps) + 1)
+            ]
+            drawn = figures.attention_over_image(seen.gray, dict(zip(titles, seen.maps, strict=True)))
+            write_text(folder / f"{name.removesuffix('.svg')}.attention.svg", drawn)
+            drawn = figures.probes(seen.probes, found.findings)
+            write_text(folder / f"{name.removesuffix('.svg')}.probes.svg", drawn)
         write_text(
             folder / name,
             figures.head_effects(

@@ -55,6 +55,18 @@ Pictures = Annotated[
 ]
 
 
+Attended = Annotated[
+    str | None,
+    typer.Option(
+        "--attention",
+        metavar="FINDING",
+        help="With --pictures: also draw where this finding looks in each image, and what each step adds, "
+        "for the head lamp (default: not drawn).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
 def explain(
     inputs: Inputs,
     bit_depth: BitDepth = None,
@@ -63,6 +75,7 @@ def explain(
     views: Views = None,
     output: Table = None,
     pictures: Pictures = None,
+    attention: Attended = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     timeout_s: Timeout = 8.0,
@@ -81,12 +94,14 @@ def explain(
     Example: cxrscore explain data/test/00000298_002_001.jpg --pictures explained
     """
     chosen, averaged = fold_list(folds), view_list(views)
-    from cxrscore.core.errors import Stopped
+    from cxrscore.core.errors import Stopped, UserError
     from cxrscore.explain import as_json as facts_of
     from cxrscore.explain import explain, refuse_to_replace, write_explained, write_pictures
     from cxrscore.scoring.compute_settings import choose_scoring_machine
     from cxrscore.scoring.options import Options
 
+    if attention is not None and pictures is None:
+        raise UserError("--attention: pictures of it have no place to go; add --pictures FOLDER.")
     refuse_to_replace(output, pictures, overwrite=overwrite)
     options = Options(
         folds=chosen,
@@ -103,6 +118,7 @@ def explain(
                 options,
                 models=models,
                 exclude=[path for path in (output, pictures) if path],
+                attention=attention,
                 machine=choose_scoring_machine(device, dtype),
                 progress=progress,
             )

@@ -281,3 +281,83 @@ def test_the_command_prints_a_table_and_exits_3_where_a_file_was_not_read(
     assert told["logits"]["after"] - told["logits"]["before"] == pytest.approx(
         sum(told["pushes"].values()), abs=1e-5
     )
+
+
+LAMP = {"kind": "lamp", "dropout": 0.0, "graph": "fc", "steps": 2, "dim": 8, "heads": 2}
+LAMP |= {"auxiliary_weight": 0.2, "feature_steps": 0, "inputs": []}
+
+
+def test_a_findings_attention_to_an_image_is_the_mean_of_the_folds_and_is_drawn(
+    project: Project, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lamp").mkdir()
+    models = with_head(project, LAMP, tmp_path / "lamp")
+    image = sorted(folder.iterdir())[0]
+    (found,) = explain(
+        [str(image)],
+        Options(workers=0),
+        models=models,
+        attention="Edema",
+        machine=CPU,
+        progress=Silent(),
+    ).images
+    assert found.attention is not None
+    gray = read_image(image.read_bytes(), size=project.params.prepare.size)
+    at = list(project.params.labels.findings).index("Edema")
+    with torch.inference_mode():
+        maps = [
+            fold.model.head.look(fold.model.features(torch.tensor(gray)[None, None]))
+            for fold in (load_fold(models / f"fold{k}.safetensors", CPU) for k in FOLDS)
+        ]
+    expected = np.mean([one["attention_tokens"].values[0, at] for one in maps], axis=0)
+    assert found.attention.maps == pytest.approx(expected, abs=1e-6)
+    assert found.attention.maps.sum((1, 2)) == pytest.approx(1, abs=1e-5)
+    assert found.attention.probes.shape == (len(project.params.labels.findings), 2, 2)
+
+
+def test_pictures_of_attention_stand_beside_the_others(
+    project: Project, folder: Path, tmp_path: Path, door: Any
+) -> None:
+    (tmp_path / "lamp").mkdir()
+    models = with_head(project, LAMP, tmp_path / "lamp")
+    image = sorted(folder.iterdir())[0]
+    words = [
+        "explain",
+        image,
+        "--models",
+        models,
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+        "--attention",
+        "Edema",
+    ]
+    assert door(*words).code == 2
+    assert door(*words, "--pictures", tmp_path / "drawn").code == 0
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == [
+        f"0001-{image.stem}.attention.svg",
+        f"0001-{image.stem}.probes.svg",
+        f"0001-{image.stem}.svg",
+    ]
+    with pytest.raises(UserError, match="--attention: no finding 'Oedema'; use one of Atelectasis"):
+        explain(
+            [str(image)],
+            Options(workers=0),
+            models=models,
+            attention="Oedema",
+            machine=CPU,
+            progress=Silent(),
+        )
+
+
+def test_attention_is_of_the_head_that_has_it(models: Path, folder: Path) -> None:
+    with pytest.raises(UserError, match=r"the head coupling do not attend .*; name models .* is lamp"):
+        explain(
+            [str(folder)],
+            Options(workers=0),
+            models=models,
+            attention="Edema",
+            machine=CPU,
+            progress=Silent(),
+        )
