@@ -54,9 +54,13 @@ def test(
     table, notes = read_test_labels(test_labels_csv, training, labels=params.labels)
     listing = list_images(images, follow_symlinks=True)  # DVC may link to its cache, which lies elsewhere
     files = find_files(images, listing, table.ids, max_unreadable=params.prepare.max_unreadable)
+    trained = set(read_table(_index(layout)).column("sha256"))
     scored_csv = layout.test / "scores.csv"
-    scored_csv.parent.mkdir(parents=True, exist_ok=True)
-    there = [name for name in table.ids if name not in set(files.missing)]
+    _make(scored_csv.parent)
+    gone = set(files.missing)
+    there = [name for name in table.ids if name not in gone]
+    if not there:
+        raise UserError(f"{images}: none of the images of {test_labels_csv} is there; name their folder.")
     with tempfile.TemporaryDirectory() as folder:
         template = Path(folder) / "rows.csv"
         write_table(
@@ -71,9 +75,9 @@ def test(
         )
         outcome = _scored(images, scored_csv, options, layout.models, machine, progress)
     Outputs(scored_csv).provenance.unlink()  # the time and the device: other bytes each time
-    _refuse_many_unreadable(images, len(table) - outcome.scored, len(table), params.prepare.max_unreadable)
+    _refuse_many_unreadable(outcome, images, len(table), most=params.prepare.max_unreadable)
     scored = join(read_scores(scored_csv), table)
-    identical, of_identical = _identical_files(scored_csv, layout)
+    identical, of_identical = _identical_files(scored_csv, trained)
     metrics = summarise(scored) | by_study([scored]) | {"identical_files": identical}
     write_text(layout.test_metrics, json.dumps({"test": metrics}, indent=1) + "\n")
     notes += [*files.notes, *scored.notes, *undefined(scored), *of_identical]
@@ -96,17 +100,34 @@ def _scored(
     return score(str(images), scored_csv, replace(options, overwrite=True), **how)
 
 
-def _refuse_many_unreadable(images: Path, lost: int, total: int, most: float) -> None:
-    if lost / total > most:
-        raise UserError(
-            f"{images}: {lost} of {counted(total, 'test image')} cannot be read, more than "
-            f"prepare.max_unreadable ({most:g}); repair them, or raise it."
-        )
+def _index(layout: Layout) -> Path:
+    """Of the training images, by which test images that are among them are found."""
+    path = layout.prepared / "index.csv"
+    if not path.is_file():
+        raise UserError(f"{layout.prepared}: no prepared images here; run `dvc repro prepare`.")
+    return path
 
 
-def _identical_files(scored_csv: Path, layout: Layout) -> tuple[int, list[str]]:
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{folder}: a file is in the place of this folder; move it away.") from error
+
+
+def _refuse_many_unreadable(outcome: Outcome, images: Path, total: int, *, most: float) -> None:
+    lost = total - outcome.scored
+    if lost / total <= most:
+        return
+    listed = f"; {outcome.errors_csv} lists those that are there" if outcome.errors_csv else ""
+    raise UserError(
+        f"{images}: {lost} of {counted(total, 'test image')} cannot be read, more than "
+        f"prepare.max_unreadable ({most:g}){listed}: repair them, or raise it."
+    )
+
+
+def _identical_files(scored_csv: Path, trained: set[str]) -> tuple[int, list[str]]:
     """How many test images are, byte for byte, files of training by another name, and a note on them."""
-    trained = set(read_table(layout.prepared / "index.csv").column("sha256"))
     manifest = read_table(Outputs(scored_csv).manifest)
     files = zip(manifest.column("path"), manifest.column("sha256"), strict=True)
     twice = [path for path, sha256 in files if sha256 in trained]

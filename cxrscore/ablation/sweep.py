@@ -25,7 +25,7 @@ FEWEST = 2  # values: one alone compares nothing
 Number = int | float
 Value = Number | str | None  # bool among them
 OF_A_TRAINING = re.compile(
-    r"train\.(?!head\b|seed\b)[a-z_.]+|prepare\.train_size"
+    r"train\.(?!head\b|seed\b|loss\.kind\b)[a-z_.]+|prepare\.train_size"
 )  # what one row may differ in
 
 

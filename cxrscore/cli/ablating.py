@@ -102,7 +102,7 @@ def ablate(
 
     Example: cxrscore ablate
     """
-    from cxrscore.ablation.sweep import sweep_of
+    from cxrscore.ablation.sweep import settings_by_row, sweep_of
     from cxrscore.core.paths import Layout
     from cxrscore.model import head_variants
     from cxrscore.project.params_file import read_params
@@ -130,7 +130,8 @@ def ablate(
     numbers, layout = seed_list(seeds) or [settings.train.seed], Layout(out)
     if not experiments:
         for fold in settings.folds.train:
-            refuse_early(fold, layout=layout.experiment("head"), params=settings.train)
+            for one in (settings, *settings_by_row(compared, settings).values()):
+                refuse_early(fold, layout=layout.experiment("head"), params=one.train)
 
     from cxrscore.ablate import ablate, ablate_by_choice, ablate_by_experiments, table_blocks
     from cxrscore.core.device import choose_machine

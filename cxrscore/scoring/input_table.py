@@ -6,6 +6,7 @@ Out   values (F, n, m) float32, encoded for each fold as its training rows have 
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from cxrscore.core.files import sha256_bytes, sha256_file
 from cxrscore.scoring.row_plan import Plan
 from cxrscore.tables.csv_table import Table
 from cxrscore.tables.foreign_table import read_foreign_table
-from cxrscore.tables.image_names import match_names, without_blanks
+from cxrscore.tables.image_names import match_names, spelled, stem, without_blanks
 from cxrscore.tables.tabular_inputs import Cells, Encoding, doubts, encode, values_of
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def _cells(
     names = list(rows)
     match = match_names(names, plan.paths, folds_case=plan.listing.folds_case)
     row_of = {file: rows[name] for name, file in zip(names, match.files, strict=True) if file >= 0}
+    passed_over = [name for name, file in zip(names, match.files, strict=True) if file < 0]
+    _refuse_other_values(table, columns, plan, {name: rows[name] for name in passed_over}, row_of)
     gone = [path for file, path in enumerate(plan.paths) if file not in row_of and path not in plan.known]
     if gone:
         unclear = [match.told(name) for name in list(match.unclear)[:SHOWN]]
@@ -121,6 +124,26 @@ def _cells(
     found = [row_of.get(file) for file in range(len(plan.paths))]
     cells = {name: ["" if row is None else table.columns[name][row] for row in found] for name in columns}
     return cells, [f"{table.path}: {note}" for note in match.notes]
+
+
+def _refuse_other_values(
+    table: Table, columns: Sequence[str], plan: Plan, rows: Mapping[str, int], row_of: Mapping[int, int]
+) -> None:
+    """`rows`: of names that no file was matched to. Raises UserError where one differs from the path of a
+    file in its folder or suffix alone, and the file's own row has other values.
+    """
+    files: dict[str, list[int]] = {}
+    for file, path in enumerate(plan.paths):
+        files.setdefault(stem(spelled(path)), []).append(file)
+    for name, row in rows.items():
+        meant = files.get(stem(spelled(name)), [])
+        other = row_of.get(meant[0], row) if len(meant) == 1 else row
+        unlike = [repr(one) for one in columns if table.columns[one][other] != table.columns[one][row]]
+        if unlike:
+            raise UserError(
+                f"{table.path}:{table.lines[row]}: {name!r} means {plan.paths[meant[0]]!r}, as line "
+                f"{table.lines[other]} does, with another {', '.join(unlike)}; keep the row that is right."
+            )
 
 
 def _rows_by_name(table: Table, id: str, cells: Cells) -> dict[str, int]:
@@ -154,11 +177,27 @@ def encoded(encodings: Encodings, cells: Cells, *, source: str) -> tuple[Values,
                 f"{source}: {own[0].column!r} has no value that the models know, such as {given[0]!r}; they "
                 f"were trained with {known}: use these, or leave cells blank where the value is unknown."
             )
+        _refuse_far_off(own, given, source=source)
     values = np.stack([encode(own, cells, source=source) for own in encodings])
     notes = dict.fromkeys(
         note for own in zip(*encodings, strict=True) for note in doubts(_ranges(own), cells)
     )
     return values, [f"{source}: {note}" for note in notes]
+
+
+def _refuse_far_off(own: Sequence[Encoding], given: Sequence[str], *, source: str) -> None:
+    """Numbers further outside those of training than these are apart, such as 999 for an unknown age."""
+    if not own[0].numeric:
+        return
+    span = _ranges(own)[0]
+    width = span.most - span.least
+    for value in (value for value in given if own[0].place(value) is not None):  # words are refused after
+        number = float(value)
+        if not span.least - width <= number <= span.most + width:
+            raise UserError(
+                f"{source}: {span.column!r} is {value}, far from the {span.least:g} to {span.most:g} of "
+                "training; correct it, or leave the cell blank where the value is unknown."
+            )
 
 
 def _ranges(own: Sequence[Encoding]) -> list[Encoding]:
@@ -193,7 +232,10 @@ def values_in_memory(asked: Any, encodings: Encodings, images: int) -> Values | 
                 f"inputs: {name!r} has {counted(len(own), 'value')} for {counted(images, 'image')}; give one "
                 "value per image, None where it is unknown."
             )
-    return encoded(encodings, cells, source="inputs")[0]
+    values, notes = encoded(encodings, cells, source="inputs")
+    for note in notes:
+        warnings.warn(note, stacklevel=4)  # where Ensemble.predict was called
+    return values
 
 
 def _cell(value: Any) -> str:

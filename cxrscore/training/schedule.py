@@ -10,7 +10,7 @@ OneCycleLR.
 
 import math
 
-DIVIDED_BY = 10.0  # of step
+TENTH = 0.1  # of step; as a power of 10 it would overflow at the 309th
 RISE = 0.3  # of one_cycle, these four: the share of the steps until the peak
 START, END = 1 / 25, 1 / 25 / 1e4  # the first and the last rate, as shares of the peak
 MOMENTUM, AT_PEAK = 0.95, 0.85  # at both ends, and at the peak
@@ -24,7 +24,7 @@ def lr_at(
     """
     if schedule == "one_cycle":
         return _cycle(step, total=total, start=START * peak, middle=peak, end=END * peak)
-    peak = peak / DIVIDED_BY ** (step // every) if schedule == "step" else peak
+    peak = peak * TENTH ** (step // every) if schedule == "step" else peak
     if step < warmup:
         return peak * (step + 1) / warmup
     if schedule == "step":

@@ -178,6 +178,14 @@ def test_a_table_that_does_not_fit_is_refused(mine: Project, who: Rows, tmp_path
     refused(
         mine, [*who, {**who[0], "Age": "1"}], tmp_path, f"'{first}' is also on line 2, with another 'Age'"
     )
+    again = {**who[0], "Image_name": f"./{first}", "Age": "1"}
+    refused(
+        mine, [*who, again], tmp_path, rf"'\./{first}' means '{first}', as line 2 does, with another 'Age'"
+    )
+    for far in ("999", "1e15", "-70"):
+        refused(
+            mine, [*who[1:], {**who[0], "Age": far}], tmp_path, rf"'Age' is {far}, far from the \d+ to \d+ of"
+        )
     refused(mine, [{**who[0], "Image_name": " "}, *who], tmp_path, "who.csv:2: 'Image_name' is blank")
     refused(
         mine, [{**row, "Age": "061Y"} for row in who], tmp_path, "'Age' has no value that the models know"
@@ -273,7 +281,8 @@ def test_the_python_api_takes_the_same_values(mine: Project, who: Rows, tmp_path
     values["Sex"][0], who[0]["Sex"], values["Age"][1], who[1]["Age"] = None, "", float("nan"), ""
     run(mine, tmp_path / "sub.csv", written(tmp_path / "who.csv", who), compile="off")
     written_scores = scores(tmp_path / "sub.csv")
-    found = ensemble.predict(pixels, values)
+    with pytest.warns(UserWarning, match="inputs: 'Age': 2 values outside the training rows' 40 to 90"):
+        found = ensemble.predict(pixels, values)
     assert np.allclose(found, [written_scores[row["Image_name"]] for row in who], atol=1e-6)
     run(mine, tmp_path / "none.csv", "none", compile="off")
     nothing = scores(tmp_path / "none.csv")
@@ -403,3 +412,15 @@ def test_the_command_scores_and_verifies_with_a_table(mine: Project, door: Any, 
     assert door(*words, "-o", "sub.csv", "--inputs", table).code == 0
     assert door("verify", "sub.csv", "--inputs", table).code == 0
     assert door("verify", "sub.csv", "--inputs", mine.labels).code == 1
+
+
+def test_in_python_a_value_that_is_not_known_is_warned_of(mine: Project, who: Rows) -> None:
+    ensemble = load_ensemble(mine.layout.models, device="cpu")
+    pixels = np.zeros((2, ensemble.size, ensemble.size), np.uint8)
+    values = {"Sex": ["Male", "male"], "Age": [50, 50], "ViewCategory": ["Frontal", "Frontal"]}
+    with pytest.warns(
+        UserWarning, match="inputs: 'Sex': 1 value that no training row has, .* such as 'male'"
+    ):
+        ensemble.predict(pixels, values)
+    with pytest.raises(UserError, match="inputs: 'Age' is 5000, far from the"):
+        ensemble.predict(pixels, values | {"Sex": ["Male", "Male"], "Age": [50, 5000]})

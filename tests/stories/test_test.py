@@ -193,8 +193,26 @@ def test_too_many_unreadable_images_stop_it_and_few_are_counted(mine: Project, c
     first = rows_of(data / "test_labels.csv")[0]["Image_name"]
     (data / "test" / first).write_bytes(b"no image")
     with pytest.raises(
-        UserError, match=r"1 of \d+ test images cannot be read, more than prepare.max_unreadable"
+        UserError, match=r"1 of \d+ test images cannot be read, more than .*; .*errors.csv lists"
     ):
+        measure(mine, cpu)
+    assert not mine.layout.test_metrics.exists()
+
+
+def test_what_it_lacks_is_refused_before_anything_is_scored(
+    mine: Project, cpu: Machine, tmp_path: Path
+) -> None:
+    shutil.move(mine.layout.prepared, tmp_path / "moved")
+    with pytest.raises(UserError, match="prepared: no prepared images here; run `dvc repro prepare`"):
+        measure(mine, cpu)
+    shutil.move(tmp_path / "moved", mine.layout.prepared)
+    mine.layout.test.touch()
+    with pytest.raises(UserError, match="test: a file is in the place of this folder; move it away"):
+        measure(mine, cpu)
+    mine.layout.test.unlink()
+    shutil.rmtree(mine.labels.parent / "test")
+    (mine.labels.parent / "test").mkdir()
+    with pytest.raises(UserError):
         measure(mine, cpu)
     assert not mine.layout.test_metrics.exists()
 

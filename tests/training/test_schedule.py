@@ -72,3 +72,7 @@ def test_one_cycle_ends_where_onecyclelr_ends() -> None:
     assert (rates[0], rates[59], rates[-1]) == pytest.approx((1 / 25, 1.0, 1 / 25e4))
     assert (momenta[0], momenta[59], momenta[-1]) == pytest.approx((0.95, 0.85, 0.95))
     assert max(rates) == rates[59]
+
+
+def test_a_rate_that_has_been_divided_hundreds_of_times_is_zero_and_no_fault() -> None:
+    assert lr_at(309, warmup=0, total=400, peak=1e-3, schedule="step", every=1) < 1e-300
