@@ -4,11 +4,13 @@ In    fold checkpoints; gray pixels (n, S, S) uint8, or one image file.
 Out   Ensemble; probabilities (n, L) float32, those of `score`.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cxrscore.core.text_table import visible
 from cxrscore.python_api.arguments import (
     MODELS,
     CompileNow,
@@ -54,7 +56,8 @@ class Ensemble:
         UserError for pixels of another type or shape, and for an image that gives no finite number.
 
         Models that read columns beside the pixels (the field `inputs`) need these: a mapping from each column
-        to one value per image, None where it is unknown; or "none", and all of them are unknown.
+        to one value per image, None where it is unknown; or "none", and all of them are unknown. A value that
+        training has not seen is warned of; a number far from those of training is refused.
 
         Examples:
             >>> import numpy as np
@@ -65,7 +68,9 @@ class Ensemble:
             >>> probs.shape == (2, len(ensemble.findings)), probs.dtype
             (True, dtype('float32'))
         """
-        return self._predictor.predict(pixels, inputs)
+        return self._predictor.predict(
+            pixels, inputs, tell=lambda note: warnings.warn(visible(note), stacklevel=5)
+        )
 
     def read(self, path: PathLike, *, bit_depth: int | None = None) -> "NDArray[np.uint8]":
         """The pixels (S, S) uint8 of one image file, as `score` would see them. `bit_depth`: of samples

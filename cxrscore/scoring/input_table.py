@@ -6,8 +6,7 @@ Out   values (F, n, m) float32, encoded for each fold as its training rows have 
 """
 
 import math
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +129,7 @@ def _refuse_other_values(
     table: Table, columns: Sequence[str], plan: Plan, rows: Mapping[str, int], row_of: Mapping[int, int]
 ) -> None:
     """`rows`: of names that no file was matched to. Raises UserError where one differs from the path of a
-    file in its folder or suffix alone, and the file's own row has other values.
+    file only by its folder or extension, and the file's own row has other values.
     """
     files: dict[str, list[int]] = {}
     for file, path in enumerate(plan.paths):
@@ -211,8 +210,12 @@ def unknown(encodings: Encodings, images: int) -> Values:
     return np.full((len(encodings), images, len(columns_of(encodings))), np.nan, dtype=np.float32)
 
 
-def values_in_memory(asked: Any, encodings: Encodings, images: int) -> Values | None:
-    """The same of `asked`, a mapping from columns to a value per image, or none. Raises UserError."""
+def values_in_memory(
+    asked: Any, encodings: Encodings, images: int, *, tell: Callable[[str], None]
+) -> Values | None:
+    """The same of `asked`, a mapping from columns to a value per image, or none. `tell` gets each note.
+    Raises UserError.
+    """
     columns = columns_of(encodings)
     _refuse_unsaid(asked, columns, remedy="a mapping from each of them to one value per image")
     if not columns:
@@ -234,7 +237,7 @@ def values_in_memory(asked: Any, encodings: Encodings, images: int) -> Values | 
             )
     values, notes = encoded(encodings, cells, source="inputs")
     for note in notes:
-        warnings.warn(note, stacklevel=4)  # where Ensemble.predict was called
+        tell(note)
     return values
 
 

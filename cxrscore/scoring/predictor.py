@@ -5,7 +5,7 @@ Out   (n, L) float32, the mean over folds and views: the bits that `score` write
       format, images per forward pass, merged convolutions, compiled or not) is the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,19 @@ class Predictor:
         """What the heads read beside the pixels."""
         return columns_of(self.encodings)
 
-    def predict(self, pixels: NDArray[np.uint8], inputs: Any = None) -> NDArray[np.float32]:
+    def predict(
+        self,
+        pixels: NDArray[np.uint8],
+        inputs: Any = None,
+        *,
+        tell: Callable[[str], None] = lambda note: None,
+    ) -> NDArray[np.float32]:
         """(n, S, S) and, where there are `columns`, a mapping from these to n values each, or none -> (n, L).
-        Raises UserError for other pixels or inputs, or an image without a finite score; Stopped where the
-        device is lost.
+        `tell` gets notes on values that training has not seen. Raises UserError for other pixels or inputs,
+        or an image without a finite score; Stopped where the device is lost.
         """
         _check_pixels(pixels, self.card.size)
-        values = values_in_memory(inputs, self.encodings, len(pixels))
+        values = values_in_memory(inputs, self.encodings, len(pixels), tell=tell)
         probs = np.empty((len(pixels), len(self.card.findings)), np.float32)
         for start in range(0, len(pixels), self.batch_size):
             part = pixels[start : start + self.batch_size].copy(order="C")  # torch takes no negative stride

@@ -223,9 +223,15 @@ def test_values_at_the_ends_of_their_ranges_are_fine(
         ({"backbone": "hf-hub:a/b"}, "timm has no model"),
         ({"backbone": "test_vit", "size": 100}, "100 does not fit"),
         ({"head": {"kind": "oracle"}}, "head.kind: 'oracle' is not a head; there are"),
-        ({"head": COUPLING | {"dro0out": 0.1}}, r"has others, \['dro0out'\]; set those of its kind"),
-        ({"head": COUPLING | {"findings": 4}}, r"has others, \['findings'\]"),
-        ({"head": {"kind": "coupling", "dropout": 0.1}}, r"lacks \['alpha', 'l1', 'lr_scale', 'prox'\]"),
+        (
+            {"head": COUPLING | {"dro0out": 0.1}},
+            r"does not know \['dro0out'\]; set exactly the keys of that kind",
+        ),
+        ({"head": COUPLING | {"findings": 4}}, r"does not know \['findings'\]"),
+        (
+            {"head": {"kind": "coupling", "dropout": 0.1}},
+            r"lacks the keys \['alpha', 'l1', 'lr_scale', 'prox'\]",
+        ),
         (
             {"head": COUPLING | {"steps": 0}},
             "train.head.steps: 0 does not fit kind coupling; set a whole number",
