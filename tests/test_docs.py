@@ -365,8 +365,11 @@ def test_the_commands_of_the_pages_run_in_a_project(workspace: Path) -> None:
         assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
 
     asked = in_a_project()
-    (first,) = (text for text in asked if " init " in text)
+    first, with_test = (text for text in asked if " init " in text)
     shell(first, workspace)
+    shutil.copytree(workspace / "data" / "test", workspace / "test")
+    shutil.copy(workspace / "data" / "test_labels.csv", workspace / "test.csv")
+    shell(with_test.replace(" chest ", " tested "), workspace)
     chest = workspace / "chest"
     make_tiny(chest / "params.yaml")
     for name in ("labels.csv", "images"):
@@ -375,7 +378,7 @@ def test_the_commands_of_the_pages_run_in_a_project(workspace: Path) -> None:
         file.write("/labels.csv\n/images\n")
     shell("git add . && git commit -qm start && dvc repro && git add . && git commit -qm trained", chest)
     last = [text for text in asked if text.startswith("cxrscore data ")]
-    for text in [text for text in asked if text not in (first, *last)]:
+    for text in [text for text in asked if text not in (first, with_test, *last)]:
         shell(f"git checkout -q . && {text}" if text == "dvc checkout" else text, chest)
     shell("git checkout -q . && dvc checkout", chest)
     for text in last:

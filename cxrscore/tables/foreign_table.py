@@ -7,6 +7,7 @@ Out   Table, with notes on what was read otherwise than it stands there. Anythin
 """
 
 import re
+from itertools import chain
 from pathlib import Path
 
 from cxrscore.core.errors import UserError, counted
@@ -17,6 +18,7 @@ SEPARATOR_LINE = re.compile(
     r"\"?sep=([,;\t])\"?(?:\r\n|\n|\r)", re.IGNORECASE
 )  # a spreadsheet's, above the header
 NAMELESS = re.compile(r"|Unnamed: [0-9]+|index|level_0")  # as pandas writes, reads and resets its index
+DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+")
 CALLED = "Image_name"  # a first column without a name that is no index
 NAMES_ROWS = re.compile(r"(?i)image|file|path|(^|[_ ])id\Z|uid\Z")
 USAGES = {"public", "private", "ignored", ""}  # of a row, in the column that Kaggle adds
@@ -40,7 +42,17 @@ def read_foreign_table(path: Path) -> Table:
             faults.append(fault)
     if not readings:
         raise faults[0]
-    return _tidy(path, max(readings, key=lambda reading: len(reading.header)))  # the first of equals
+    likeliest = max(readings, key=_likeliness) if len(readings) > 1 else readings[0]  # the first of equals
+    return _tidy(path, likeliest)
+
+
+def _likeliness(reading: Cells) -> tuple[int, int]:
+    """Of two ways to cut a table the one with more columns, of as many the one that leaves fewer cells that
+    could be cut further: a decimal comma is none of these.
+    """
+    cells = [*reading.header, *chain.from_iterable(reading.columns)]
+    uncut = [cell for cell in cells if any(mark in cell for mark in DELIMITERS)]
+    return len(reading.header), -sum(not DECIMAL_COMMA.fullmatch(cell) for cell in uncut)
 
 
 def _tidy(path: Path, reading: Cells) -> Table:

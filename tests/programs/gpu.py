@@ -159,7 +159,7 @@ def write_params(path):
     from ruamel.yaml import YAML
 
     settings = YAML(typ="safe", pure=True).load(ROOT / "cxrscore" / "presets" / "paper.yaml")
-    settings["prepare"]["size"] = SIZE
+    settings["prepare"] |= {"size": SIZE, "train_size": SIZE * 3 // 2}  # the share of the preset
     settings["train"].update(backbone=BACKBONE, init="none", epochs=EPOCHS, batch_size=BATCH_SIZE)
     path.write_text(json.dumps(settings, indent=1))  # JSON is YAML
     return path

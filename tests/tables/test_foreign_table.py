@@ -146,3 +146,15 @@ def test_kaggles_usage_is_left_out(tmp_path: Path, cells: tuple[str, str]) -> No
 
 def test_another_column_of_that_name_stays(tmp_path: Path) -> None:
     assert "Usage" in without_usage(read(tmp_path, "name,Usage\na,0.5\n")).columns
+
+
+def test_of_two_ways_to_cut_a_table_the_one_that_leaves_only_decimal_commas_is_taken(tmp_path: Path) -> None:
+    """Both give two columns; a comma in a column's name is the only one that no number has."""
+    path = tmp_path / "labels.csv"
+    path.write_text("Image_name;Effusion, left\np1.png;0,0\np2.png;1,0\n")
+    assert read_foreign_table(path).columns == {
+        "Image_name": ["p1.png", "p2.png"],
+        "Effusion, left": ["0,0", "1,0"],
+    }
+    path.write_text("Image_name,note; more\np1.png,a; b\np2.png,c\n")
+    assert list(read_foreign_table(path).columns) == ["Image_name", "note; more"]
