@@ -156,7 +156,7 @@ def make_tiny(params_yaml: Path) -> None:
     """The settings in the file, made small enough for a test: two folds, two epochs, 32 px."""
     yaml = YAML()
     settings = yaml.load(params_yaml.read_text(encoding="utf-8"))
-    settings["prepare"]["size"] = 32
+    settings["prepare"].update(size=32, train_size=None)
     settings["folds"].update(k=2, train=[0, 1])
     settings["train"].update(backbone=TINY, init="none", epochs=2, warmup_epochs=0.5, batch_size=8)
     with params_yaml.open("w", encoding="utf-8") as file:
