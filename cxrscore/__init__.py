@@ -13,8 +13,8 @@ tests/test_architecture.py holds it. Stages and stories are files: command = mod
         score check verify explain phantom reseal convert_weights   the other stories
     training/ scoring/ phantoms/                       epochs; the scorer's engine; synthetic films
     model/ images/                                     pixels -> logits -> probabilities; files -> pixels
-    evaluation/                                        scores and labels joined; statistics and figures
-    tables/                                            labels, folds and scores as tables; datasets
+    evaluation/                                        scores and labels joined; figures and pictures of them
+    statistics/ tables/                                figures and intervals; labels, folds, scores; datasets
     core/                                              errors, files, locks, signals, the device, paths
 
 Data flow forward only:

@@ -17,11 +17,13 @@ import numpy as np
 from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import write_text
 from cxrscore.core.paths import Layout
-from cxrscore.evaluation.curves import pr_rows, roc_rows
 from cxrscore.evaluation.head_pictures import TABLES
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
 from cxrscore.evaluation.learned_tables import learned_tables
-from cxrscore.evaluation.metrics import average_precision_of_all, group_means, macro
+from cxrscore.statistics.average_precision import average_precision_of_all
+from cxrscore.statistics.curves import pr_rows, roc_rows
+from cxrscore.statistics.group_means import group_means
+from cxrscore.statistics.roc_area import macro
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.labels import read_labels
 from cxrscore.tables.score_table import ScoreTable, read_scores

@@ -27,12 +27,12 @@ from cxrscore.core.malloc import reused_memory
 from cxrscore.core.paths import Layout
 from cxrscore.core.signals import Asked
 from cxrscore.evaluation.head_pictures import write_learned
-from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.checkpoint import Card, Fold, load_fold, save_checkpoint
 from cxrscore.model.heads.registry import head_settings
 from cxrscore.model.loss import build_loss
 from cxrscore.model.network import build_model, parameter_count
 from cxrscore.model.predict import mean
+from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.score_table import write_scores
 from cxrscore.tables.tabular_inputs import with_encodings

@@ -15,10 +15,11 @@ from cxrscore.ablation.sweep import Sweep, shown
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.text_table import Block, TextTable, column_widths
-from cxrscore.evaluation.average_precision import average_precision_by_finding
-from cxrscore.evaluation.bootstrap import FEWEST, Floats, Truth, interval, resampled_areas, well_shown
-from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.head_variants import REFERENCE
+from cxrscore.statistics.average_precision import average_precision_by_finding
+from cxrscore.statistics.bootstrap import FEWEST, Truth, resampled_areas, well_shown
+from cxrscore.statistics.intervals import interval
+from cxrscore.statistics.roc_area import Floats, auc_by_finding, macro
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.polars_frames import places
 from cxrscore.tables.score_table import read_scores

@@ -27,10 +27,10 @@ from cxrscore.benchmarks.random_models import CALIBRATION, save_folds
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import promise
 from cxrscore.core.progress import Progress, Silent
-from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.images.reading import read_image
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
+from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.tables.datasets.chexpert import FINDINGS
 
 NOTEBOOK, OURS = "notebook loop", "cxrscore score"

@@ -1,1 +1,1 @@
-"""Scores and truth -> statistics, and the pictures of them."""
+"""Scores and labels joined, and the pictures of what was measured."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxrscore.core.errors import UserError, counted
-from cxrscore.evaluation.metrics import auc_by_finding
+from cxrscore.statistics.roc_area import auc_by_finding
 from cxrscore.tables.datasets.column_names import IDS, named
 from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import match_names

@@ -14,13 +14,13 @@ import numpy as np
 
 from cxrscore.core.errors import UserError, counted
 from cxrscore.core.resources import usable_cores
-from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.folds import assign, refuse_unclear_patients
 from cxrscore.images.decoding.decode import Wanted
 from cxrscore.images.decoding.pool import decode_batches
 from cxrscore.images.inputs.file_list import Listing
 from cxrscore.prepare import Files, find_files
 from cxrscore.project.params import Params, PrepareParams
+from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.labels import read_labels
 

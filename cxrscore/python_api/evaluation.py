@@ -112,8 +112,8 @@ def _evaluation_of(measured: "Measured") -> Evaluation:
     """`folds` is a frame where the folds were measured."""
     import polars as pl
 
-    from cxrscore.evaluation.average_precision import average_precision_by_finding
-    from cxrscore.evaluation.metrics import macro
+    from cxrscore.statistics.average_precision import average_precision_by_finding
+    from cxrscore.statistics.roc_area import macro
 
     metrics, notes, scored = measured
     table, areas = scored.table, scored.areas()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxrscore.evaluation.metrics import auc_by_finding, macro
+from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.training.augment import (
     cutout,
     draw_blanks,

@@ -19,9 +19,9 @@ from cxrscore.core.files import sha256_file
 from cxrscore.core.import_closure import fingerprint as fingerprint_of_files
 from cxrscore.core.paths import Layout
 from cxrscore.core.safetensors_digest import is_ours
-from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.checkpoint import Card, read_card
 from cxrscore.model.network import check_backbone
+from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.tables.cooccurrence import prevalence, read_embeddings
 from cxrscore.tables.fold_table import read_folds, split_patients
 from cxrscore.tables.label_graph import read_label_graph, without_edges

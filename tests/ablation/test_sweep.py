@@ -21,8 +21,9 @@ from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.signals import Asked
 from cxrscore.core.text_table import plain_text
-from cxrscore.evaluation import bootstrap, figures
+from cxrscore.evaluation import figures
 from cxrscore.model.head_variants import REFERENCE, settings_of
+from cxrscore.statistics import bootstrap
 from cxrscore.tables.labels import LabelTable
 from cxrscore.tables.score_table import write_scores
 from cxrscore.train import Keeping

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from some_heads import a_head
 from torch import Tensor
 
-from cxrscore.evaluation.bootstrap import Truth, interval, resampled_areas
-from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.heads.base import Head
+from cxrscore.statistics.bootstrap import Truth, resampled_areas
+from cxrscore.statistics.intervals import interval
+from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.training.schedule import lr_at
 
 SHARE = 0.3  # of images show a finding that depends on none

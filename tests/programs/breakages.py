@@ -442,7 +442,7 @@ BREAKAGES = [
     ),
     Breakage(
         "bootstrap: one fold's patients for all",
-        "evaluation/bootstrap.py",
+        "statistics/bootstrap.py",
         "weights = [times[fold.patient] for fold in folds]",
         "weights = [times[folds[0].patient][: len(fold.y)] for fold in folds]",
         "evaluation/test_bootstrap.py",

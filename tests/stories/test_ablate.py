@@ -30,10 +30,10 @@ from cxrscore.core.errors import Stopped, UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.signals import Asked
 from cxrscore.core.text_table import plain_text
-from cxrscore.evaluation import bootstrap
-from cxrscore.evaluation.bootstrap import FEWEST
-from cxrscore.evaluation.metrics import auc_by_finding, macro
 from cxrscore.model.head_variants import CHANGES, DEFAULT, choose, settings_of
+from cxrscore.statistics import bootstrap
+from cxrscore.statistics.bootstrap import FEWEST
+from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.tables.labels import LabelTable
 from cxrscore.tables.score_table import write_scores
 from cxrscore.train import Keeping

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
-from cxrscore.evaluation.curves import PIECES, pr_rows, roc_rows, thinned
-from cxrscore.evaluation.metrics import roc_auc
+from cxrscore.statistics.curves import PIECES, pr_rows, roc_rows, thinned
+from cxrscore.statistics.roc_area import roc_auc
 
 FINDINGS = ["Edema", "Fracture"]
 

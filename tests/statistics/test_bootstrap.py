@@ -8,9 +8,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import BrokenPromise
-from cxrscore.evaluation import bootstrap
-from cxrscore.evaluation.bootstrap import FEWEST, Truth, interval, resampled_areas, well_shown
-from cxrscore.evaluation.metrics import auc_by_finding, macro
+from cxrscore.statistics import bootstrap
+from cxrscore.statistics.bootstrap import FEWEST, Truth, resampled_areas, well_shown
+from cxrscore.statistics.intervals import interval
+from cxrscore.statistics.roc_area import auc_by_finding, macro
 
 Scores = list[np.ndarray]
 

@@ -2,7 +2,7 @@
 
 In    y (n, L) 0/1, mask (n, L) bool, scores (n, L).
 Out   rows for a table: a finding and a point, from left to right. A finding with a single class has no curve.
-Source: scikit-learn's roc_curve and precision_recall_curve. The area itself is metrics.py's, which is exact.
+Source: scikit-learn's roc_curve and precision_recall_curve. The area itself is roc_area.py's, which is exact.
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxrscore.evaluation.metrics import auc_by_finding, average_precision_of_all, group_means, macro, roc_auc
+from cxrscore.statistics.average_precision import average_precision_of_all
+from cxrscore.statistics.group_means import group_means
+from cxrscore.statistics.roc_area import auc_by_finding, macro, roc_auc
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))

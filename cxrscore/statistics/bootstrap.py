@@ -9,16 +9,26 @@ patient's images are no independent draws) and 13.3 (percentiles).
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
+from cxrscore.statistics.roc_area import Floats, Ranked, quotient, ranked
 
 FEWEST = 5  # patients of either class; of one alone, 95 % intervals held the truth 85 times of 100, of two 92
 CELLS = 1_000_000  # of a matrix of weights, 8 MB: a few of them are all the memory this takes
 
-Floats = NDArray[np.float64]
+Key = TypeVar("Key")
+
+
+class Prepared(Protocol):
+    """A figure of scores and truth, made ready once, so that many resamples cost little."""
+
+    def values(self, weights: Floats) -> Floats:
+        """(n, R) how often each image counts in R resamples -> (R,), NaN where the figure is undefined."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,32 +57,6 @@ def well_shown(fold: Truth) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class _Ranked:
-    """One finding's scores, sorted once: a positive outranks the first `below` of the negatives, and is as
-    high as those after them up to `upto`. All are row numbers, but those two.
-    """
-
-    positives: np.ndarray
-    negatives: np.ndarray
-    below: np.ndarray
-    upto: np.ndarray
-
-    def areas(self, weights: Floats) -> Floats:
-        """(n, R) weights of the images in R resamples -> (R,), NaN where one class has no weight.
-
-        The probability that a positive outranks a negative, ties counted half (as metrics.roc_auc), among
-        images repeated by their weights. Whole weights make it exact.
-        """
-        sums = np.zeros((len(self.negatives) + 1, weights.shape[1]))  # of the first 0, 1, ... negatives
-        np.cumsum(weights[self.negatives], axis=0, out=sums[1:])
-        mine = weights[self.positives]
-        outranked = np.einsum("pr,pr->r", mine, sums[self.below]) + np.einsum(
-            "pr,pr->r", mine, sums[self.upto]
-        )
-        return _quotient(outranked, 2 * mine.sum(0) * sums[-1])
-
-
-@dataclass(frozen=True)
 class Resampled:
     """In R resamples: the macro-AUC (R,), in a fold the mean over the findings defined there, then over folds
     and seeds; and each finding's area (L, R), the mean over the folds and seeds that define it. NaN where a
@@ -97,14 +81,15 @@ def resampled_areas(
     carries the same weight into each. `after` is called with each chunk's number of resamples, when they are
     done.
     """
-    ranked = {
+    patients = 1 + max(int(fold.patient.max()) for fold in folds)
+    findings = {
         name: [[_ranked(*fold) for fold in zip(folds, scores, strict=True)] for scores in seeds]
         for name, seeds in ways.items()
     }
     parts: dict[str, list[Resampled]] = {name: [] for name in ways}
-    for times in _draws(folds, resamples, generator):
+    for times in draws(patients, resamples, generator, rows=max(len(fold.patient) for fold in folds)):
         weights = [times[fold.patient] for fold in folds]
-        for name, seeds in ranked.items():
+        for name, seeds in findings.items():
             areas = np.stack(
                 [_areas(fold, mine) for one in seeds for fold, mine in zip(one, weights, strict=True)]
             )  # (seeds and folds, L, R)
@@ -120,50 +105,51 @@ def resampled_areas(
     }
 
 
-def interval(differences: Floats, *, coverage: float = 0.95) -> tuple[float, float]:
-    """(R,) -> the percentiles that leave out as much on either side, of resamples that have a value."""
-    defined = differences[~np.isnan(differences)]
-    promise(len(defined) > 0, "folds in which nothing is defined are refused before they are trained")
-    low, high = np.percentile(defined, [50 * (1 - coverage), 50 * (1 + coverage)])
-    return float(low), float(high)
+def replicates(
+    prepared: Mapping[Key, Prepared],
+    cluster: NDArray[np.int64],
+    *,
+    resamples: int,
+    generator: np.random.Generator,
+    after: Callable[[int], None] = lambda drawn: None,
+) -> dict[Key, Floats]:
+    """Figures prepared from the same n images -> each one's values (R,) in R resamples of whole clusters, the
+    same resamples for all. `cluster` (n,): numbers from 0 without gaps, of patients or, where those are
+    unknown, of images.
+    """
+    parts: dict[Key, list[Floats]] = {key: [] for key in prepared}
+    for times in draws(1 + int(cluster.max()), resamples, generator, rows=len(cluster)):
+        weights = times[cluster]
+        for key, figure in prepared.items():
+            parts[key].append(figure.values(weights))
+        after(times.shape[1])
+    return {key: np.concatenate(found) for key, found in parts.items()}
 
 
-def _draws(folds: Sequence[Truth], resamples: int, generator: np.random.Generator) -> Iterator[Floats]:
-    """(patients, R) how often each was drawn, R resamples at a time. One after another, so that R, which
+def draws(clusters: int, resamples: int, generator: np.random.Generator, *, rows: int) -> Iterator[Floats]:
+    """(clusters, R) how often each was drawn, R resamples at a time. One after another, so that R, which
     bounds the memory, changes nothing.
     """
-    patients = 1 + max(int(fold.patient.max()) for fold in folds)
-    chunk = max(1, CELLS // max(patients, *(len(fold.patient) for fold in folds)))
+    chunk = max(1, CELLS // max(clusters, rows))
     for start in range(0, resamples, chunk):
         drawn = [
-            np.bincount(generator.integers(patients, size=patients), minlength=patients)
+            np.bincount(generator.integers(clusters, size=clusters), minlength=clusters)
             for _ in range(min(chunk, resamples - start))
         ]
         yield np.stack(drawn, axis=1).astype(float)
 
 
-def _ranked(truth: Truth, scores: np.ndarray) -> list[_Ranked]:
+def _ranked(truth: Truth, scores: np.ndarray) -> list[Ranked]:
     """Of each finding. Masked images are in neither class."""
     promise(scores.shape == truth.y.shape, "scores of other images")
-    found = []
-    for y, known, score in zip(truth.y.T, truth.mask.T, scores.T, strict=True):
-        positives, negatives = np.flatnonzero(known & (y == 1)), np.flatnonzero(known & (y == 0))
-        negatives = negatives[np.argsort(score[negatives], kind="stable")]
-        sides = (np.searchsorted(score[negatives], score[positives], side) for side in ("left", "right"))
-        found.append(_Ranked(positives, negatives, *sides))
-    return found
+    return [ranked(*column) for column in zip(truth.y.T, truth.mask.T, scores.T, strict=True)]
 
 
-def _areas(findings: Sequence[_Ranked], weights: Floats) -> Floats:
+def _areas(findings: Sequence[Ranked], weights: Floats) -> Floats:
     """-> (L, R)."""
-    return np.stack([finding.areas(weights) for finding in findings])
+    return np.stack([finding.values(weights) for finding in findings])
 
 
 def _mean(values: Floats) -> Floats:
     """(K, ...) -> (...) means of what is defined; NaN where nothing is."""
-    return _quotient(np.nansum(values, axis=0), (~np.isnan(values)).sum(0).astype(float))
-
-
-def _quotient(sums: Floats, counts: Floats) -> Floats:
-    """NaN where the count is 0."""
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    return quotient(np.nansum(values, axis=0), (~np.isnan(values)).sum(0).astype(float))
