@@ -17,8 +17,8 @@ from cxrscore.core.paths import Layout
 from cxrscore.core.text_table import Block, TextTable, column_widths
 from cxrscore.model.head_variants import REFERENCE
 from cxrscore.statistics.average_precision import average_precision_by_finding
-from cxrscore.statistics.bootstrap import FEWEST, Truth, resampled_areas, well_shown
-from cxrscore.statistics.intervals import interval
+from cxrscore.statistics.bootstrap import Truth, resampled_areas, well_shown
+from cxrscore.statistics.intervals import FEWEST, interval
 from cxrscore.statistics.roc_area import Floats, auc_by_finding, macro
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.polars_frames import places
@@ -171,7 +171,7 @@ def _gains(
 
 
 def _with_interval(name: str, estimate: float, resampled: Floats) -> dict[str, float]:
-    low, high = interval(resampled)
+    low, high = interval(estimate, resampled)
     return {name: _round(estimate), "low": _round(low), "high": _round(high)}
 
 

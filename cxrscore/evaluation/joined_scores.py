@@ -14,6 +14,7 @@ import numpy as np
 
 from cxrscore.core.errors import UserError, counted
 from cxrscore.statistics.roc_area import auc_by_finding
+from cxrscore.statistics.sample import Sample
 from cxrscore.tables.datasets.column_names import IDS, named
 from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import match_names
@@ -49,6 +50,12 @@ class Scored:
 
     def areas(self) -> np.ndarray:
         return auc_by_finding(self.table.y, self.table.mask, self.scores)
+
+    def sample(self) -> Sample:
+        """For statistics; without patients each image stands for itself."""
+        table = self.table
+        numbers = np.unique(table.patient or table.ids, return_inverse=True)[1].astype(np.int64)
+        return Sample(tuple(self.findings), table.y, table.mask, self.scores, numbers)
 
     def patients(self) -> int | None:
         return len(set(self.table.patient)) if self.table.patient is not None else None

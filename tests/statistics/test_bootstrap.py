@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import BrokenPromise
 from cxrscore.statistics import bootstrap
-from cxrscore.statistics.bootstrap import FEWEST, Truth, resampled_areas, well_shown
-from cxrscore.statistics.intervals import interval
+from cxrscore.statistics.bootstrap import Truth, resampled_areas, well_shown
+from cxrscore.statistics.intervals import FEWEST, interval
 from cxrscore.statistics.roc_area import auc_by_finding, macro
 
 Scores = list[np.ndarray]
@@ -87,7 +87,7 @@ def test_with_every_patient_drawn_once_it_is_the_plain_area() -> None:
 def test_identical_ways_differ_by_exactly_nothing() -> None:
     folds = some_folds()
     found = areas(folds, one=[some_scores(folds, 1)], other=[some_scores(folds, 1)])
-    assert interval(found["one"] - found["other"]) == (0.0, 0.0)
+    assert interval(np.nan, found["one"] - found["other"]) == (0.0, 0.0)
 
 
 def test_ways_are_compared_on_the_same_resamples() -> None:
@@ -104,14 +104,14 @@ def test_a_better_way_is_found_better_and_the_interval_turns_with_the_sign() -> 
     folds = some_folds(images=400, patients=150)
     good = [fold.y + np.random.default_rng(5).random(fold.y.shape) for fold in folds]
     found = areas(folds, good=[good], bad=[some_scores(folds, 1)])
-    low, high = interval(found["good"] - found["bad"])
+    low, high = interval(np.nan, found["good"] - found["bad"])
     assert 0 < low < high
-    assert interval(found["bad"] - found["good"]) == pytest.approx((-high, -low))
+    assert interval(np.nan, found["bad"] - found["good"]) == pytest.approx((-high, -low))
 
 
 def width(folds: list[Truth], ways: dict[str, Scores]) -> float:
     found = areas(folds, resamples=1000, **{name: [scores] for name, scores in ways.items()})
-    low, high = interval(found["one"] - found["other"])
+    low, high = interval(np.nan, found["one"] - found["other"])
     return high - low
 
 
@@ -184,7 +184,7 @@ def test_the_interval_holds_the_true_difference_about_as_often_as_it_says() -> N
         y = (draw.random((120, 2)) < 0.3).astype(np.int8)
         ways = {"one": [scored(y, 1.5)], "other": [scored(y, 1.0)]}
         found = resampled_areas([Truth(y, mask, patient)], ways, resamples=200, generator=draw)
-        low, high = interval(found["one"].macro - found["other"].macro)
+        low, high = interval(np.nan, found["one"].macro - found["other"].macro)
         hits.append(low <= truth <= high)
     assert 0.9 <= np.mean(hits) <= 0.99
 

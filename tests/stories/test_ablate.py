@@ -32,7 +32,7 @@ from cxrscore.core.signals import Asked
 from cxrscore.core.text_table import plain_text
 from cxrscore.model.head_variants import CHANGES, DEFAULT, choose, settings_of
 from cxrscore.statistics import bootstrap
-from cxrscore.statistics.bootstrap import FEWEST
+from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.tables.labels import LabelTable
 from cxrscore.tables.score_table import write_scores
