@@ -8,6 +8,7 @@ patient's images are no independent draws) and 13.3 (percentiles).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
+from cxrscore.core.resources import usable_cores
 from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.roc_area import Floats, Ranked, quotient, ranked
 
@@ -88,7 +90,7 @@ def resampled_areas(
     }
     parts: dict[str, list[Resampled]] = {name: [] for name in ways}
     for times in draws(patients, resamples, generator, rows=max(len(fold.patient) for fold in folds)):
-        weights = [times[fold.patient] for fold in folds]
+        weights = [_of_images(times, fold.patient) for fold in folds]
         for name, seeds in findings.items():
             areas = np.stack(
                 [_areas(fold, mine) for one in seeds for fold, mine in zip(one, weights, strict=True)]
@@ -115,14 +117,17 @@ def replicates(
 ) -> dict[Key, Floats]:
     """Figures prepared from the same n images -> each one's values (R,) in R resamples of whole clusters, the
     same resamples for all. `cluster` (n,): numbers from 0 without gaps, of patients or, where those are
-    unknown, of images.
+    unknown, of images. Figures are shared out over threads, and each makes its numbers alone, so the number
+    of threads changes none.
     """
     parts: dict[Key, list[Floats]] = {key: [] for key in prepared}
-    for times in draws(1 + int(cluster.max()), resamples, generator, rows=len(cluster)):
-        weights = times[cluster]
-        for key, figure in prepared.items():
-            parts[key].append(figure.values(weights))
-        after(times.shape[1])
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
+        for times in draws(1 + int(cluster.max()), resamples, generator, rows=len(cluster)):
+            weights = _of_images(times, cluster)
+            found = pool.map(lambda figure, mine=weights: figure.values(mine), prepared.values())
+            for key, values in zip(prepared, found, strict=True):
+                parts[key].append(values)
+            after(times.shape[1])
     return {key: np.concatenate(found) for key, found in parts.items()}
 
 
@@ -136,7 +141,14 @@ def draws(clusters: int, resamples: int, generator: np.random.Generator, *, rows
             np.bincount(generator.integers(clusters, size=clusters), minlength=clusters)
             for _ in range(min(chunk, resamples - start))
         ]
-        yield np.stack(drawn, axis=1).astype(float)
+        yield np.stack(drawn).astype(float).T
+
+
+def _of_images(times: Floats, patient: np.ndarray) -> Floats:
+    """(patients, R), (n,) -> (n, R). A resample's numbers lie side by side in memory: 107,000 of them stay
+    in a core's cache.
+    """
+    return times.T.take(patient, axis=1).T
 
 
 def _ranked(truth: Truth, scores: np.ndarray) -> list[Ranked]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cxrscore.core.errors import promise
 
 Floats = NDArray[np.float64]
+CELLS = 100_000  # of a matrix of weights that is worked on at once, 800 kB: what a core's cache holds
 
 
 def roc_auc(y: np.ndarray, scores: np.ndarray) -> float:
@@ -85,14 +86,13 @@ def macro(areas: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Ranked:
-    """One finding's scores, sorted once: a positive outranks the first `below` of the negatives, and is as
-    high as those after them up to `upto`. All are row numbers, but those two.
+    """One finding's images sorted into boxes, once. With K different scores of positives there are 2 K + 1
+    boxes of negatives, of those between the scores and of those that tie with one, in turn; K boxes of
+    positives; and one of masked images. `box` (n,) says where each image is.
     """
 
-    positives: np.ndarray
-    negatives: np.ndarray
-    below: np.ndarray
-    upto: np.ndarray
+    box: NDArray[np.int64]
+    distinct: int
 
     def values(self, weights: Floats) -> Floats:
         """(n, R) weights of the images in R resamples -> (R,), NaN where one class has no weight.
@@ -100,21 +100,32 @@ class Ranked:
         The probability that a positive outranks a negative, ties counted half (as roc_auc), among
         images repeated by their weights. Whole weights make it exact.
         """
-        sums = np.zeros((len(self.negatives) + 1, weights.shape[1]))  # of the first 0, 1, ... negatives
-        np.cumsum(weights[self.negatives], axis=0, out=sums[1:])
-        mine = weights[self.positives]
-        outranked = np.einsum("pr,pr->r", mine, sums[self.below]) + np.einsum(
-            "pr,pr->r", mine, sums[self.upto]
-        )
-        return quotient(outranked, 2 * mine.sum(0) * sums[-1])
+        width, rows = 3 * self.distinct + 2, max(1, CELLS // len(self.box))
+        boxes = self.box + width * np.arange(min(rows, weights.shape[1]))[:, None]  # a resample's are its own
+        found = [np.empty(0)]
+        for start in range(0, weights.shape[1], rows):
+            some = weights.T[start : start + rows]
+            size = width * len(some)
+            sums = np.bincount(boxes[: len(some)].ravel(), weights=some.ravel(), minlength=size)
+            found.append(self._areas(sums.reshape(len(some), width)))
+        return np.concatenate(found)
+
+    def _areas(self, sums: Floats) -> Floats:
+        """(R, boxes) summed weights -> (R,)."""
+        k = self.distinct
+        upto = np.cumsum(sums[:, : 2 * k + 1], axis=1)  # negatives
+        positives = sums[:, 2 * k + 1 : 3 * k + 1]
+        outranked = np.einsum("rk,rk->r", positives, upto[:, :-1:2] + upto[:, 1::2])
+        return quotient(outranked, 2 * positives.sum(1) * upto[:, -1])
 
 
 def ranked(y: np.ndarray, mask: np.ndarray, scores: np.ndarray) -> Ranked:
     """(n,) each, of one finding. Masked images are in neither class."""
-    positives, negatives = np.flatnonzero(mask & (y == 1)), np.flatnonzero(mask & (y == 0))
-    negatives = negatives[np.argsort(scores[negatives], kind="stable")]
-    sides = (np.searchsorted(scores[negatives], scores[positives], side) for side in ("left", "right"))
-    return Ranked(positives, negatives, *sides)
+    levels = np.unique(scores[mask & (y == 1)])
+    below, upto = (np.searchsorted(levels, scores, side) for side in ("left", "right"))
+    k = len(levels)
+    box = np.where(y == 1, 2 * k + 1 + below, below + upto)  # even between the levels, odd on one
+    return Ranked(np.where(mask, box, 3 * k + 1), k)
 
 
 def quotient(sums: Floats, counts: Floats) -> Floats:

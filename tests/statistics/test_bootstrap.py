@@ -8,10 +8,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import BrokenPromise
-from cxrscore.statistics import bootstrap
-from cxrscore.statistics.bootstrap import Truth, resampled_areas, well_shown
+from cxrscore.statistics import bootstrap, roc_area
+from cxrscore.statistics.bootstrap import Truth, replicates, resampled_areas, well_shown
 from cxrscore.statistics.intervals import FEWEST, interval
-from cxrscore.statistics.roc_area import auc_by_finding, macro
+from cxrscore.statistics.roc_area import auc_by_finding, macro, ranked
 
 Scores = list[np.ndarray]
 
@@ -160,6 +160,25 @@ def test_the_memory_it_may_take_changes_nothing(monkeypatch: pytest.MonkeyPatch)
     whole = areas(folds, one=[some_scores(folds, 1)])["one"]
     monkeypatch.setattr(bootstrap, "CELLS", 7 * 60)
     np.testing.assert_array_equal(areas(folds, one=[some_scores(folds, 1)])["one"], whole)
+
+
+@pytest.mark.parametrize("cells", [1, 150, 100_000])
+def test_threads_and_blocks_change_nothing(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fold,) = some_folds(folds=1)
+    (score,) = some_scores([fold], 1)
+
+    def found(cores: int) -> np.ndarray:
+        monkeypatch.setattr(bootstrap, "usable_cores", lambda: cores)
+        columns = zip(fold.y.T, fold.mask.T, score.T, strict=True)
+        figures = {j: ranked(*column) for j, column in enumerate(columns)}
+        generator = np.random.default_rng(0)
+        drawn = replicates(figures, fold.patient, resamples=100, generator=generator)
+        return np.stack([drawn[j] for j in range(3)])
+
+    whole = found(1)
+    monkeypatch.setattr(roc_area, "CELLS", cells)
+    np.testing.assert_array_equal(found(4), whole)
+    np.testing.assert_array_equal(whole.shape, (3, 100))
 
 
 def test_scores_of_other_images_are_no_comparison() -> None:
