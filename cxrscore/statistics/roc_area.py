@@ -106,7 +106,9 @@ class Ranked:
         for start in range(0, weights.shape[1], rows):
             some = weights.T[start : start + rows]
             size = width * len(some)
-            sums = np.bincount(boxes[: len(some)].ravel(), weights=some.ravel(), minlength=size)
+            sums = np.bincount(boxes[: len(some)].ravel(), some.ravel(), minlength=size).astype(
+                float, copy=False
+            )
             found.append(self._areas(sums.reshape(len(some), width)))
         return np.concatenate(found)
 
