@@ -7,7 +7,8 @@ Source: DeLong, DeLong & Clarke-Pearson, Biometrics 44, 1988, and for clusters O
 1997: with M positives in I10 clusters, N negatives in I01, I clusters in all, V10 a positive's share of the
 negatives that it outranks, V01 a negative's share of the positives that outrank it, and of cluster i
     a_i = sum of its V10 - m_i AUC,    b_i = sum of its V01 - n_i AUC
-    variance = I10 / (I10 - 1) sum a_i^2 / M^2 + I01 / (I01 - 1) sum b_i^2 / N^2 + 2 I / (I - 1) sum a_i b_i / M N.
+    variance = I10 / (I10 - 1) sum a_i^2 / M^2 + I01 / (I01 - 1) sum b_i^2 / N^2
+               + 2 I / (I - 1) sum a_i b_i / M N.
 Where each image is a cluster this is DeLong's. The variance of a difference is that of the differences of
 a_i and of b_i. Ranks as in Sun & Xu, IEEE Signal Processing Letters 21, 2014.
 """
