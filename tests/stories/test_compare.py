@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import Door
-from scored_projects import FINDINGS, commit, empty_workspace, git, make_run, start
+from scored_projects import FINDINGS, commit, empty_workspace, git, make_run, start, write_params
 from trainings import Told
 
 from cxrscore import api
@@ -192,7 +192,7 @@ def test_what_is_wrong_at_a_revision_is_named_as_git_names_it(chest: Path) -> No
     (chest / "params.yaml").write_text("labels: 3\n")
     git(chest, "commit", "--quiet", "--all", "--message", "bad settings")
     with pytest.raises(UserError, match=r"HEAD:params\.yaml:1: labels: "):
-        compared("HEAD~1", "HEAD", chest)
+        compared("HEAD~2", "HEAD", chest)
 
 
 def test_settings_of_training_that_this_version_does_not_know_do_not_matter(chest: Path) -> None:
@@ -203,8 +203,7 @@ def test_settings_of_training_that_this_version_does_not_know_do_not_matter(ches
 
 
 def test_other_trained_folds_are_other_images(chest: Path) -> None:
-    text = (chest / "params.yaml").read_text()
-    (chest / "params.yaml").write_text(text.replace("train: [0, 1, 2]", "train: [0, 1]"))
+    write_params(chest, train=(0, 1))
     with pytest.raises(UserError, match=r"workspace: other images than HEAD: \d+ images only in HEAD \('"):
         compared("HEAD", "workspace", chest)
 
