@@ -159,11 +159,9 @@ def _revision(project: Path, commit: str, called: str, folder: Path, *, labels_c
 
 
 def _table(scores: ScoreTable, *, project: Path, labels_csv: Path | None) -> Side:
-    settings, labels = project / PARAMS, labels_csv or project / LABELS
-    if not labels.is_file():
-        raise UserError(f"{labels}: no such table of labels; use --labels to name one of the scored images.")
+    settings, path = project / PARAMS, _labels_there(labels_csv or project / LABELS)
     declared = read_compared_params(settings).labels if settings.is_file() else None
-    joined, notes = join_file(scores, labels, labels=declared)
+    joined, notes = join_file(scores, path, labels=declared)
     return Side(scores.source, joined, notes=tuple(notes))
 
 
@@ -204,7 +202,7 @@ def _present(path: Path) -> ScoreTable:
 
 def _labels_there(path: Path) -> Path:
     if not path.is_file():
-        raise UserError(f"{path}: no such table of labels; use --labels to name one of these images.")
+        raise UserError(f"{path}: no such table of labels; use --labels to name one of the scored images.")
     return path
 
 

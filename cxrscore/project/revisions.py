@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cxrscore.core.errors import UserError
-from cxrscore.project.dvc_commands import in_git, run_dvc
+from cxrscore.project.dvc_commands import in_git
 
 
 def commit_of(project: Path, name: str) -> str:
@@ -46,9 +46,10 @@ def commit_of(project: Path, name: str) -> str:
             "folder; give a name that `git log` or `dvc exp show -A` shows, or a path."
         )
     if len(found) > 1:
+        commits = ", ".join(sorted(one[:9] for one in found))
         raise UserError(
-            f"{name}: several experiments have this name ({', '.join(sorted(one[:9] for one in found))}); "
-            "give the commit of the one that you mean."
+            f"{name}: `dvc exp show -A` has several of this name ({commits}); give the commit of the one to "
+            "compare."
         )
     return found.pop()
 
@@ -69,7 +70,7 @@ def copy_files(project: Path, commit: str, paths: Iterable[str], folder: Path, *
             found.add(path)
             continue
         outputs = _outputs(project, commit, called) if outputs is None else outputs
-        cache = cache or Path(run_dvc(project, "cache", "dir").strip())
+        cache = cache or _cache_of(project)
         hashed = _hash_of(path, outputs, cache, called)
         if hashed is not None:
             shutil.copyfile(_cached(cache, hashed, path, called), target)
@@ -77,24 +78,35 @@ def copy_files(project: Path, commit: str, paths: Iterable[str], folder: Path, *
     return found
 
 
+def _cache_of(project: Path) -> Path:
+    """As all of DVC's levels of configuration have it. Raises UserError where there is no DVC."""
+    from dvc.config import Config  # a second less than `dvc cache dir`
+
+    here = project.resolve()
+    root = next((one for one in (here, *here.parents) if (one / ".dvc").is_dir()), None)
+    if root is None:
+        raise UserError(f"{project}: no DVC project; run `dvc init` there, or use --project.")
+    return Path(Config(str(root / ".dvc"))["cache"].get("dir", root / ".dvc" / "cache"))
+
+
 def _outputs(project: Path, commit: str, called: str) -> dict[str, str]:
     """What DVC tracked at the commit: path -> md5, of a folder with the ending `.dir`."""
     listed = _git(project, "ls-tree", "-r", "-z", "--name-only", commit, "--", ".") or b""
     found: dict[str, str] = {}
-    for name in os.fsdecode(listed).split("\0"):
-        if PurePosixPath(name).suffix != ".dvc" and name != "dvc.lock":
+    for path in os.fsdecode(listed).split("\0"):
+        if PurePosixPath(path).suffix != ".dvc" and path != "dvc.lock":
             continue
-        text = (_git(project, "cat-file", "blob", f"{commit}:./{name}") or b"").decode()
+        text = (_git(project, "cat-file", "blob", f"{commit}:./{path}") or b"").decode()
         try:
             values: Any = YAML(typ="safe").load(text)
-            stages = values["stages"].values() if name == "dvc.lock" else [values]
-            within = PurePosixPath(name).parent
+            stages = values["stages"].values() if path == "dvc.lock" else [values]
+            within = PurePosixPath(path).parent
             for stage in stages:
                 for out in stage.get("outs", ()):
                     found[str(within / stage.get("wdir", ".") / out["path"])] = out.get("md5", "")
         except (YAMLError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{called}:{name}: not as DVC writes it ({type(error).__name__}); name another revision."
+                f"{called}:{path}: not as DVC writes it ({type(error).__name__}); name another revision."
             ) from error
     return found
 

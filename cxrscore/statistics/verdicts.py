@@ -73,7 +73,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def more_patients(one: Estimate, *, patients: int, alpha: float) -> int | None:
-    """How many to add to `patients`, rounded up to two digits, so that a true difference of this size is told
+    """How many to add to `patients`, rounded up to two digits, so that a true difference of this size shows
     at `alpha` with a chance of POWER; None where there is no difference, or it would take MOST times as many.
     """
     error = _standard_error(one)

@@ -68,7 +68,9 @@ def test_experiments_are_found_by_name_and_two_of_one_name_are_refused(chest: Pa
     git(chest, "update-ref", f"refs/exps/{second[:2]}/{second[2:]}/noisy-mole", first)
     assert commit_of(chest, "noisy-mole") == first
     git(chest, "update-ref", f"refs/exps/{first[:2]}/{first[2:]}/noisy-mole", second)
-    with pytest.raises(UserError, match=r"noisy-mole: several experiments have .* \(.*; give the commit"):
+    with pytest.raises(
+        UserError, match=r"noisy-mole: `dvc exp show -A` has several .* \(.*; give the commit"
+    ):
         commit_of(chest, "noisy-mole")
     git(chest, "tag", "noisy-mole", first)
     assert commit_of(chest, "noisy-mole") == first
