@@ -7,6 +7,7 @@ tests/test_architecture.py holds it. Stages and stories are files: command = mod
     api                                                what the commands do, as Python functions
     python_api/                                        its functions: arguments checked; records, frames
     cli/                                               the commands: each is one call
+    compare                                            two runs, or two score tables
     project/ test ablate bench                         settings, init; held-out test; heads; timings
     ablation/ benchmarks/                              the trainings compared; what is timed against what
     prepare folds train evaluate report                the stages of dvc.yaml

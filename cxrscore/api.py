@@ -21,17 +21,27 @@ the list of names; the functions are in python_api/.
 
 from cxrscore.core.errors import Busy, Stopped, Unreadable, UserError
 from cxrscore.python_api.checks import check, verify
+from cxrscore.python_api.comparison import compare
 from cxrscore.python_api.ensemble import Ensemble, load_ensemble
 from cxrscore.python_api.evaluation import evaluate, test
 from cxrscore.python_api.images import phantom, read_image
 from cxrscore.python_api.labels import labels_frame, read_labels, stratify
 from cxrscore.python_api.pipeline import folds, prepare, report, train
-from cxrscore.python_api.records import Checked, Evaluation, FoldTable, Prepared, QuarantineWarning, Scores
+from cxrscore.python_api.records import (
+    Checked,
+    Comparison,
+    Evaluation,
+    FoldTable,
+    Prepared,
+    QuarantineWarning,
+    Scores,
+)
 from cxrscore.python_api.scoring import score
 
 __all__ = [
     "Busy",
     "Checked",
+    "Comparison",
     "Ensemble",
     "Evaluation",
     "FoldTable",
@@ -42,6 +52,7 @@ __all__ = [
     "Unreadable",
     "UserError",
     "check",
+    "compare",
     "evaluate",
     "folds",
     "labels_frame",

@@ -64,6 +64,7 @@ ELSEWHERE = {  # command -> the file that runs it, and the words there
     "env/bin/pip install --no-index --find-links wheels cxrscore": ("tests/test_offline.py", '"--no-index"'),
     "env/bin/cxrscore --help": ("tests/test_offline.py", '"--help"'),
 }
+IN_GIT = ("cxrscore init ", "cxrscore data ", "cxrscore compare HEAD ")  # DVC does them, or they call it
 THE_SHELLS_OWN = (".", "cd", "git")
 
 
@@ -108,16 +109,14 @@ def without_uv(text: str) -> str:
 def in_process() -> list[str]:
     """The commands of cxrscore that need no DVC, each once, in the order of the pages."""
     found = [without_uv(text) for _, text in written() if text not in ELSEWHERE]
-    starts = ("cxrscore init ", "cxrscore data ")
-    ours = [text for text in found if text.startswith("cxrscore ") and not text.startswith(starts)]
+    ours = [text for text in found if text.startswith("cxrscore ") and not text.startswith(IN_GIT)]
     return list(dict.fromkeys(ours))
 
 
 def in_a_project() -> list[str]:
     """The commands that DVC does, or that call it."""
     found = [without_uv(text) for _, text in written() if text not in ELSEWHERE]
-    starts = ("cxrscore init ", "cxrscore data ", "dvc ")
-    return list(dict.fromkeys(text for text in found if text.startswith(starts)))
+    return list(dict.fromkeys(text for text in found if text.startswith((*IN_GIT, "dvc "))))
 
 
 def generator(name: str = "generate") -> ModuleType:

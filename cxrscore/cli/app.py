@@ -11,6 +11,7 @@ import typer
 
 from cxrscore.cli.ablating import ablate
 from cxrscore.cli.checkpoints import reseal
+from cxrscore.cli.comparing import compare
 from cxrscore.cli.exit_codes import exit_code_lines
 from cxrscore.cli.explaining import explain
 from cxrscore.cli.help_page import HelpIndex, HelpPage
@@ -42,7 +43,7 @@ COMMANDS = {  # heading in --help -> names, in that order
     "Start": ("init", "data", "phantom"),
     "Pipeline": ("prepare", "folds", "train", "evaluate", "test", "report"),
     "Score": ("score", "check", "verify", "explain", "reseal", "weights"),
-    "Measure": ("ablate", "bench"),
+    "Measure": ("compare", "ablate", "bench"),
 }
 
 
@@ -101,7 +102,7 @@ def root(
 
 HEADING = {name: heading for heading, names in COMMANDS.items() for name in names}
 start, pipeline = (init, phantom), (prepare, folds, train, evaluate, test, report)
-for command in (*start, *pipeline, score, check, verify, explain, reseal, ablate, bench):
+for command in (*start, *pipeline, score, check, verify, explain, reseal, compare, ablate, bench):
     app.command(cls=HelpPage, rich_help_panel=HEADING[command.__name__])(command)
 app.command(cls=HelpPage, hidden=True)(code)
 data_app.command("use", cls=HelpPage)(data_use)

@@ -485,3 +485,11 @@ class Params(Section):
     prepare: PrepareParams = Field(description="How images are decoded and resized, once.")
     folds: FoldParams = Field(description="How images are assigned to folds.")
     train: TrainParams = Field(description="How the model of each fold is trained.")
+
+
+class ComparedParams(Section):
+    """What measures the scores of a run. Other sections may be those of an older or newer version."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    labels: LabelParams
+    folds: FoldParams

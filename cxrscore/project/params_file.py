@@ -7,15 +7,16 @@ Out   Params; otherwise a UserError with one line per fault.
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml.nodes import MappingNode, Node
 
 from cxrscore.core.errors import UserError
 from cxrscore.core.plain_yaml import PlainYaml, parse_yaml, read_yaml, shown
-from cxrscore.project.params import KINDS, Params
+from cxrscore.project.params import KINDS, ComparedParams, Params
 
+Model = TypeVar("Model", bound=BaseModel)
 NEEDED = {  # pydantic's name of a fault -> what the value should be; names in braces are those of its context
     "greater_than": "a number greater than {gt}",
     "greater_than_equal": "a number of at least {ge}",
@@ -63,21 +64,30 @@ EXCEPT = {
 
 def read_params(path: Path) -> Params:
     """Raises UserError with file, line and remedy."""
+    return _checked(_present(path), path, Params)
+
+
+def read_compared_params(path: Path) -> ComparedParams:
+    """Of a run that may be older than this version. Raises UserError with file, line and remedy."""
+    return _checked(_present(path), path, ComparedParams)
+
+
+def _present(path: Path) -> PlainYaml:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run in a project folder, or make one with `cxrscore init`.")
-    return _checked(read_yaml(path), path)
+    return read_yaml(path)
 
 
 def parse_params(text: str, path: Path) -> Params:
     """`path` is what errors name. Raises UserError."""
-    return _checked(parse_yaml(text, path), path)
+    return _checked(parse_yaml(text, path), path, Params)
 
 
-def _checked(settings: PlainYaml, path: Path) -> Params:
+def _checked(settings: PlainYaml, path: Path, model: type[Model]) -> Model:
     if not isinstance(settings.values, Mapping):
         raise UserError(f"{path}: sections with settings were expected, such as `prepare:`.")
     try:
-        return Params.model_validate(settings.values)
+        return model.model_validate(settings.values)
     except ValidationError as error:
         raise UserError(*_explain(path, settings.root, error)) from error
 

@@ -54,6 +54,22 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """How `b` differs from `a`: figures of `b` less those of `a`.
+
+    findings   finding, a, b, difference, low, high (null where there is no interval), verdict (better, worse
+               or cannot tell), more (patients needed to tell, at least), sentence
+    macro_auc  the same of the mean over findings, by name
+    figures    what `cxrscore compare --json` prints, rounded to five digits
+    """
+
+    findings: "pl.DataFrame"
+    macro_auc: Mapping[str, Any]
+    figures: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What `prepare` has done. `index`: one row per stored image; `quarantine`: one per image left out."""
 

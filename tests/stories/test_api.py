@@ -26,7 +26,7 @@ import cxrscore
 import cxrscore.score
 from cxrscore import api
 from cxrscore.__main__ import main
-from cxrscore.cli import projects, scoring, stages
+from cxrscore.cli import comparing, projects, scoring, stages
 from cxrscore.cli.app import app
 from cxrscore.core.errors import Stopped, Unreadable, UserError
 from cxrscore.python_api.arguments import processes
@@ -70,6 +70,7 @@ def calls() -> dict[str, Callable[[int], object]]:
     """One call of each function, for the n-th time, in a project's folder."""
     return {
         "check": lambda n: api.check("data/test", size=32, workers=1),
+        "compare": lambda n: api.compare("out/oof/fold0.csv", "out/oof/fold0.views.csv"),
         "evaluate": lambda n: api.evaluate(),
         "folds": lambda n: api.folds(),
         "labels_frame": lambda n: api.labels_frame(api.read_labels(params="params.yaml")),
@@ -120,6 +121,7 @@ PAIRS: list[
     (api.report, stages.report, set()),
     (api.test, stages.test, {"as_json"}),
     (api.evaluate, stages.evaluate, {"as_json"}),
+    (api.compare, comparing.compare, {"as_json"}),
     (api.phantom, projects.phantom, {"sheet"}),
 ]
 REQUIRED = {("phantom", "out"), ("score", "out")}  # by one of the two only

@@ -1,0 +1,98 @@
+"""Differences with their intervals -> what may be said: better, worse, or cannot tell, and then how many more
+patients it would take.
+
+In    differences with 95 % intervals, all of one family: looked at together, so chance has as many tries.
+Out   Verdict of each. Where nothing differs, at most 5 % of samples give a family one but "cannot tell".
+Source: a p-value from an interval, Altman & Bland, BMJ 343, 2011, d2304 (the normal distribution itself
+instead of their approximation of it). A family: Holm, "A simple sequentially rejective multiple test
+procedure", Scandinavian Journal of Statistics 6, 1979. Patients: the usual (z of alpha / 2 + z of power)^2
+variance / difference^2, for two areas in Hajian-Tilaki, Journal of Biomedical Informatics 48, 2014, with the
+variance as observed: it falls with the number of patients, so an interval's width falls with the root of it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+from cxrscore.statistics.estimates import Estimate
+
+ALPHA = 0.05  # of a family
+POWER = 0.8  # the chance to tell the difference with as many patients as are said to be needed
+MOST = 100  # times the patients there are; an answer beyond that helps nobody
+DIGITS = 2  # of a number of patients, which is a guess
+NORMAL = NormalDist()
+Word = Literal["better", "worse", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`chance`: an interval that leaves out 0, as that of one among so many may by chance. `more`: patients,
+    where the verdict is "cannot tell" and they can be counted.
+    """
+
+    word: Word
+    chance: bool = False
+    more: int | None = None
+
+
+def verdicts(family: Sequence[Estimate], *, patients: int) -> list[Verdict]:
+    """Of differences of as many `patients`. Those without an interval are not counted in the family."""
+    known = [i for i, one in enumerate(family) if not math.isnan(one.low)]
+    adjusted = dict(zip(known, holm([p_value(family[i]) for i in known]), strict=True))
+    words = [_word(one, adjusted.get(i, 1.0)) for i, one in enumerate(family)]
+    untold = sum(words[i] == "cannot tell" for i in known)
+    found = []
+    for i, (one, word) in enumerate(zip(family, words, strict=True)):
+        if word != "cannot tell" or i not in adjusted:
+            found.append(Verdict(word))
+        else:
+            more = more_patients(one, patients=patients, alpha=ALPHA / untold)
+            found.append(Verdict(word, chance=one.low > 0 or one.high < 0, more=more))
+    return found
+
+
+def p_value(one: Estimate) -> float:
+    """Two-sided, from a 95 % interval."""
+    error = _standard_error(one)
+    if not error:
+        return 0.0 if one.value else 1.0
+    return math.erfc(abs(one.value) / error / math.sqrt(2))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values, in the order given: of the n, the k-th smallest times n - k + 1, and no less than
+    those before it.
+    """
+    found, so_far = [0.0] * len(p_values), 0.0
+    for k, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        so_far = max(so_far, min(1.0, (len(p_values) - k) * p_values[i]))
+        found[i] = so_far
+    return found
+
+
+def more_patients(one: Estimate, *, patients: int, alpha: float) -> int | None:
+    """How many to add to `patients`, rounded up to two digits, so that a true difference of this size shows
+    at `alpha` with a chance of POWER; None where there is no difference, or it would take MOST times as many.
+    """
+    error = _standard_error(one)
+    if not one.value or not error:
+        return None
+    wanted = NORMAL.inv_cdf(1 - alpha / 2) + NORMAL.inv_cdf(POWER)
+    needed = patients * (wanted * error / abs(one.value)) ** 2
+    if needed > MOST * patients:
+        return None
+    more = max(1, math.ceil(needed - patients))
+    unit: int = 10 ** max(0, len(str(more)) - DIGITS)
+    return -(-more // unit) * unit
+
+
+def _standard_error(one: Estimate) -> float:
+    return (one.high - one.low) / (2 * NORMAL.inv_cdf(0.975))
+
+
+def _word(one: Estimate, adjusted: float) -> Word:
+    if adjusted > ALPHA or one.low <= 0 <= one.high:
+        return "cannot tell"
+    return "better" if one.low > 0 else "worse"

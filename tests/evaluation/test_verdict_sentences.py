@@ -1,0 +1,65 @@
+"""A sentence says no more than the interval does."""
+
+import re
+
+import pytest
+
+from cxrscore.evaluation.verdict_sentences import sentence
+from cxrscore.statistics.estimates import Estimate
+from cxrscore.statistics.verdicts import Verdict, verdicts
+
+NEVER = re.compile(
+    r"\b(equal|equivalent|no difference|not different|identical|as good as|proves?|significant)\b"
+)
+
+
+def said(value: float, low: float, high: float, *, among: int = 1, unit: str = "patients") -> str:
+    one = Estimate(value, low, high)
+    verdict, *_ = verdicts([one, *[Estimate(0.0, -1.0, 1.0)] * (among - 1)], patients=100)
+    return sentence("Edema", one, verdict, unit=unit, family=among)
+
+
+def test_an_interval_above_0_says_better_and_one_below_says_worse() -> None:
+    assert said(0.02, 0.01, 0.03) == "Edema: B is better than A, by 0.0200 (interval +0.0100 to +0.0300)."
+    assert said(-0.02, -0.03, -0.01) == "Edema: B is worse than A, by 0.0200 (interval -0.0300 to -0.0100)."
+
+
+def test_an_interval_that_holds_0_says_neither_and_how_many_more_patients_at_least() -> None:
+    assert said(0.02, -0.01, 0.05) == (
+        "Edema: cannot tell whether B is better or worse than A; the interval (-0.0100 to +0.0500) holds 0. "
+        "To tell a difference of 0.0200, at least about 360 more patients would be needed."
+    )
+    assert "more images would" in said(0.02, -0.01, 0.05, unit="images")
+
+
+def test_an_interval_that_leaves_out_0_among_many_is_said_to_be_one_of_many() -> None:
+    text = said(0.02, 0.001, 0.039, among=14)
+    assert "cannot tell; the interval (+0.0010 to +0.0390) leaves out 0, but of 14 that are" in text
+    assert "at least about" in text and "is better" not in text
+
+
+def test_no_number_is_said_where_it_would_be_silly() -> None:
+    assert said(0.0001, -0.05, 0.05).endswith(
+        "To tell a difference of 0.0001, more than 100 times as many patients would be needed."
+    )
+    assert said(0.0, -0.05, 0.05).endswith(
+        "The difference that was found is 0: how many patients would show one cannot be said."
+    )
+
+
+def test_what_has_no_interval_is_not_told_and_why() -> None:
+    text = sentence("Hernia", Estimate(0.1), Verdict("cannot tell"), unit="patients", why="few show it")
+    assert text == "Hernia: cannot tell; there is no interval (few show it)."
+
+
+def test_the_same_figures_are_no_proof_of_sameness() -> None:
+    assert said(0, 0, 0) == "Edema: cannot tell; the figures of A and B are the same in every resample."
+
+
+@pytest.mark.parametrize("value", [-0.04, -0.001, 0.0, 0.003, 0.04])
+@pytest.mark.parametrize("among", [1, 14])
+def test_no_sentence_on_an_interval_with_0_claims_sameness_or_a_difference(value: float, among: int) -> None:
+    text = said(value, value - 0.05, value + 0.05, among=among)
+    assert not NEVER.search(text), text
+    assert "is better" not in text.replace("whether B is better or worse", "")
+    assert "is worse" not in text and text.startswith("Edema: cannot tell")
