@@ -76,17 +76,21 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
     return Measured(metrics, undefined(pooled) + stale, pooled)
 
 
-def evaluate_table(scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None") -> Measured:
+def evaluate_table(
+    scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None", readers: str | None = None
+) -> Measured:
     """Any score table against any label table.
 
     The findings are the score table's columns. Without a project's `labels`, a plain table is expected, and a
-    blank or -1 is an error: nobody has said what they mean. Patients and studies are optional.
+    blank or -1 is an error: nobody has said what they mean. Patients and studies are optional. `readers`: as
+    in read_labels, in place of the settings' own.
     """
-    joined, notes = join_file(scores, labels_csv, labels=labels)
+    joined, notes = join_file(scores, labels_csv, labels=labels, readers=readers)
     notes += undefined(joined)
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
-        notes.append(f"{joined.unscored} of {counted(total, 'labelled image')} without a score")
+        rows = ("labelled image",) if joined.images is None else ("labelled study", "labelled studies")
+        notes.append(f"{joined.unscored} of {counted(total, *rows)} without a score")
     return Measured(summarise(joined) | by_study([joined]), notes, joined)
 
 

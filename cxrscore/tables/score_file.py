@@ -1,0 +1,87 @@
+"""Score tables as people hand them in: a CSV or Parquet file, or a polars frame, all of one shape.
+
+In    a path, or a frame with ids in its first column and one column of probabilities per finding.
+Out   ScoreTable. Raises UserError for what is not one; a Parquet file keeps the bits of its numbers.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxrscore.core.errors import UserError, counted
+from cxrscore.tables.foreign_table import USAGES
+from cxrscore.tables.score_table import ScoreTable, read_scores
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PARQUET = b"PAR1"  # at both ends of a file, whatever it is called
+
+
+def read_score_file(path: Path) -> ScoreTable:
+    """What `score` writes in either format, and CSV files of others."""
+    if not path.is_file() or not _is_parquet(path):
+        return read_scores(path)
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path, memory_map=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: damaged Parquet ({error}); write or fetch the file again.") from error
+    return score_table(frame, source=str(path))
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.suffix.lower() == ".parquet":
+        return True
+    with suppress(OSError), path.open("rb") as file:  # of one that cannot be read, read_scores says why
+        return file.read(len(PARQUET)) == PARQUET
+    return False
+
+
+def score_table(frame: "pl.DataFrame", *, source: str = "scores") -> ScoreTable:
+    """A frame of scores, held to what a file of them is held to; its numbers stay as they are. Raises
+    UserError.
+    """
+    import polars as pl
+
+    rows = _without_usage(frame).unique(keep="first", maintain_order=True)
+    id_column, *findings = rows.columns or [""]
+    if not findings or not len(rows):
+        raise UserError(f"{source}: a frame of shape {frame.shape}; ids and a column per finding are needed.")
+    try:
+        probs = rows.select(pl.col(findings).cast(pl.Float64)).to_numpy()
+    except pl.exceptions.PolarsError as error:
+        raise UserError(
+            f"{source}: not all columns are numbers ({error}); keep ids in the first one alone."
+        ) from error
+    ids = rows[id_column].cast(pl.String)
+    if ids.null_count() or np.isnan(probs).any():
+        raise UserError(f"{source}: holds nulls or NaN; give a number from 0 to 1 in each cell.")
+    if ids.n_unique() < len(ids):
+        twice = ids.filter(ids.is_duplicated())[0]
+        raise UserError(
+            f"{source}: id {twice!r} is in several rows; keep one row per id, in the first column."
+        )
+    outside = np.argwhere((probs < 0) | (probs > 1))
+    if len(outside):
+        i, j = outside[0]
+        raise UserError(f"{source}: {ids[int(i)]!r}: {findings[j]}: a number from 0 to 1, not {probs[i, j]}.")
+    repeats = len(frame) - len(rows)
+    note = f"{source}: {counted(repeats, 'exact repeat')} of an earlier row, not counted again."
+    return ScoreTable(id_column, ids.to_list(), findings, probs, (note,) if repeats else (), source)
+
+
+def _without_usage(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Without Kaggle's column, as files are read."""
+    import polars as pl
+
+    kaggles = [
+        name
+        for name, column in zip(frame.columns, frame, strict=True)
+        if name.casefold() == "usage" and column.dtype == pl.String
+        if {(cell or "").strip().casefold() for cell in column.unique()} <= USAGES
+    ]
+    return frame.drop(kaggles)
