@@ -33,12 +33,21 @@ By = Annotated[
     ),
 ]
 AgeBands = Annotated[
-    str, typer.Option("--age-bands", help="Ages at which bands begin.", rich_help_panel=GROUPS)
+    str | None,
+    typer.Option(
+        "--age-bands",
+        metavar="AGES",
+        help="Ages at which bands begin (default: 18,40,60,80).",
+        rich_help_panel=GROUPS,
+    ),
 ]
 ByMeasures = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--by-measures", help="Figures of the groups, separated by commas, or all.", rich_help_panel=GROUPS
+        "--by-measures",
+        metavar="NAMES",
+        help="Figures of the groups, separated by commas, or all (default: auc).",
+        rich_help_panel=GROUPS,
     ),
 ]
 ByOut = Annotated[

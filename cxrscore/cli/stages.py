@@ -229,8 +229,8 @@ def evaluate(
     labels: LabelsCsv = LABELS,
     readers: Readers = None,
     by: By = None,
-    age_bands: AgeBands = "18,40,60,80",
-    by_measures: ByMeasures = "auc",
+    age_bands: AgeBands = None,
+    by_measures: ByMeasures = None,
     by_out: ByOut = None,
     resamples: Resamples = 1000,
     out: Out = OUT,
@@ -251,11 +251,9 @@ def evaluate(
     from cxrscore.project.params_file import read_params
     from cxrscore.tables.score_file import read_score_file
 
-    groups: dict[str, Any] = {
-        "by": name_list(by),
-        "bands": age_list(age_bands),
-        "measures": name_list(by_measures),
-    }
+    groups: dict[str, Any] = {"by": name_list(by), "resamples": resamples}
+    groups |= {"bands": age_list(age_bands)} if age_bands else {}
+    groups |= {"measures": name_list(by_measures)} if by_measures else {}
     if by_out is not None and by is None:
         raise UserError("--by-out: there are no groups to write; name their columns with --by.")
     if readers is not None and scores is None:
@@ -281,9 +279,7 @@ def evaluate(
     from cxrscore.evaluation.subgroups import subgroups_of
 
     with on_terminal() as progress:
-        measured, notes = subgroups_of(
-            found.scored, labels, **groups, **read_as, resamples=resamples, progress=progress
-        )
+        measured, notes = subgroups_of(found.scored, labels, **groups, **read_as, progress=progress)
     tell(notes)
     if by_out is not None:
         write_long_table(by_out, measured)

@@ -51,6 +51,8 @@ def groupings(
     scored: Scored, labels_csv: Path, by: Sequence[str], *, id_column: str, bands: Sequence[int] = BANDS
 ) -> list[Grouping]:
     """One for each name in `by`. Raises UserError for a column that is not there or makes too many groups."""
+    if not by:
+        raise UserError(f"--by: names no column; list columns of {labels_csv}, such as Sex,AgeBand.")
     table = read_foreign_table(labels_csv)
     images = scored.images or [(name,) for name in scored.table.ids]
     return [_grouping(name, table, images, id_column=id_column, bands=_checked(bands)) for name in by]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULT = ("auc",)  # in 107,000 images each further one takes as long again
 ALL = "all"
+MOST_RESAMPLES = 100_000
 
 
 @dataclass(frozen=True)

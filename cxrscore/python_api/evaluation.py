@@ -41,9 +41,10 @@ def evaluate(
     out: PathLike = OUT,
     params: PathLike = PARAMS,
     readers: Readers | None = None,
-    by: Sequence[str] = (),
-    age_bands: Sequence[int] = (18, 40, 60, 80),
-    by_measures: Sequence[str] = ("auc",),
+    by: Sequence[str] | None = None,
+    age_bands: Sequence[int] | None = None,
+    by_measures: Sequence[str] | None = None,
+    by_out: PathLike | None = None,
     resamples: int = 1000,
 ) -> Evaluation:
     """Scores against labels: areas under the ROC curve and average precision, by finding and their means.
@@ -55,9 +56,10 @@ def evaluate(
     does. Raises UserError.
 
     `readers`, with `scores` alone, says what several rows of an image give, in place of the settings. `by`
-    names columns of the labels, such as Sex, AgeBand (made of the ages, by `age_bands`) or ViewPosition: the
-    figures `by_measures`, or ["all"], of each group and the gaps between groups are `Evaluation.subgroups`,
-    with 95 % intervals from so many `resamples` of the patients (0: no intervals).
+    names columns of the labels, such as Sex, AgeBand (made of the ages; `age_bands`, where bands begin, is by
+    default [18, 40, 60, 80]) or ViewPosition: the figures `by_measures` (by default ["auc"]; ["all"]) of each
+    group and the gaps between groups are `Evaluation.subgroups`, with 95 % intervals from so many `resamples`
+    of the patients (0: no intervals). They are also written to `by_out`, a CSV file.
 
     Examples:
         >>> from cxrscore.api import evaluate, score
@@ -72,14 +74,22 @@ def evaluate(
     from cxrscore.core.progress import Silent
     from cxrscore.evaluate import evaluate as story
     from cxrscore.evaluate import evaluate_table
-    from cxrscore.evaluation.subgroups import subgroups_of
+    from cxrscore.evaluation.group_columns import BANDS
+    from cxrscore.evaluation.subgroup_tables import write_long_table
+    from cxrscore.evaluation.subgroups import DEFAULT, MOST_RESAMPLES, subgroups_of
     from cxrscore.project.params_file import read_params
     from cxrscore.python_api.frames import scores_in
 
     if readers is not None:
         one_of("readers", readers, Readers)
-    columns, figures = texts("by", by), texts("by_measures", by_measures)
-    drawn, bands = number("resamples", resamples, least=0), whole_numbers("age_bands", age_bands)
+    groups: dict[str, Any] = {
+        "by": texts("by", by or ()),
+        "bands": whole_numbers("age_bands", BANDS if age_bands is None else age_bands),
+        "measures": texts("by_measures", DEFAULT if by_measures is None else by_measures),
+        "resamples": number("resamples", resamples, least=0, most=MOST_RESAMPLES),
+    }
+    if by_out is not None and not by:
+        raise UserError("by_out: there are no groups to write; name their columns in by.")
     if scores is None:
         settings = read_params(Path(params))
         if readers is not None:
@@ -94,18 +104,11 @@ def evaluate(
         done = evaluate_table(table, Path(labels), labels=declared, readers=readers)
         read_as = {"id_column": table.id_column, "labels": declared}
     found = _evaluation_of(done)
-    if not columns:
+    if not by:
         return found
-    measured, notes = subgroups_of(
-        done.scored,
-        Path(labels),
-        columns,
-        bands=bands,
-        measures=figures,
-        resamples=drawn,
-        progress=Silent(),
-        **read_as,
-    )
+    measured, notes = subgroups_of(done.scored, Path(labels), **groups, **read_as, progress=Silent())
+    if by_out is not None:
+        write_long_table(Path(by_out), measured)
     return replace(found, subgroups=_long_frame(measured), notes=(*found.notes, *notes))
 
 
