@@ -84,7 +84,7 @@ def _differing(one: Any, other: Any, name: str = "") -> Iterator[tuple[str, str,
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 30 else f"{text[:27]}..."
 
 

@@ -71,9 +71,9 @@ class Subgroups:
 
 @dataclass(frozen=True)
 class _Part:
-    """A figure made of some of the rows, prepared from them alone."""
+    """A figure prepared from some of the rows alone; they are neighbours, so their weights need no copy."""
 
-    rows: NDArray[np.int64]
+    rows: slice
     inner: Prepared
 
     def values(self, weights: Floats) -> Floats:
@@ -129,7 +129,7 @@ def subgroups(
     after: Callable[[int], None] = lambda drawn: None,
 ) -> Subgroups:
     """`resamples` 0: no intervals. `after` is called with each chunk's number of resamples."""
-    rows = [np.flatnonzero(grouping.member == i) for i in range(len(grouping.groups))]
+    sample, rows = _sorted(sample, grouping)
     counts = [_counts(sample, mine) for mine in rows]
     enough = [np.minimum(*pair) >= FEWEST for pair in counts]
     patients = [len(np.unique(sample.cluster[mine])) for mine in rows]
@@ -155,13 +155,21 @@ def subgroups(
         figures = _figures(sample.findings, value, spread, measures)
         shown = dict(zip(sample.findings, zip(*counts[i], strict=True), strict=True))
         figures = {key: _told(one, key, shown, patients[i], unit) for key, one in figures.items()}
-        return Group(grouping.groups[i], patients[i], len(rows[i]), figures, gaps)
+        return Group(grouping.groups[i], patients[i], rows[i].stop - rows[i].start, figures, gaps)
 
     groups = tuple(map(group, range(len(rows))))
     return Subgroups(grouping.name, grouping.groups[reference], groups, unit)
 
 
-def _counts(sample: Sample, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _sorted(sample: Sample, grouping: Grouping) -> tuple[Sample, list[slice]]:
+    """The rows group by group, and where each group is."""
+    order = np.argsort(grouping.member, kind="stable")
+    arrays = {name: getattr(sample, name)[order] for name in ("y", "mask", "scores", "cluster")}
+    ends = np.cumsum(np.bincount(grouping.member, minlength=len(grouping.groups))).tolist()
+    return replace(sample, **arrays), [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def _counts(sample: Sample, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     keep = np.zeros(len(sample), dtype=bool)
     keep[rows] = True
     return sample.rows(keep).shown()
@@ -174,7 +182,7 @@ def _reference(grouping: Grouping, patients: Sequence[int]) -> int:
 
 
 def _prepared(
-    sample: Sample, rows: NDArray[np.int64], often: NDArray[np.bool_], measures: Sequence[str], *, whole: bool
+    sample: Sample, rows: slice, often: NDArray[np.bool_], measures: Sequence[str], *, whole: bool
 ) -> dict[Key, Prepared]:
     """Of one group; `whole`: it has patients enough for figures of all findings together."""
     y, mask, scores = sample.y[rows], sample.mask[rows], sample.scores[rows]
