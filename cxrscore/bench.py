@@ -21,6 +21,7 @@ from cxrscore.benchmarks.forward import bench_forward
 from cxrscore.benchmarks.heads import bench_heads
 from cxrscore.benchmarks.random_models import CALIBRATION
 from cxrscore.benchmarks.result_tables import text_blocks
+from cxrscore.benchmarks.score_statistics import bench_statistics
 from cxrscore.benchmarks.step_memory import bench_step_memory
 from cxrscore.benchmarks.training import bench_train
 from cxrscore.benchmarks.training_setup import TrainingSetup
@@ -50,6 +51,7 @@ class Settings:
 
 
 SCORING = Settings()
+STATISTICS = Settings(files=107_000)  # rows of scores: the images of a large training set
 TRAINING = {  # a phantom as large as a film is drawn in 2 s, one of 1,024 px in 0.4: hundreds can be
     "cpu": Settings(files=64, phantom_px=2000, size=96, backbone="resnet10t", batch_size=32),
     "cuda": Settings(files=768, phantom_px=1024, batch_size=24),  # the paper's recipe
@@ -71,6 +73,7 @@ def bench(
         "score": (_score, scoring, machine),
         "train": (_train, training, trainer),
         "step-memory": (_step_memory, training, trainer),
+        "statistics": (_statistics, replace(STATISTICS, **asked), machine),
     }
     result: dict[str, Any] = {"about": _about(parts[what][2] if what in parts else machine)}
     with tempfile.TemporaryDirectory() as folder:
@@ -163,6 +166,10 @@ def _train(settings: Settings, work: Path, *, machine: Machine, progress: Progre
 
 def _step_memory(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
     return bench_step_memory(_training_setup(settings, machine), progress=progress)
+
+
+def _statistics(settings: Settings, work: Path, *, machine: Machine, progress: Progress) -> dict[str, Any]:
+    return bench_statistics(settings.files, rounds=settings.rounds, progress=progress)
 
 
 def _training_setup(settings: Settings, machine: Machine) -> TrainingSetup:

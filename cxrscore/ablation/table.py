@@ -17,8 +17,15 @@ from cxrscore.core.paths import Layout
 from cxrscore.core.text_table import Block, TextTable, column_widths
 from cxrscore.model.head_variants import REFERENCE
 from cxrscore.statistics.average_precision import average_precision_by_finding
-from cxrscore.statistics.bootstrap import Truth, resampled_areas, well_shown
-from cxrscore.statistics.intervals import FEWEST, interval
+from cxrscore.statistics.bootstrap import (
+    FEWEST_IN_FOLD,
+    Patients,
+    Truth,
+    rarer,
+    resampled_areas,
+    well_shown,
+)
+from cxrscore.statistics.intervals import FEWEST, interval, pooled
 from cxrscore.statistics.roc_area import Floats, auc_by_finding, macro
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.polars_frames import places
@@ -116,7 +123,8 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Name -> `macro_auc`, the mean over findings, then folds and seeds; of `folds` and of `seeds` each, the
     mean over the others; `seed_sd`, the seeds' standard deviation; `difference` from the reference, its 95 %
-    interval; `gains`, the same of each finding's area, the mean over folds and seeds.
+    interval; `gains`, the same of each finding's area, the mean over folds and seeds, without an interval
+    where fewer than FEWEST patients show the finding, or do not.
     Rows of a `sweep` have `mean_ap`, the mean average precision, and those after its first `from_first`,
     their difference from that. `after`: as of bootstrap.resampled_areas.
     """
@@ -124,6 +132,7 @@ def compare(
     resampled = resampled_areas(
         scored.truth, scored.ways, resamples=RESAMPLES, generator=generator, after=after
     )
+    patients = rarer(scored.truth)
     by_finding = {name: _areas(scored.truth, seeds) for name, seeds in scored.ways.items()}
     areas = {
         name: np.array([[macro(fold) for fold in seed] for seed in area]) for name, area in by_finding.items()
@@ -131,7 +140,9 @@ def compare(
 
     def difference(name: str, other: str) -> dict[str, float]:
         estimate = areas[name].mean() - areas[other].mean()
-        return _with_interval("macro_auc", estimate, resampled[name].macro - resampled[other].macro)
+        known_from = pooled(patients.worth, resampled[name].findings - resampled[other].findings)
+        more = resampled[name].macro - resampled[other].macro
+        return _with_interval("macro_auc", estimate, more, known_from)
 
     swept = list(sweep.rows) if sweep else []
     rows = {}
@@ -147,7 +158,7 @@ def compare(
         if name != REFERENCE:
             row["difference"] = difference(name, REFERENCE)
             more = resampled[name].findings - resampled[REFERENCE].findings
-            row["gains"] = _gains(scored.findings, by_finding[name] - by_finding[REFERENCE], more)
+            row["gains"] = _gains(scored.findings, by_finding[name] - by_finding[REFERENCE], more, patients)
         if name in swept:
             row["mean_ap"] = _round(_mean_ap(scored.truth, scored.ways[name]))
         if name in swept[1:]:
@@ -157,7 +168,7 @@ def compare(
 
 
 def _gains(
-    findings: Sequence[str], differences: np.ndarray, resampled: Floats
+    findings: Sequence[str], differences: np.ndarray, resampled: Floats, patients: Patients
 ) -> dict[str, dict[str, float]]:
     """(seeds, folds, L) differences in area, and (L, R) of resamples -> finding -> mean and interval, where a
     fold defines it.
@@ -165,13 +176,15 @@ def _gains(
     found = {}
     for j, finding in enumerate(findings):
         defined = differences[..., j][~np.isnan(differences[..., j])]
-        if len(defined):
-            found[finding] = _with_interval("auc", defined.mean(), resampled[j])
+        if len(defined) and patients.number[j] >= FEWEST:
+            found[finding] = _with_interval("auc", defined.mean(), resampled[j], patients.worth[j])
+        elif len(defined):
+            found[finding] = {"auc": _round(defined.mean())}
     return found
 
 
-def _with_interval(name: str, estimate: float, resampled: Floats) -> dict[str, float]:
-    low, high = interval(estimate, resampled)
+def _with_interval(name: str, estimate: float, resampled: Floats, patients: float) -> dict[str, float]:
+    low, high = interval(estimate, resampled, patients=patients)
     return {name: _round(estimate), "low": _round(low), "high": _round(high)}
 
 
@@ -223,17 +236,18 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
     ]
     if scored.left_out:
         told = "; ".join(f"{name} in {_folds(k)}" for name, k in scored.left_out.items())
-        notes.append(f"left out, as fewer than {FEWEST} {unit} show it, or do not: {told}")
+        notes.append(f"left out, as fewer than {FEWEST_IN_FOLD} {unit} show it, or do not: {told}")
     few = [k for k, fold in zip(scored.folds, scored.truth, strict=True) if not well_shown(fold).any()]
     if few:
         notes.append(
-            f"{_folds(few)}: no finding is shown by {FEWEST} {unit} and not shown by {FEWEST}, so all are "
-            "counted; intervals say too little there"
+            f"{_folds(few)}: no finding is shown by {FEWEST_IN_FOLD} {unit} and not shown by "
+            f"{FEWEST_IN_FOLD}, so all are counted; intervals say too little there"
         )
     if others:
         notes.append(
             "gains.csv: each head's gain per finding over that of the reference, with the same resamples; "
-            "of so many intervals some leave out 0 by chance"
+            "of so many intervals some leave out 0 by chance; there is none where fewer than "
+            f"{FEWEST} {unit} show the finding, or do not"
         )
     notes.append(
         "each score is of a training's best epoch by macro-AUC on these very images, as the train stage "
@@ -271,11 +285,13 @@ def cells(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def gain_cells(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """One row for each head and finding: how much the finding's area is above the reference's."""
+    """One row for each head and finding: how much the finding's area is above the reference's. Blank: of too
+    few patients.
+    """
     table = [["head", "finding", "gain", "low", "high"]]
     for name, row in rows.items():
         for finding, ends in row.get("gains", {}).items():
-            numbers = (f"{ends[end]:+.{DIGITS}f}" for end in ("auc", "low", "high"))
+            numbers = (f"{ends[end]:+.{DIGITS}f}" if end in ends else "" for end in ("auc", "low", "high"))
             table.append([name, finding, *numbers])
     return table
 

@@ -27,7 +27,7 @@ BenchDtype = Annotated[
 
 def bench(
     what: Annotated[
-        Literal["all", "decode", "forward", "heads", "score", "train", "step-memory"],
+        Literal["all", "decode", "forward", "heads", "score", "train", "step-memory", "statistics"],
         typer.Argument(metavar="WHAT", help="What to measure."),
     ] = "all",
     images: Annotated[
@@ -43,7 +43,8 @@ def bench(
         typer.Option(
             "--files",
             min=1,
-            help="Number of files (default: 32; for training 64 on a CPU, 768 on a GPU).",
+            help="Number of files, or rows of scores (default: 32; for training 64 on a CPU, 768 on a GPU; "
+            "for statistics 107,000).",
             rich_help_panel=WORKLOAD,
         ),
     ] = None,
@@ -94,7 +95,7 @@ def bench(
     dtype: BenchDtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: decoding, inference, training.
+    """Measure this machine: decoding, inference, training, statistics.
 
     Each is compared with code that people write by hand, and each label head with the bare backbone. All
     variants take turns in one process; a ratio is the median over rounds. `score --compile auto` uses what

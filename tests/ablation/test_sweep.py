@@ -125,7 +125,7 @@ def test_each_row_of_such_a_sweep_has_settings_of_its_own(project: Project) -> N
 def test_a_sweep_of_a_setting_trains_what_it_says(
     project: Project, tmp_path: Path, cpu: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "FEWEST", 1)
+    monkeypatch.setattr(bootstrap, "FEWEST_IN_FOLD", 1)
     mine = project.copy_to(tmp_path)
     result = run(mine, Sweep("project", "train.weights", ["raw", "ema"]), Told(), cpu)
     kept = {
@@ -165,7 +165,7 @@ def run(project: Project, compared: Any, told: Told, cpu: Machine) -> dict[str, 
 def test_a_sweep_is_trained_once_and_leaves_its_table_and_picture(
     project: Project, tmp_path: Path, cpu: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "FEWEST", 1)
+    monkeypatch.setattr(bootstrap, "FEWEST_IN_FOLD", 1)
     mine = project.copy_to(tmp_path)
     folder = mine.layout.ablation
     first, second = Told(), Told()

@@ -8,10 +8,17 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import BrokenPromise
-from cxrscore.statistics import bootstrap
-from cxrscore.statistics.bootstrap import Truth, resampled_areas, well_shown
-from cxrscore.statistics.intervals import FEWEST, interval
-from cxrscore.statistics.roc_area import auc_by_finding, macro
+from cxrscore.statistics import bootstrap, roc_area
+from cxrscore.statistics.bootstrap import (
+    FEWEST_IN_FOLD,
+    Truth,
+    rarer,
+    replicates,
+    resampled_areas,
+    well_shown,
+)
+from cxrscore.statistics.intervals import interval, pooled
+from cxrscore.statistics.roc_area import auc_by_finding, macro, ranked
 
 Scores = list[np.ndarray]
 
@@ -87,7 +94,7 @@ def test_with_every_patient_drawn_once_it_is_the_plain_area() -> None:
 def test_identical_ways_differ_by_exactly_nothing() -> None:
     folds = some_folds()
     found = areas(folds, one=[some_scores(folds, 1)], other=[some_scores(folds, 1)])
-    assert interval(np.nan, found["one"] - found["other"]) == (0.0, 0.0)
+    assert interval(0.0, found["one"] - found["other"]) == (0.0, 0.0)
 
 
 def test_ways_are_compared_on_the_same_resamples() -> None:
@@ -104,14 +111,15 @@ def test_a_better_way_is_found_better_and_the_interval_turns_with_the_sign() -> 
     folds = some_folds(images=400, patients=150)
     good = [fold.y + np.random.default_rng(5).random(fold.y.shape) for fold in folds]
     found = areas(folds, good=[good], bad=[some_scores(folds, 1)])
-    low, high = interval(np.nan, found["good"] - found["bad"])
+    more = found["good"] - found["bad"]
+    low, high = interval(float(more.mean()), more)
     assert 0 < low < high
-    assert interval(np.nan, found["bad"] - found["good"]) == pytest.approx((-high, -low))
+    assert interval(-float(more.mean()), -more) == pytest.approx((-high, -low))
 
 
 def width(folds: list[Truth], ways: dict[str, Scores]) -> float:
     found = areas(folds, resamples=1000, **{name: [scores] for name, scores in ways.items()})
-    low, high = interval(np.nan, found["one"] - found["other"])
+    low, high = interval(0.0, found["one"] - found["other"])
     return high - low
 
 
@@ -162,6 +170,25 @@ def test_the_memory_it_may_take_changes_nothing(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(areas(folds, one=[some_scores(folds, 1)])["one"], whole)
 
 
+@pytest.mark.parametrize("cells", [1, 150, 100_000])
+def test_threads_and_blocks_change_nothing(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fold,) = some_folds(folds=1)
+    (score,) = some_scores([fold], 1)
+
+    def found(cores: int) -> np.ndarray:
+        monkeypatch.setattr(bootstrap, "usable_cores", lambda: cores)
+        columns = zip(fold.y.T, fold.mask.T, score.T, strict=True)
+        figures = {j: ranked(*column) for j, column in enumerate(columns)}
+        generator = np.random.default_rng(0)
+        drawn = replicates(figures, fold.patient, resamples=100, generator=generator)
+        return np.stack([drawn[j] for j in range(3)])
+
+    whole = found(1)
+    monkeypatch.setattr(roc_area, "CELLS", cells)
+    np.testing.assert_array_equal(found(4), whole)
+    np.testing.assert_array_equal(whole.shape, (3, 100))
+
+
 def test_scores_of_other_images_are_no_comparison() -> None:
     folds = some_folds()
     with pytest.raises(BrokenPromise, match="scores of other images"):
@@ -183,21 +210,36 @@ def test_the_interval_holds_the_true_difference_about_as_often_as_it_says() -> N
     for _ in range(200):
         y = (draw.random((120, 2)) < 0.3).astype(np.int8)
         ways = {"one": [scored(y, 1.5)], "other": [scored(y, 1.0)]}
-        found = resampled_areas([Truth(y, mask, patient)], ways, resamples=200, generator=draw)
-        low, high = interval(np.nan, found["one"].macro - found["other"].macro)
+        fold = Truth(y, mask, patient)
+        found = resampled_areas([fold], ways, resamples=200, generator=draw)
+        areas = {name: macro(auc_by_finding(y, mask, scores[0])) for name, (scores,) in ways.items()}
+        patients = pooled(rarer([fold]).worth, found["one"].findings - found["other"].findings)
+        more = found["one"].macro - found["other"].macro
+        low, high = interval(areas["one"] - areas["other"], more, patients=patients)
         hits.append(low <= truth <= high)
-    assert 0.9 <= np.mean(hits) <= 0.99
+    assert 0.92 <= np.mean(hits) <= 0.985
 
 
 def test_well_shown_counts_patients_of_either_class_and_no_masked_label() -> None:
-    n = 4 * FEWEST
+    n = 4 * FEWEST_IN_FOLD
     y, mask = np.zeros((n, 5), dtype=np.int8), np.ones((n, 5), dtype=bool)
     patient = np.arange(n)
-    patient[FEWEST:] //= 2
-    patient[FEWEST:] += FEWEST  # from there on two images each
-    y[:FEWEST, 0] = 1  # enough patients
-    y[-FEWEST:, 1] = 1  # as many images, of fewer patients
+    patient[FEWEST_IN_FOLD:] //= 2
+    patient[FEWEST_IN_FOLD:] += FEWEST_IN_FOLD  # from there on two images each
+    y[:FEWEST_IN_FOLD, 0] = 1  # enough patients
+    y[-FEWEST_IN_FOLD:, 1] = 1  # as many images, of fewer patients
     y[: n - 1, 2] = 1  # hardly anybody without it
-    y[:FEWEST, 3] = 1
+    y[:FEWEST_IN_FOLD, 3] = 1
     mask[0, 3] = False  # one of them is not known
     assert well_shown(Truth(y, mask, patient)).tolist() == [True, False, False, False, False]
+
+
+def test_patients_of_the_rarer_class_are_counted_over_folds_once() -> None:
+    mask = np.ones((3, 2), dtype=bool)
+    one = Truth(np.array([[1, 1], [0, 0], [1, 0]]), mask, np.array([0, 1, 2]))
+    other = Truth(np.array([[1, 0], [1, 1], [0, 1]]), mask & [[True, True]] * 3, np.array([0, 3, 4]))
+    both = rarer([one, other])
+    assert both.number.tolist() == [2, 3]  # 0, 2, 3 have the first; 1 and 4 have it not
+    assert both.worth.tolist() == [2, 3]
+    masked = Truth(other.y, mask & [[True, False]], other.patient)
+    assert rarer([one, masked]).number.tolist() == [2, 1]

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from cxrscore.core.errors import BrokenPromise
 from cxrscore.statistics.average_precision import average_precision_of_all
 from cxrscore.statistics.group_means import group_means
-from cxrscore.statistics.roc_area import auc_by_finding, macro, roc_auc
+from cxrscore.statistics.roc_area import _bits, _from_bits, _from_ranks, auc_by_finding, macro, roc_auc
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))
@@ -65,3 +66,38 @@ def test_a_group_mean_is_the_mean_of_the_rows_with_its_name(rows: list[tuple[str
     for row, group in enumerate(groups):
         same = [scores[other] for other, name in enumerate(groups) if name == group]
         assert found[row] == pytest.approx(np.mean(same, axis=0), abs=1e-12)
+
+
+SCORES = {
+    "fp32": lambda draw, n: draw.random(n, dtype=np.float32),
+    "half": lambda draw, n: draw.random(n, dtype=np.float32).astype(np.float16),
+    "whole numbers": lambda draw, n: draw.integers(0, 9, n),
+    "of either sign": lambda draw, n: draw.standard_normal(n).astype(np.float32),
+    "fp64": lambda draw, n: draw.random(n),
+    "larger than fp32": lambda draw, n: 1e300 * np.round(draw.random(n), 1),
+    "zeros of either sign": lambda draw, n: draw.choice(np.array([-0.0, 0.0, 0.5], dtype=np.float32), n),
+    "smallest": lambda draw, n: (1e-45 * draw.integers(0, 40, n)).astype(np.float32),
+    "one number": lambda draw, n: np.full(n, 0.25, dtype=np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("n", [2, 3, 50, 4000])
+def test_the_area_is_that_of_pairs_counted_whatever_numbers_scores_are(kind: str, n: int) -> None:
+    """Counted pair by pair, and as scikit-learn; the two ways to count are the same bits where both apply."""
+    for seed in range(5):
+        draw = np.random.default_rng(seed)
+        scores, y = SCORES[kind](draw, n), (draw.random(n) < 0.3).astype(np.int8)
+        y[:2] = [1, 0]
+        mine, theirs = scores[y == 1][:, None].astype(float), scores[y == 0].astype(float)
+        pairs = ((mine > theirs).sum() + 0.5 * (mine == theirs).sum()) / (mine.size * theirs.size)
+        found = roc_auc(y, scores)
+        assert found == pairs
+        assert found == pytest.approx(roc_auc_score(y, scores.astype(float)), abs=1e-12)
+        bits = _bits(scores)
+        assert bits is None or _from_bits(y, bits) == _from_ranks(y, scores)
+
+
+def test_a_score_that_is_not_a_number_is_no_score() -> None:
+    with pytest.raises(BrokenPromise, match="not a number"):
+        roc_auc(np.array([0, 1]), np.array([0.5, np.nan]))

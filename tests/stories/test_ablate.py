@@ -32,7 +32,7 @@ from cxrscore.core.signals import Asked
 from cxrscore.core.text_table import plain_text
 from cxrscore.model.head_variants import CHANGES, DEFAULT, choose, settings_of
 from cxrscore.statistics import bootstrap
-from cxrscore.statistics.intervals import FEWEST
+from cxrscore.statistics.bootstrap import FEWEST_IN_FOLD
 from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.tables.labels import LabelTable
 from cxrscore.tables.score_table import write_scores
@@ -77,7 +77,7 @@ def trained(told: Told) -> list[str]:
 @pytest.fixture
 def every_area_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few patients make it: of a small project's others too few are left."""
-    monkeypatch.setattr(bootstrap, "FEWEST", 1)
+    monkeypatch.setattr(bootstrap, "FEWEST_IN_FOLD", 1)
 
 
 @pytest.mark.usefixtures("every_area_counts")
@@ -258,7 +258,7 @@ def test_what_too_few_patients_show_is_left_out_and_named(tmp_path: Path) -> Non
     """In fold 0 four images show the first; in fold 1 none shows the second: that is no area to leave out."""
     layouts, table = scored_by_hand(tmp_path, {"independent": 1, "other": 2}, patient=None)
     table.y[:] = np.arange(40)[:, None] % 4 < 2
-    table.y[0::2, 0] = np.arange(20) < FEWEST - 1
+    table.y[0::2, 0] = np.arange(20) < FEWEST_IN_FOLD - 1
     table.y[1::2, 1] = 0
     scored = read_scored(layouts, [0, 1], table)
     assert scored.left_out == {FINDINGS[0]: [0]}
@@ -276,7 +276,7 @@ def test_what_too_few_patients_show_is_left_out_and_named(tmp_path: Path) -> Non
 
 def test_a_fold_with_nothing_well_shown_counts_all_and_says_so(tmp_path: Path) -> None:
     layouts, table = scored_by_hand(tmp_path, {"independent": 1, "other": 2}, patient=None)
-    table.y[0::2] = np.arange(20)[:, None] < FEWEST - 1
+    table.y[0::2] = np.arange(20)[:, None] < FEWEST_IN_FOLD - 1
     scored = read_scored(layouts, [0, 1], table)
     assert not scored.left_out and scored.truth[0].mask.all()
     notes = notes_of(scored, patients=False, timed="")

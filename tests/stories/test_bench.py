@@ -21,6 +21,16 @@ from cxrscore.benchmarks import decode, forward, timm_baselines
 from cxrscore.benchmarks.end_to_end import count_opens
 from cxrscore.benchmarks.paired_timing import Timing, in_turn
 from cxrscore.benchmarks.result_tables import text_blocks
+from cxrscore.benchmarks.score_statistics import (
+    LOOP,
+    OURS,
+    SKLEARN,
+    one_resample,
+    our_areas,
+    our_resamples,
+    random_scores,
+    sklearn_areas,
+)
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError
 from cxrscore.core.import_closure import closure
@@ -31,7 +41,7 @@ from cxrscore.scoring.compute_settings import choose_recipe
 
 ROOT = Path(__file__).parents[2]
 Result = dict[str, Any]
-QUICK = ("decode", "forward", "score", "train")  # step-memory starts a process for each figure
+QUICK = ("decode", "forward", "score", "train", "statistics")  # step-memory starts a process for each figure
 SMALL: Result = {  # phantoms so small that no decoder takes a smaller scale: all see the same pixels
     "files": 3,
     "phantom_px": 100,
@@ -68,11 +78,20 @@ def test_every_way_is_timed_in_seconds_and_compared_with_what_people_write(resul
     assert {"notebook loop", "cxrscore score"} < set(lines(result["score"]))
     steps, epochs = (set(race["lines"]) for race in result["train"]["races"])
     assert (steps, epochs) == ({"timm, bare loop", "cxrscore"}, {"notebook loop", "cxrscore train"})
+    assert set(lines(result["statistics"])) == {SKLEARN, LOOP, OURS}
     for part in result.keys() - {"about"}:
         for race in result[part]["races"]:
             for line in race["lines"].values():
                 assert 0 < line["seconds"]["low"] <= line["seconds"]["median"] <= line["seconds"]["high"]
                 assert line["per_second"] == pytest.approx(race["count"] / line["seconds"]["median"])
+
+
+def test_areas_and_resamples_are_those_of_the_loop_with_scikit_learn() -> None:
+    made = random_scores(3000)
+    np.testing.assert_allclose(our_areas(made), sklearn_areas(made), atol=1e-12)
+    ours, loop = our_resamples(made, 1)[:, 0], one_resample(made, 0)
+    np.testing.assert_allclose(ours, loop, atol=1e-12)
+    assert not np.isnan(loop).any()
 
 
 def test_a_ratio_is_the_median_of_the_rounds_quotients() -> None:
