@@ -28,7 +28,7 @@ from cxrscore.project.revisions import commit_of, copy_files
 from cxrscore.statistics.group_means import group_means
 from cxrscore.tables.labels import read_labels
 from cxrscore.tables.polars_frames import places
-from cxrscore.tables.score_frame import read_score_file
+from cxrscore.tables.score_file import read_score_file
 from cxrscore.tables.score_table import ScoreTable, read_scores
 
 WORKSPACE = "workspace"

@@ -1,6 +1,7 @@
 """Score tables and truth -> metrics. No model, no GPU: out-of-fold and competition tables have one shape.
 
-In    out/oof/fold{k}.csv and .views.csv, out/learned, data/labels.csv; or any score table and any labels.
+In    out/oof/fold{k}.csv and .views.csv, out/learned, data/labels.csv, and out/folds.csv and out/models, by
+      which the tables are whole and of one training; or any score table and any labels.
 Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots: auc.csv, curves
       (roc.csv, pr.csv), and what the heads learned, one table per picture (learned_tables.py).
 A finding with a single class has no area: it is absent, counted, and left out of the mean.
@@ -17,6 +18,7 @@ import numpy as np
 from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import write_text
 from cxrscore.core.paths import Layout
+from cxrscore.evaluation.fold_trainings import check_rows, check_trainings
 from cxrscore.evaluation.head_pictures import TABLES
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
 from cxrscore.evaluation.learned_tables import learned_tables
@@ -52,6 +54,9 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
         for views in (False, True)
     )
     _refuse_overlap(plain, layout)
+    rows = {(fold, False): part.table.ids for fold, part in zip(folds, plain, strict=True)}
+    rows |= {(fold, True): part.table.ids for fold, part in zip(folds, averaged, strict=True)}
+    notes = check_rows(layout, rows) + check_trainings(layout, folds)
     learned = learned_tables(layout, dict(zip(folds, plain, strict=True)))
     pooled, pooled_views = pool(plain), pool(averaged)
     metrics = summarise(pooled)
@@ -68,25 +73,29 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
     _write_areas(layout.plots / "auc.csv", parts)
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
     _write_curves(layout.plots, pooled)
-    for name, (columns, rows) in learned.items():
-        if rows:  # of one finding alone there are no pairs
-            write_table(layout.plots / f"{name}.csv", columns, rows)
+    for name, (columns, cells) in learned.items():
+        if cells:  # of one finding alone there are no pairs
+            write_table(layout.plots / f"{name}.csv", columns, cells)
     others = ", ".join(map(str, sorted(layout.of_other_folds(folds))))
     stale = [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
-    return Measured(metrics, undefined(pooled) + stale, pooled)
+    return Measured(metrics, notes + undefined(pooled) + stale, pooled)
 
 
-def evaluate_table(scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None") -> Measured:
+def evaluate_table(
+    scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None", readers: str | None = None
+) -> Measured:
     """Any score table against any label table.
 
     The findings are the score table's columns. Without a project's `labels`, a plain table is expected, and a
-    blank or -1 is an error: nobody has said what they mean. Patients and studies are optional.
+    blank or -1 is an error: nobody has said what they mean. Patients and studies are optional. `readers`: as
+    in read_labels, in place of the settings' own.
     """
-    joined, notes = join_file(scores, labels_csv, labels=labels)
+    joined, notes = join_file(scores, labels_csv, labels=labels, readers=readers)
     notes += undefined(joined)
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
-        notes.append(f"{joined.unscored} of {counted(total, 'labelled image')} without a score")
+        rows = ("labelled image",) if joined.images is None else ("labelled study", "labelled studies")
+        notes.append(f"{joined.unscored} of {counted(total, *rows)} without a score")
     return Measured(summarise(joined) | by_study([joined]), notes, joined)
 
 

@@ -9,9 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from cxrscore.core.errors import UserError
 from cxrscore.project.option_rules import default_decoders, fold_numbers, view_names
 
-INPUT, OUTPUT, RESUMING, MACHINE = "Input", "Output", "Resuming", "Machine"  # headings in a command's help
+INPUT, OUTPUT, RESUMING, MACHINE, GROUPS = (
+    "Input",
+    "Output",
+    "Resuming",
+    "Machine",
+    "Groups",
+)  # headings in a command's help
 
 LabelsCsv = Annotated[Path, typer.Option("--labels", help="Label table, a CSV file.", rich_help_panel=INPUT)]
 Images = Annotated[
@@ -129,6 +136,19 @@ def fold_list(text: str | None) -> tuple[int, ...] | None:
     words = text.split(",")
     numbers = [int(word) if word.strip().isdecimal() and len(word) < 10 else word for word in words]
     return fold_numbers(numbers, called="--folds", such_as="0,2 (separated by commas)")
+
+
+def name_list(text: str | None) -> tuple[str, ...]:
+    """Sex, View Position -> (Sex, View Position)."""
+    return tuple(filter(None, (word.strip() for word in (text or "").split(","))))
+
+
+def age_list(text: str) -> tuple[int, ...]:
+    """40,60,80 -> (40, 60, 80). Raises UserError."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and len(word) < 4 for word in words):
+        raise UserError(f"--age-bands {text}: list whole years, separated by commas, such as 18,40,60,80.")
+    return tuple(map(int, words))
 
 
 def view_list(text: str | None) -> tuple[str, ...] | None:

@@ -6,10 +6,11 @@ Out   what the stage writes in out/; notes on stderr.
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from cxrscore.cli.evaluate_options import AgeBands, By, ByMeasures, ByOut, Readers, Resamples
 from cxrscore.cli.messages import (
     TRAIN_PATIENCE_S,
     last_words,
@@ -39,8 +40,11 @@ from cxrscore.cli.options import (
     StateEvery,
     TrainingDtype,
     Workers,
+    age_list,
+    name_list,
 )
 from cxrscore.cli.terminal import print_lines, print_notes
+from cxrscore.core.errors import UserError
 
 
 def prepare(
@@ -215,9 +219,20 @@ def _launched(device: str, gpus: int) -> bool:
 def evaluate(
     scores: Annotated[
         Path | None,
-        typer.Option("--scores", metavar="TABLE", help="Score table (default: the out-of-fold scores)."),
+        typer.Option(
+            "--scores",
+            metavar="TABLE",
+            help="Score table, CSV or Parquet, of images or studies (default: the out-of-fold scores).",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     labels: LabelsCsv = LABELS,
+    readers: Readers = None,
+    by: By = None,
+    age_bands: AgeBands = None,
+    by_measures: ByMeasures = None,
+    by_out: ByOut = None,
+    resamples: Resamples = 1000,
     out: Out = OUT,
     params: ParamsFile = PARAMS,
     as_json: AsJson = False,
@@ -225,22 +240,51 @@ def evaluate(
     """Measure scores against labels: ROC AUC per finding.
 
     Also measures the mean over findings (macro-AUC). Out-of-fold metrics are written to out/metrics.json.
+    With --by, groups of images are measured as well, and how far apart they are.
 
     Example: cxrscore evaluate --scores sub.csv --labels data/test_labels.csv
+
+    Example: cxrscore evaluate --by Sex,AgeBand,ViewPosition
     """
     from cxrscore.core.paths import Layout
     from cxrscore.evaluate import evaluate, evaluate_table
     from cxrscore.project.params_file import read_params
-    from cxrscore.tables.score_table import read_scores
+    from cxrscore.tables.score_file import read_score_file
 
+    groups: dict[str, Any] = {"by": name_list(by), "resamples": resamples}
+    groups |= {"bands": age_list(age_bands)} if age_bands else {}
+    groups |= {"measures": name_list(by_measures)} if by_measures else {}
+    if by_out is not None and by is None:
+        raise UserError("--by-out: there are no groups to write; name their columns with --by.")
+    if readers is not None and scores is None:
+        raise UserError(
+            "--readers: out-of-fold scores are measured as params.yaml says; set labels.readers there."
+        )
     if scores is None:
         settings = read_params(params)
         found = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
+        read_as: dict[str, Any] = {"id_column": settings.labels.id, "labels": settings.labels}
     else:
         declared = read_params(params).labels if params.exists() else None
-        found = evaluate_table(read_scores(scores), labels, labels=declared)
+        table = read_score_file(scores)
+        found = evaluate_table(table, labels, labels=declared, readers=readers)
+        read_as = {"id_column": table.id_column, "labels": declared}
     tell(found.notes)
-    show(found.metrics, metrics_blocks, as_json=as_json)
+    if by is None:
+        show(found.metrics, metrics_blocks, as_json=as_json)
+        return
+
+    from cxrscore.evaluation.subgroup_tables import as_json as groups_json
+    from cxrscore.evaluation.subgroup_tables import blocks, write_long_table
+    from cxrscore.evaluation.subgroups import subgroups_of
+
+    with on_terminal() as progress:
+        measured, notes = subgroups_of(found.scored, labels, **groups, **read_as, progress=progress)
+    tell(notes)
+    if by_out is not None:
+        write_long_table(by_out, measured)
+    facts = found.metrics | {"by": groups_json(measured)}
+    show(facts, lambda facts: [*metrics_blocks(facts), *blocks(measured)], as_json=as_json)
 
 
 TestLabels = Annotated[

@@ -5,19 +5,20 @@ Out   Scored: (n, L) scores with y and mask. Raises UserError for rows that no l
       findings.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cxrscore.core.errors import UserError, counted
+from cxrscore.evaluation.study_labels import studies_named
 from cxrscore.statistics.roc_area import auc_by_finding
 from cxrscore.statistics.sample import Sample
-from cxrscore.tables.datasets.column_names import IDS, named
+from cxrscore.tables.datasets.column_names import IDS, PATIENTS, STUDIES, WEAK, named, plain
 from cxrscore.tables.foreign_table import read_foreign_table
-from cxrscore.tables.image_names import match_names
+from cxrscore.tables.image_names import match_names, without_blanks
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.labels import read_labels
 from cxrscore.tables.polars_frames import places
@@ -38,15 +39,21 @@ PLAIN = {
 }
 
 
+STUDY_COLUMN = "Study"  # of ids, in what `score --level study` writes without a template
+
+
 @dataclass(frozen=True)
 class Scored:
-    """Scores (n, L) with the truth of the same rows, y and mask (n, L)."""
+    """Scores (n, L) with the truth of the same rows, y and mask (n, L). `images`: where rows are studies, the
+    names of the images of each.
+    """
 
     findings: Sequence[str]
     scores: np.ndarray
     table: LabelTable
     unscored: int
     notes: Sequence[str] = ()
+    images: Sequence[Sequence[str]] | None = None
 
     def areas(self) -> np.ndarray:
         return auc_by_finding(self.table.y, self.table.mask, self.scores)
@@ -62,13 +69,39 @@ class Scored:
 
 
 def join_file(
-    scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None"
+    scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None", readers: str | None = None
 ) -> tuple[Scored, list[str]]:
-    """Scores with the labels of a file -> what was joined, and notes on how it was read."""
+    """Scores with the labels of a file -> what was joined, and notes on how it was read. `readers` takes the
+    place of the settings' own. Rows whose ids are no images, but studies, get the labels of studies.
+    """
     settings, notes = label_settings(labels_csv, scores.id_column, labels)
-    table = read_labels(labels_csv, **settings | {"findings": scores.findings})
-    joined = join(scores, table)
+    settings |= {"findings": scores.findings} | ({"readers": readers} if readers else {})
+    table = read_labels(labels_csv, **settings)
+    studies = None
+    if not (places(scores.ids, table.ids) >= 0).any():
+        studies = studies_named(scores.ids, _with_studies(table, labels_csv, settings))
+        if studies is None and scores.id_column == STUDY_COLUMN:
+            raise UserError(
+                f"{scores.source}: rows are studies such as {scores.ids[0]!r}, and not all of them are in "
+                f"{labels_csv}; name a label table of the same images with a column of studies "
+                "(labels.study), or with files named by patient, study and image."
+            )
+    joined = join(scores, studies.table if studies else table)
+    if studies:
+        rows = places(scores.ids, studies.table.ids)
+        joined = replace(joined, images=[studies.images[row] for row in rows])
+        notes += studies.notes
     return joined, [*notes, *scores.notes, *table.notes, *joined.notes]
+
+
+def _with_studies(table: LabelTable, labels_csv: Path, settings: dict[str, Any]) -> LabelTable:
+    """With the studies of a column that is called like one, where the settings name none."""
+    columns = read_foreign_table(labels_csv).columns
+    study = named(columns, STUDIES)
+    if table.study is not None or study is None:
+        return table
+    own = settings | {"study": study, "patient": settings["patient"] or named(columns, PATIENTS)}
+    return read_labels(labels_csv, **own)
 
 
 def label_settings(
@@ -77,8 +110,13 @@ def label_settings(
     """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""
     settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
     columns, notes = read_foreign_table(labels_csv).columns, []
-    if settings["id"] not in columns:
-        settings["id"] = id_column if id_column in columns else named(columns, IDS) or settings["id"]
+    if settings["id"] not in columns or (labels is None and plain(id_column) in STUDIES):
+        own = id_column if id_column in columns else settings["id"]
+        images = named(columns, IDS)
+        settings["id"] = images or own if plain(id_column) in STUDIES or own not in columns else own
+    if labels is None and (patient := _patients(columns)):
+        settings["patient"] = patient
+        notes.append(f"{labels_csv}: patients are those of {patient!r}.")
     derived = settings["format"] == "chexpert"  # from the path
     for key in ("patient", "study"):
         name = settings[key]
@@ -86,6 +124,12 @@ def label_settings(
             settings[key] = None
             notes.append(f"{labels_csv}: no column {name!r}; metrics are not grouped by {key}.")
     return settings, notes
+
+
+def _patients(columns: Mapping[str, Sequence[str]]) -> str | None:
+    """A filled column that can be called nothing else."""
+    name = named(columns, tuple(word for word in PATIENTS if word not in WEAK))
+    return name if name and all(map(without_blanks, set(columns[name]))) else None
 
 
 def join(scores: ScoreTable, table: LabelTable) -> Scored:

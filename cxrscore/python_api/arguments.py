@@ -20,6 +20,7 @@ PathLike = str | Path
 IdKind = Literal["relpath", "name", "stem"]
 Level = Literal["image", "study"]
 Format = Literal["csv", "parquet"]
+Readers = Literal["majority", "any", "mean", "error"]
 OnError = Literal["quarantine", "fail", "fill"]
 Compile = Literal["auto", "on", "off"]
 CompileNow = Literal["on", "off"]  # auto weighs the number of files, which is not known where none is scored
@@ -84,6 +85,21 @@ def fold_numbers(folds: Sequence[int] | None) -> tuple[int, ...] | None:
 
 def view_names(views: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if views is None else option_rules.view_names(_listed(views), called="views")
+
+
+def texts(name: str, given: object) -> tuple[str, ...]:
+    """A list of texts, or one."""
+    found = [one for one in _listed(given) if isinstance(one, str) and one]
+    if len(found) < len(_listed(given)):
+        raise UserError(f"{name}: {given!r}; a list of texts was expected, such as ['Sex', 'AgeBand'].")
+    return tuple(found)
+
+
+def whole_numbers(name: str, given: object) -> tuple[int, ...]:
+    found = [int(one) for one in _listed(given) if is_whole(one)]
+    if len(found) < len(_listed(given)):
+        raise UserError(f"{name}: {given!r}; a list of whole numbers was expected, such as [40, 60, 80].")
+    return tuple(found)
 
 
 def _listed(given: object) -> list[object]:

@@ -4,9 +4,12 @@ In    a score table as a file, a record or a frame, and labels; or a project's o
 Out   Evaluation.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from cxrscore.core.errors import UserError
 from cxrscore.python_api.arguments import (
     LABELS,
     OUT,
@@ -14,7 +17,12 @@ from cxrscore.python_api.arguments import (
     TEST_IMAGES,
     TEST_LABELS,
     PathLike,
+    Readers,
+    number,
+    one_of,
     processes,
+    texts,
+    whole_numbers,
 )
 from cxrscore.python_api.progress import shown_progress
 from cxrscore.python_api.records import Evaluation, Scores
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cxrscore.evaluate import Measured
+    from cxrscore.evaluation.subgroups import Subgroups
 
 
 def evaluate(
@@ -31,13 +40,26 @@ def evaluate(
     *,
     out: PathLike = OUT,
     params: PathLike = PARAMS,
+    readers: Readers | None = None,
+    by: Sequence[str] | None = None,
+    age_bands: Sequence[int] | None = None,
+    by_measures: Sequence[str] | None = None,
+    by_out: PathLike | None = None,
+    resamples: int = 1000,
 ) -> Evaluation:
     """Scores against labels: areas under the ROC curve and average precision, by finding and their means.
 
     `scores` is a table that `score` wrote or returned, or a frame with ids in its first column and one column
-    of probabilities per finding. `labels` is read as the section `labels` of `params` says; where there is
-    no such file, as a plain table of 0 and 1. Without `scores` the out-of-fold tables of a project are
-    measured, and its metrics.json and plots are written, as the stage of the pipeline does. Raises UserError.
+    of probabilities per finding; its rows are images or studies. `labels` is read as the section `labels` of
+    `params` says; where there is no such file, as a plain table of 0 and 1. Without `scores` the out-of-fold
+    tables of a project are measured, and its metrics.json and plots are written, as the stage of the pipeline
+    does. Raises UserError.
+
+    `readers`, with `scores` alone, says what several rows of an image give, in place of the settings. `by`
+    names columns of the labels, such as Sex, AgeBand (made of the ages; `age_bands`, where bands begin, is by
+    default [18, 40, 60, 80]) or ViewPosition: the figures `by_measures` (by default ["auc"]; ["all"]) of each
+    group and the gaps between groups are `Evaluation.subgroups`, with 95 % intervals from so many `resamples`
+    of the patients (0: no intervals). They are also written to `by_out`, a CSV file.
 
     Examples:
         >>> from cxrscore.api import evaluate, score
@@ -49,18 +71,55 @@ def evaluate(
         True
     """
     from cxrscore.core.paths import Layout
+    from cxrscore.core.progress import Silent
     from cxrscore.evaluate import evaluate as story
     from cxrscore.evaluate import evaluate_table
+    from cxrscore.evaluation.group_columns import BANDS
+    from cxrscore.evaluation.subgroup_tables import write_long_table
+    from cxrscore.evaluation.subgroups import DEFAULT, MOST_RESAMPLES, subgroups_of
     from cxrscore.project.params_file import read_params
     from cxrscore.python_api.frames import scores_in
 
+    if readers is not None:
+        one_of("readers", readers, Readers)
+    groups: dict[str, Any] = {
+        "by": texts("by", by or ()),
+        "bands": whole_numbers("age_bands", BANDS if age_bands is None else age_bands),
+        "measures": texts("by_measures", DEFAULT if by_measures is None else by_measures),
+        "resamples": number("resamples", resamples, least=0, most=MOST_RESAMPLES),
+    }
+    if by_out is not None and not by:
+        raise UserError("by_out: there are no groups to write; name their columns in by.")
     if scores is None:
         settings = read_params(Path(params))
+        if readers is not None:
+            raise UserError(
+                "readers: out-of-fold scores are measured as params.yaml says; set labels.readers there."
+            )
         done = story(Path(labels), Layout(Path(out)), labels=settings.labels, folds=settings.folds.train)
+        read_as: dict[str, Any] = {"id_column": settings.labels.id, "labels": settings.labels}
     else:
         declared = read_params(Path(params)).labels if Path(params).exists() else None
-        done = evaluate_table(scores_in(scores), Path(labels), labels=declared)
-    return _evaluation_of(done)
+        table = scores_in(scores)
+        done = evaluate_table(table, Path(labels), labels=declared, readers=readers)
+        read_as = {"id_column": table.id_column, "labels": declared}
+    found = _evaluation_of(done)
+    if not by:
+        return found
+    measured, notes = subgroups_of(done.scored, Path(labels), **groups, **read_as, progress=Silent())
+    if by_out is not None:
+        write_long_table(Path(by_out), measured)
+    return replace(found, subgroups=_long_frame(measured), notes=(*found.notes, *notes))
+
+
+def _long_frame(measured: "Sequence[Subgroups]") -> "pl.DataFrame":
+    import polars as pl
+
+    from cxrscore.evaluation.subgroup_tables import COLUMNS, NUMBERS, WHOLE, long_rows
+
+    types: dict[str, Any] = dict.fromkeys(COLUMNS, pl.String)
+    types |= dict.fromkeys(WHOLE, pl.Int64) | dict.fromkeys(NUMBERS, pl.Float64)
+    return pl.DataFrame(list(long_rows(measured)), types, orient="row")
 
 
 def test(

@@ -16,7 +16,7 @@ from cxrscore.python_api.records import Scores
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs
 from cxrscore.tables.label_table import LabelTable
-from cxrscore.tables.score_frame import read_score_file, score_table
+from cxrscore.tables.score_file import read_score_file, score_table
 from cxrscore.tables.score_table import ScoreTable
 
 if TYPE_CHECKING:  # which imports torch

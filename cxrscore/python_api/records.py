@@ -43,6 +43,8 @@ class Evaluation:
     findings  finding, images (labelled ones), positives, auc (under the ROC curve), average_precision
     folds     fold and macro_auc of each fold's own images; only of out-of-fold scores
     metrics   the numbers that `cxrscore evaluate --json` prints, rounded to five digits
+    subgroups one row per column, group, measure and finding: value, low, high, the gap to the reference group
+              and its interval, or why there is none; only where `by` names columns
     """
 
     findings: "pl.DataFrame"
@@ -51,6 +53,7 @@ class Evaluation:
     folds: "pl.DataFrame | None" = None
     metrics: Mapping[str, Any] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
+    subgroups: "pl.DataFrame | None" = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ Out   Plan; UserError where files, ids and columns do not fit together.
 import hashlib
 import json
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,12 +27,12 @@ from cxrscore.scoring.row_ids import (
     shown_names,
     without_file,
 )
+from cxrscore.tables.study_names import study_in_name
 
 if TYPE_CHECKING:  # `check` needs no model, and importing torch takes ten seconds
     from cxrscore.model.checkpoint import Card
 
 Fault = tuple[str, str, str, str]  # path, stage, kind, message
-STUDY_IN_NAME = re.compile(r"(.*/)?(\d+_\d+)_\d+\.[^./]+")  # Grand X-Ray SLAM: patient, study, image
 
 
 @dataclass(frozen=True)
@@ -155,15 +154,15 @@ def _study_names(listing: Listing) -> list[str]:
     """The study of each file: from the table that listed it, or from its name. Raises UserError."""
     if listing.studies:
         return [listing.studies[path] for path in listing.paths]
-    matches = [STUDY_IN_NAME.fullmatch(path) for path in listing.paths]
-    unclear = [path for path, match in zip(listing.paths, matches, strict=True) if match is None]
+    names = [study_in_name(path) for path in listing.paths]
+    unclear = [path for path, name in zip(listing.paths, names, strict=True) if name is None]
     if unclear:
         raise UserError(
             f"--level study: {counted(len(unclear), 'file name')} without a study, as in "
             f"00000005_001_002.jpg (patient, study, image), first {unclear[0]!r}; score a table with "
             "--study-column instead."
         )
-    studies = [match[2] for match in matches if match]
+    studies = [name for name in names if name is not None]
     folders = defaultdict(set)
     for path, study in zip(listing.paths, studies, strict=True):
         folders[study].add(path.rpartition("/")[0])

@@ -202,6 +202,7 @@ def test_a_number_has_its_options_bounds(
         api.phantom: {"out": "full"},
         api.prepare: {},
         api.test: {},
+        api.evaluate: {},
     }[function]
     step = 0.01 if isinstance(least, float) and least % 1 else 1
     for wrong in [least - step, *([most + 1] if most is not None else []), "1", None]:

@@ -1,34 +1,52 @@
-"""A polars frame of scores, or a file in either format that `score` writes -> ScoreTable.
+"""Score tables as people hand them in: a CSV or Parquet file, or a polars frame, all of one shape.
 
-In    a frame with ids in its first column and a column of probabilities per finding; CSV or Parquet.
-Out   ScoreTable; a frame's numbers stay as they are. Raises UserError for what a file would be refused for.
+In    a path, or a frame with ids in its first column and one column of probabilities per finding.
+Out   ScoreTable. Raises UserError for what is not one; a Parquet file keeps the bits of its numbers.
 """
 
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from cxrscore.core.errors import UserError, counted
 from cxrscore.tables.foreign_table import USAGES
 from cxrscore.tables.score_table import ScoreTable, read_scores
 
+if TYPE_CHECKING:
+    import polars as pl
+
+PARQUET = b"PAR1"  # at both ends of a file, whatever it is called
+
 
 def read_score_file(path: Path) -> ScoreTable:
-    """Parquet by its extension, otherwise CSV."""
-    if path.suffix != ".parquet" or not path.is_file():
+    """What `score` writes in either format, and CSV files of others."""
+    if not path.is_file() or not _is_parquet(path):
         return read_scores(path)
+    import polars as pl
+
     try:
         frame = pl.read_parquet(path, memory_map=False)
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path}: not Parquet ({error}); write it again, or convert it to CSV.") from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: damaged Parquet ({error}); write or fetch the file again.") from error
     return score_table(frame, source=str(path))
 
 
-def score_table(frame: pl.DataFrame, *, source: str = "scores") -> ScoreTable:
+def _is_parquet(path: Path) -> bool:
+    if path.suffix.lower() == ".parquet":
+        return True
+    with suppress(OSError), path.open("rb") as file:  # of one that cannot be read, read_scores says why
+        return file.read(len(PARQUET)) == PARQUET
+    return False
+
+
+def score_table(frame: "pl.DataFrame", *, source: str = "scores") -> ScoreTable:
     """A frame of scores, held to what a file of them is held to; its numbers stay as they are. Raises
     UserError.
     """
+    import polars as pl
+
     rows = _without_usage(frame).unique(keep="first", maintain_order=True)
     id_column, *findings = rows.columns or [""]
     if not findings or not len(rows):
@@ -56,8 +74,10 @@ def score_table(frame: pl.DataFrame, *, source: str = "scores") -> ScoreTable:
     return ScoreTable(id_column, ids.to_list(), findings, probs, (note,) if repeats else (), source)
 
 
-def _without_usage(frame: pl.DataFrame) -> pl.DataFrame:
+def _without_usage(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Without Kaggle's column, as files are read."""
+    import polars as pl
+
     kaggles = [
         name
         for name, column in zip(frame.columns, frame, strict=True)

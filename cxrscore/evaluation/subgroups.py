@@ -1,0 +1,281 @@
+"""Figures of groups of images, such as those of women and of men, and how far apart the groups are.
+
+In    a Sample and, for each of its rows, the group that it is in; names of measures.
+Out   Subgroups: per group figures with intervals; gaps, each group's figure less that of the reference, the
+      group of most patients. One set of resamples of all patients serves every group: a patient whose images
+      lie in two groups carries the same weight into both, and the interval of a gap is a paired one.
+
+A finding that fewer than FEWEST patients of a group show, or do not show, has no figure there. The mean over
+findings is over those that have one; of a gap, over those that have one in both groups.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.core.errors import UserError, counted
+from cxrscore.core.progress import Progress
+from cxrscore.evaluation.group_columns import BANDS, SEVERAL, UNKNOWN, Grouping, groupings
+from cxrscore.evaluation.joined_scores import Scored, label_settings
+from cxrscore.statistics.bootstrap import Prepared, replicates
+from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, TABLE, Estimate, Key
+from cxrscore.statistics.intervals import FEWEST, interval
+from cxrscore.statistics.measures import MEASURES
+from cxrscore.statistics.roc_area import Floats, quotient
+from cxrscore.statistics.sample import Sample
+
+if TYPE_CHECKING:
+    from cxrscore.project.params import LabelParams
+
+DEFAULT = ("auc",)  # in 107,000 images each further one takes as long again
+ALL = "all"
+MOST_RESAMPLES = 100_000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An estimate, and over how many findings it is a mean (of one: 1). `shown` and `unshown`: patients of
+    the group who show the finding, and who do not; who has images of both kinds counts in both.
+    """
+
+    estimate: Estimate
+    findings: int = 1
+    shown: int = 0
+    unshown: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """`gaps`: this group's figures less the reference's; none of the reference itself."""
+
+    name: str
+    patients: int
+    images: int
+    figures: Mapping[Key, Figure]
+    gaps: Mapping[Key, Figure]
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """Of one column. `unit`: whom the intervals are over, patients or, where nobody knows them, images."""
+
+    column: str
+    reference: str
+    groups: tuple[Group, ...]
+    unit: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A figure prepared from some of the rows alone; they are neighbours, so their weights need no copy."""
+
+    rows: slice
+    inner: Prepared
+
+    def values(self, weights: Floats) -> Floats:
+        return self.inner.values(weights[self.rows])
+
+
+def checked_measures(names: Sequence[str]) -> tuple[str, ...]:
+    """Raises UserError for a name that is none; `all` stands for all."""
+    if list(names) == [ALL]:
+        return tuple(MEASURES)
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown or not names:
+        given = repr(unknown[0]) if unknown else "none"
+        raise UserError(f"--by-measures: {given}; choose from {', '.join(MEASURES)}, or {ALL}.")
+    return tuple(dict.fromkeys(names))
+
+
+def subgroups_of(
+    scored: Scored,
+    labels_csv: Path,
+    by: Sequence[str],
+    *,
+    id_column: str,
+    labels: "LabelParams | None",
+    bands: Sequence[int] = BANDS,
+    measures: Sequence[str] = DEFAULT,
+    resamples: int = RESAMPLES,
+    progress: Progress,
+) -> tuple[list[Subgroups], list[str]]:
+    """Of what was measured, by columns of the labels -> one for each column, and notes. `id_column`: of the
+    scores; `labels`: the project's settings, if there are any. Raises UserError.
+    """
+    names = checked_measures(measures)
+    settings, _ = label_settings(labels_csv, id_column, labels)
+    found = groupings(scored, labels_csv, by, id_column=settings["id"], bands=bands)
+    sample, unit = scored.sample(), "patient"
+    notes = [note for grouping in found for note in grouping.notes]
+    if scored.table.patient is None:
+        unit = "study" if scored.images else "image"
+        notes.append(f"{labels_csv}: patients are not known; intervals take each {unit} for a patient.")
+    progress.start("groups", len(found) * resamples)
+    how: dict[str, Any] = {"unit": unit, "resamples": resamples, "after": progress.advance}
+    return [subgroups(sample, grouping, names, **how) for grouping in found], notes
+
+
+def subgroups(
+    sample: Sample,
+    grouping: Grouping,
+    measures: Sequence[str] = DEFAULT,
+    *,
+    unit: str = "patient",
+    resamples: int = RESAMPLES,
+    after: Callable[[int], None] = lambda drawn: None,
+) -> Subgroups:
+    """`resamples` 0: no intervals. `after` is called with each chunk's number of resamples."""
+    sample, rows = _sorted(sample, grouping)
+    counts = [_counts(sample, mine) for mine in rows]
+    enough = [np.minimum(*pair) >= FEWEST for pair in counts]
+    patients = [len(np.unique(sample.cluster[mine])) for mine in rows]
+    prepared = {
+        (i, *key): one
+        for i, (mine, often) in enumerate(zip(rows, enough, strict=True))
+        for key, one in _prepared(sample, mine, often, measures, whole=patients[i] >= FEWEST).items()
+    }
+    once = _by_group({key: one.values(np.ones((len(sample), 1))) for key, one in prepared.items()})
+    drawn = {}
+    if resamples and prepared:
+        generator = np.random.default_rng(SEED)
+        found = replicates(prepared, sample.cluster, resamples=resamples, generator=generator, after=after)
+        drawn = _by_group(found)
+    reference = _reference(grouping, patients)
+
+    def group(i: int) -> Group:
+        value, spread = once.get(i, {}), drawn.get(i, {})
+        other, others = once.get(reference, {}), drawn.get(reference, {})
+        gaps: Mapping[Key, Figure] = {}
+        if i != reference:
+            gaps = _gaps(sample.findings, (value, other), (spread, others), measures)
+        figures = _figures(sample.findings, value, spread, measures)
+        shown = dict(zip(sample.findings, zip(*counts[i], strict=True), strict=True))
+        figures = {key: _told(one, key, shown, patients[i], unit) for key, one in figures.items()}
+        return Group(grouping.groups[i], patients[i], rows[i].stop - rows[i].start, figures, gaps)
+
+    groups = tuple(map(group, range(len(rows))))
+    return Subgroups(grouping.name, grouping.groups[reference], groups, unit)
+
+
+def _sorted(sample: Sample, grouping: Grouping) -> tuple[Sample, list[slice]]:
+    """The rows group by group, and where each group is."""
+    order = np.argsort(grouping.member, kind="stable")
+    arrays = {name: getattr(sample, name)[order] for name in ("y", "mask", "scores", "cluster")}
+    ends = np.cumsum(np.bincount(grouping.member, minlength=len(grouping.groups))).tolist()
+    return replace(sample, **arrays), [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def _counts(sample: Sample, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    keep = np.zeros(len(sample), dtype=bool)
+    keep[rows] = True
+    return sample.rows(keep).shown()
+
+
+def _reference(grouping: Grouping, patients: Sequence[int]) -> int:
+    """The group of most patients, the first of equals, that is one group."""
+    named = [i for i, name in enumerate(grouping.groups) if name not in (SEVERAL, UNKNOWN)]
+    return max(named or range(len(patients)), key=lambda i: patients[i])
+
+
+def _prepared(
+    sample: Sample, rows: slice, often: NDArray[np.bool_], measures: Sequence[str], *, whole: bool
+) -> dict[Key, Prepared]:
+    """Of one group; `whole`: it has patients enough for figures of all findings together."""
+    y, mask, scores = sample.y[rows], sample.mask[rows], sample.scores[rows]
+    found: dict[Key, Prepared] = {}
+    for name in measures:
+        prepare = MEASURES[name].prepare
+        if MEASURES[name].of == "table":
+            found |= {(name, TABLE): _Part(rows, prepare(y, mask, scores))} if whole else {}
+            continue
+        for j in np.flatnonzero(often):
+            part = prepare(y[:, j], mask[:, j], scores[:, j])
+            found[name, sample.findings[j]] = _Part(rows, part)
+    return found
+
+
+def _by_group(values: Mapping[tuple[int, str, str], Floats]) -> dict[int, dict[Key, Floats]]:
+    found: dict[int, dict[Key, Floats]] = {}
+    for (i, *key), value in values.items():
+        found.setdefault(i, {})[key[0], key[1]] = value
+    return found
+
+
+def _keys(findings: Sequence[str], measure: str) -> list[str]:
+    return [TABLE] if MEASURES[measure].of == "table" else [*findings, MACRO]
+
+
+def _figures(
+    findings: Sequence[str],
+    values: Mapping[Key, Floats],
+    spread: Mapping[Key, Floats],
+    measures: Sequence[str],
+    *,
+    scale: str | None = None,
+) -> dict[Key, Figure]:
+    """Of each finding and their mean, or of all findings together; NaN where there is none."""
+    found = {}
+    for measure in measures:
+        mine = [of for of in findings if (measure, of) in values and not np.isnan(values[measure, of][0])]
+        for of in _keys(findings, measure):
+            over = mine if of == MACRO else [of] * ((measure, of) in values)
+            value = _mean([values[measure, one] for one in over])
+            drawn = _mean([spread[measure, one] for one in over if (measure, one) in spread])
+            estimate = _estimate(float(value[0]), drawn, scale or MEASURES[measure].scale)
+            found[measure, of] = Figure(estimate, len(over))
+    return found
+
+
+def _gaps(
+    findings: Sequence[str],
+    values: tuple[Mapping[Key, Floats], Mapping[Key, Floats]],
+    spread: tuple[Mapping[Key, Floats], Mapping[Key, Floats]],
+    measures: Sequence[str],
+) -> dict[Key, Figure]:
+    """The first group less the second, of what both have."""
+    less, drawn = (
+        {key: one[key] - other[key] for key in one.keys() & other.keys()} for one, other in (values, spread)
+    )
+    found = _figures(findings, less, drawn, measures, scale="plain")
+    why = Estimate(np.nan, why="no figure in one of the groups")
+    return {
+        key: replace(one, estimate=why) if np.isnan(one.estimate.value) else one for key, one in found.items()
+    }
+
+
+def _mean(values: Sequence[Floats]) -> Floats:
+    """Over what is defined in each resample; NaN where nothing is."""
+    stacked = np.stack(values) if values else np.full((1, 1), np.nan)
+    return quotient(np.nansum(stacked, 0), (~np.isnan(stacked)).sum(0).astype(float))
+
+
+def _estimate(value: float, drawn: Floats, scale: str) -> Estimate:
+    if np.isnan(value):
+        return Estimate(value, why="undefined")
+    if np.isnan(drawn).all():
+        return Estimate(value)
+    return Estimate(value, *interval(value, drawn, scale=scale))
+
+
+def _told(figure: Figure, key: Key, shown: Mapping[str, tuple[int, int]], patients: int, unit: str) -> Figure:
+    """With the patients behind it and, where those are too few, words in the place of the figure."""
+    of = key[1]
+    if of == MACRO:
+        missing = "too few for any finding"
+        return figure if figure.findings else replace(figure, estimate=Estimate(np.nan, why=missing))
+    if of == TABLE:
+        few = counted(patients, unit)
+        why = f"too few ({few})"
+        return figure if patients >= FEWEST else replace(figure, estimate=Estimate(np.nan, why=why))
+    yes, no = map(int, shown[of])
+    estimate = figure.estimate
+    if min(yes, no) < FEWEST:
+        fewer, verb = (yes, "show") if yes <= no else (no, "do not show")
+        one = {"show": "shows", "do not show": "does not show"}[verb]
+        few = f"{counted(fewer, unit)} {one if fewer == 1 else verb} it"
+        estimate = Estimate(np.nan, why=f"too few ({few})")
+    return replace(figure, estimate=estimate, shown=yes, unshown=no)
