@@ -25,13 +25,22 @@ from cxrscore.python_api.ensemble import Ensemble, load_ensemble
 from cxrscore.python_api.evaluation import evaluate, test
 from cxrscore.python_api.images import phantom, read_image
 from cxrscore.python_api.labels import labels_frame, read_labels, stratify
-from cxrscore.python_api.pipeline import folds, prepare, report, train
-from cxrscore.python_api.records import Checked, Evaluation, FoldTable, Prepared, QuarantineWarning, Scores
+from cxrscore.python_api.pipeline import decide, folds, prepare, report, train
+from cxrscore.python_api.records import (
+    Checked,
+    Decided,
+    Evaluation,
+    FoldTable,
+    Prepared,
+    QuarantineWarning,
+    Scores,
+)
 from cxrscore.python_api.scoring import score
 
 __all__ = [
     "Busy",
     "Checked",
+    "Decided",
     "Ensemble",
     "Evaluation",
     "FoldTable",
@@ -42,6 +51,7 @@ __all__ = [
     "Unreadable",
     "UserError",
     "check",
+    "decide",
     "evaluate",
     "folds",
     "labels_frame",

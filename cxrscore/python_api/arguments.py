@@ -22,6 +22,7 @@ Level = Literal["image", "study"]
 Format = Literal["csv", "parquet"]
 OnError = Literal["quarantine", "fail", "fill"]
 Compile = Literal["auto", "on", "off"]
+Abstain = Literal["conformal", "disagreement"]
 CompileNow = Literal["on", "off"]  # auto weighs the number of files, which is not known where none is scored
 
 
