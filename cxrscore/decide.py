@@ -26,6 +26,7 @@ from cxrscore.decisions.abstention import Limits, conformal_limits, doubt
 from cxrscore.decisions.decision_file import Decisions, write_decisions
 from cxrscore.decisions.fold_maps import NONE, POOLED, cross_calibrated, fit_fold_maps
 from cxrscore.decisions.measured import (
+    AREA,
     ERRORS,
     Row,
     coverage_rows,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 OUT_OF_FOLD, TEST = "out of fold", "test"
 RULE = "youden"  # whose calls the coverage and the curve are of
 Floats = NDArray[np.float64]
-ERROR_COLUMNS = [f"{name}_{when}" for name in ERRORS for when in ("before", "after")]
+ERROR_COLUMNS = [f"{name}_{when}" for name in (*ERRORS, *AREA) for when in ("before", "after")]
 COLUMNS = {
     "calibration": ["scores", "finding", "images", "positives", *ERROR_COLUMNS],
     "thresholds": [
@@ -189,7 +190,7 @@ def _measure_out_of_fold(
         doubts.append(doubt(together(others), mine.scores, calls[RULE][-1]))
     before, after = together(samples), together(crossed).scores
     made = {rule: np.concatenate(found) for rule, found in calls.items()}
-    errors = list(error_rows(OUT_OF_FOLD, before, after))
+    errors = list(error_rows(OUT_OF_FOLD, before, after, areas=False))
     found = coverages(before, np.concatenate(wrong), np.concatenate(kept))
     rows = {
         "calibration": errors,
@@ -208,7 +209,7 @@ def _measure_test(
     calibrated = decisions.maps.calibrated(by_fold)
     probs = calibrated.mean(0)
     made = {rule: calls_of(probs, thresholds) for rule, thresholds in decisions.thresholds.items()}
-    errors = list(error_rows(TEST, sample, probs))
+    errors = list(error_rows(TEST, sample, probs, areas=True))
     kept = kept_calls(probs, decisions.thresholds[RULE], decisions.limits)
     found = coverages(sample, ruled_out(sample, probs, decisions.limits), kept)
     calls = made[RULE]

@@ -21,21 +21,26 @@ from cxrscore.statistics.roc_area import quotient, roc_auc
 from cxrscore.statistics.sample import Sample
 
 Floats = NDArray[np.float64]
-ERRORS = {"calibration_error": calibration_error, "brier": brier, "log_loss": log_loss, "auc": roc_auc}
+ERRORS = {"calibration_error": calibration_error, "brier": brier, "log_loss": log_loss}
+AREA = {"auc": roc_auc}
 RESAMPLES = 1000
 STEPS = 20  # of a curve: 5 % of the calls, 10 %, ...
 ALL = "all findings"
 Row = Sequence[object]
 
 
-def error_rows(source: str, before: Sample, after: NDArray[np.floating]) -> Iterator[Row]:
-    """scores, finding, images, positives, then each of ERRORS before and after."""
+def error_rows(source: str, before: Sample, after: NDArray[np.floating], *, areas: bool) -> Iterator[Row]:
+    """scores, finding, images, positives, then each of ERRORS before and after; and, with `areas`, the area
+    under the ROC curve, which calibration leaves to each model, and moves a little for a mean of models.
+    """
+    measures = [*ERRORS.values(), *(AREA.values() if areas else ())]
     for j, finding in enumerate(before.findings):
         known = before.mask[:, j]
         y = before.y[known, j]
         both = (before.scores[known, j].astype(np.float64), after[known, j])
         if len(y):
-            values = [number(measure(y, probs)) for measure in ERRORS.values() for probs in both]
+            values = [number(measure(y, probs)) for measure in measures for probs in both]
+            values += [""] * (0 if areas else 2 * len(AREA))
             yield [source, finding, len(y), int((y == 1).sum()), *values]
 
 
@@ -159,7 +164,7 @@ def headlines(errors: Sequence[Row], found: Sequence[Coverage], fitted: Sequence
     """Means over the findings in `fitted`, and of the coverages over those that have a limit."""
     numbers: dict[str, object] = {}
     mine = [row for row in errors if row[1] in fitted]
-    for i, name in enumerate(ERRORS):
+    for i, name in enumerate((*ERRORS, *AREA)):
         pairs = [(row[4 + 2 * i], row[5 + 2 * i]) for row in mine]
         values = np.array([[float(str(cell)) for cell in pair] for pair in pairs if "" not in pair])
         if len(values):
