@@ -70,6 +70,7 @@ def calls() -> dict[str, Callable[[int], object]]:
     """One call of each function, for the n-th time, in a project's folder."""
     return {
         "check": lambda n: api.check("data/test", size=32, workers=1),
+        "decide": lambda n: api.decide(),
         "evaluate": lambda n: api.evaluate(),
         "folds": lambda n: api.folds(),
         "labels_frame": lambda n: api.labels_frame(api.read_labels(params="params.yaml")),
@@ -118,6 +119,7 @@ PAIRS: list[
     (api.folds, stages.folds, set()),
     (api.train, stages.train, {"gpus"}),
     (api.report, stages.report, set()),
+    (api.decide, stages.decide, {"as_json"}),
     (api.test, stages.test, {"as_json"}),
     (api.evaluate, stages.evaluate, {"as_json"}),
     (api.phantom, projects.phantom, {"sheet"}),
