@@ -26,10 +26,11 @@ from cxrscore.python_api.ensemble import Ensemble, load_ensemble
 from cxrscore.python_api.evaluation import evaluate, test
 from cxrscore.python_api.images import phantom, read_image
 from cxrscore.python_api.labels import labels_frame, read_labels, stratify
-from cxrscore.python_api.pipeline import folds, prepare, report, train
+from cxrscore.python_api.pipeline import decide, folds, prepare, report, train
 from cxrscore.python_api.records import (
     Checked,
     Comparison,
+    Decided,
     Evaluation,
     FoldTable,
     Prepared,
@@ -42,6 +43,7 @@ __all__ = [
     "Busy",
     "Checked",
     "Comparison",
+    "Decided",
     "Ensemble",
     "Evaluation",
     "FoldTable",
@@ -53,6 +55,7 @@ __all__ = [
     "UserError",
     "check",
     "compare",
+    "decide",
     "evaluate",
     "folds",
     "labels_frame",

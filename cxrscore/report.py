@@ -1,7 +1,8 @@
 """Metrics, training curves, folds and what the head learned -> one page that needs nothing beside it.
 
 In    out/metrics.json, out/plots (auc.csv, and the tables of what was learned), out/history, out/summary,
-      out/balance.json; out/test_metrics.json where there is a held-out test.
+      out/balance.json; out/test_metrics.json where there is a held-out test; out/decision_metrics.json and
+      out/decisions where `decide` has run.
 Out   out/report.html.
 """
 
@@ -55,6 +56,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
         page.render(
             metrics=metrics,
             test=_test(layout),
+            decisions=_decisions(layout),
             balance=balance,
             summaries=summaries,
             pooled=pooled,
@@ -74,6 +76,25 @@ def _test(layout: Layout) -> dict[str, Any] | None:
     perhaps = ["test.patients", "test.macro_auc", "test.study.macro_auc"]
     found: dict[str, Any] = _facts(layout.test_metrics, counts, perhaps=perhaps, tables=["test.auc"])["test"]
     return found
+
+
+def _decisions(layout: Layout) -> dict[str, Any] | None:
+    """What `decide` measured, if it has run: numbers out of fold and perhaps on the test, and the curves."""
+    if not layout.decision_metrics.exists():
+        return None
+    errors = ("calibration_error", "brier", "log_loss")
+    names = [f"{name}.{when}" for name in errors for when in ("before", "after")]
+    names += ["coverage.present", "coverage.absent", "calls_kept"]
+    perhaps = [*names, *(f"test.{name}" for name in names)]
+    found = _facts(layout.decision_metrics, [], perhaps=perhaps)
+    curves: dict[str, dict[str, list[float]]] = {}
+    for row in _rows(layout.decision_tables / "curve.csv"):
+        if row["finding"] == "all findings":
+            points = curves.setdefault(f"{row['scores']}, by {row['by']}", {})
+            for column in ("kept", "accuracy", "balanced_accuracy"):
+                points.setdefault(column, []).append(float(row[column] or "nan"))
+    parts = {"out of fold": found} | ({"test": found["test"]} if "test" in found else {})
+    return {"parts": parts, "errors": errors, "picture": figures.kept_calls(curves) if curves else ""}
 
 
 def _published(layout: Layout, metrics: Mapping[str, Any], findings: Sequence[str]) -> dict[str, Any] | None:

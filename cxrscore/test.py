@@ -2,8 +2,8 @@
 
 In    data/test_labels.csv and the folder of its images; out/models; data/labels.csv, whose patients may not
       be tested, and out/prepared/index.csv, by which test images with the bytes of a training image count.
-Out   out/test/scores.csv, beside it .manifest.csv (which bytes made which row) and, where a file could not be
-      read, .errors.csv; out/test_metrics.json, all under `test`.
+Out   out/test/scores.csv, beside it .manifest.csv (which bytes made which row), .folds.csv (each fold's own
+      scores) and, where a file could not be read, .errors.csv; out/test_metrics.json, all under `test`.
 Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis", IV:
 the mean of three folds and flip views on a held-out test is the figure it leads with.
 """
@@ -72,6 +72,7 @@ def test(
             inputs=str(test_labels_csv) if getattr(params.train.head, "inputs", ()) else None,
             workers=workers,
             compile="off",
+            by_fold=True,
         )
         outcome = _scored(images, scored_csv, options, layout.models, machine, progress)
     Outputs(scored_csv).provenance.unlink()  # the time and the device: other bytes each time

@@ -12,8 +12,10 @@ from typing import Any
 from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import sha256_file
 from cxrscore.core.progress import Progress
+from cxrscore.decisions.decision_file import read_decisions, refuse_other_ensemble
 from cxrscore.images.decoding.decode import sha256_of
 from cxrscore.images.inputs.listing import Listing, list_input
+from cxrscore.scoring.decided import NAME
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
 from cxrscore.scoring.row_ids import shown_names, writable
@@ -36,6 +38,7 @@ def verify(
     models: Path | None,
     source: str | None,
     inputs: Path | None = None,
+    decisions: Path | None = None,
     listed: Mapping[str, Any] | None = None,
     progress: Progress,
 ) -> Iterator[Verdict]:
@@ -50,6 +53,11 @@ def verify(
     yield _counts(files, about)
     if models is not None:
         yield _models(models, about["run"]["models"])
+    decided = about["choices"].get("decisions")
+    if decisions is None and models is not None and decided is not None:
+        decisions = models.parent / NAME
+    if decisions is not None:
+        yield _decisions(decisions, decided, about["run"])
     if inputs is not None:
         yield _inputs(inputs, about["run"].get("inputs"))
     if source is not None:
@@ -112,6 +120,25 @@ def _models(folder: Path, stated: Sequence[Mapping[str, Any]]) -> Verdict:
         except UserError as error:
             faults.append(str(error))
     return Verdict(f"{counted(len(stated), 'checkpoint')} looked up by SHA-256 in {folder}", faults)
+
+
+def _decisions(path: Path, stated: Mapping[str, Any] | None, run: Mapping[str, Any]) -> Verdict:
+    """The file by its bytes, whether it is whole, and of the models that scored."""
+    faults = []
+    if stated is None:
+        faults.append("this table holds the plain mean, by no decisions")
+    elif not path.is_file():
+        faults.append(f"{_shown(path)} is missing")
+    elif sha256_file(path) != stated["sha256"]:
+        faults.append(f"{_shown(path)} has changed, or is another file: its SHA-256 does not match")
+    else:
+        try:
+            found, _ = read_decisions(path)
+            models = [(model["fold"], model["sha256"]) for model in run["models"]]
+            refuse_other_ensemble(path, found, models=models, views=run["views"], findings=run["findings"])
+        except UserError as error:
+            faults.append(str(error))
+    return Verdict("the decisions compared by SHA-256", faults)
 
 
 def _inputs(table: Path, stated: Mapping[str, Any] | None) -> Verdict:

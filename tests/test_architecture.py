@@ -20,7 +20,7 @@ from cxrscore.core.import_closure import closure, file_of, imports
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cxrscore"
-STAGES = ("prepare", "folds", "train", "evaluate", "test", "report")
+STAGES = ("prepare", "folds", "train", "evaluate", "test", "decide", "report")
 
 
 def rooms_by_row() -> dict[str, int]:

@@ -19,7 +19,7 @@ from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
 from cxrscore.cli.slow_imports import tell_of_slow_imports
-from cxrscore.cli.stages import code, evaluate, folds, prepare, report, test, train
+from cxrscore.cli.stages import code, decide, evaluate, folds, prepare, report, test, train
 from cxrscore.cli.terminal import print_lines
 from cxrscore.cli.version import version_lines
 from cxrscore.cli.weights import weights_convert
@@ -41,7 +41,7 @@ Exit codes:
 
 COMMANDS = {  # heading in --help -> names, in that order
     "Start": ("init", "data", "phantom"),
-    "Pipeline": ("prepare", "folds", "train", "evaluate", "test", "report"),
+    "Pipeline": ("prepare", "folds", "train", "evaluate", "test", "decide", "report"),
     "Score": ("score", "check", "verify", "explain", "reseal", "weights"),
     "Measure": ("compare", "ablate", "bench"),
 }
@@ -101,7 +101,7 @@ def root(
 
 
 HEADING = {name: heading for heading, names in COMMANDS.items() for name in names}
-start, pipeline = (init, phantom), (prepare, folds, train, evaluate, test, report)
+start, pipeline = (init, phantom), (prepare, folds, train, evaluate, test, decide, report)
 for command in (*start, *pipeline, score, check, verify, explain, reseal, compare, ablate, bench):
     app.command(cls=HelpPage, rich_help_panel=HEADING[command.__name__])(command)
 app.command(cls=HelpPage, hidden=True)(code)

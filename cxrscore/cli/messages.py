@@ -146,5 +146,22 @@ def metrics_blocks(metrics: dict[str, Any]) -> list[Block]:
     return [TextTable(rows, widths=[width])]
 
 
+def decision_blocks(metrics: dict[str, Any]) -> list[Block]:
+    """Errors before and after calibration, coverage and kept calls, out of fold and on the held-out test."""
+    rows = []
+    for where, found in {"out of fold": metrics, "test": metrics.get("test", {})}.items():
+        for name in ("calibration_error", "brier", "log_loss", "auc"):
+            if name in found:
+                before, after = found[name]["before"], found[name]["after"]
+                rows.append(
+                    [where, name.replace("_", " "), f"{before:.4f} before", f"{after:.4f} calibrated"]
+                )
+        for truth, share in found.get("coverage", {}).items():
+            rows.append([where, f"coverage, {truth}", f"{share:.4f}", ""])
+        if "calls_kept" in found:
+            rows.append([where, "calls kept", f"{found['calls_kept']:.4f}", ""])
+    return [TextTable(rows)]
+
+
 def _number(metrics: dict[str, Any]) -> str:
     return f"{metrics['macro_auc']:.4f}" if "macro_auc" in metrics else "undefined"

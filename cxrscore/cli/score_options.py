@@ -11,7 +11,7 @@ import typer
 
 from cxrscore.cli.options import INPUT, MACHINE, OUTPUT
 
-MODELS, FAILURES = "Models", "Failures"
+MODELS, DECISIONS, FAILURES = "Models", "Decisions", "Failures"
 DEPTH = (
     "Bits in use of samples stored in 16 bits, such as 12, for images that do not state it; 16 takes them as "
     "they are (default: {}). Needed if files are quarantined as UNDECLARED_DEPTH."
@@ -107,6 +107,41 @@ Std = Annotated[
         "--std",
         help="Write a second table with the standard deviation over folds.",
         rich_help_panel=OUTPUT,
+    ),
+]
+Calibrated = Annotated[
+    bool,
+    typer.Option(
+        "--calibrated",
+        help="Write calibrated probabilities: each model's by its own map of `decide`, then their mean.",
+        rich_help_panel=DECISIONS,
+    ),
+]
+Binary = Annotated[
+    str | None,
+    typer.Option(
+        "--binary",
+        metavar="RULE",
+        help="Write 0 and 1, by the thresholds that `decide` chose: youden, f1, accuracy, sensitivity, "
+        "specificity, micro_f1, cf1, example_f1 or subset_accuracy.",
+        rich_help_panel=DECISIONS,
+    ),
+]
+Abstain = Annotated[
+    Literal["conformal", "disagreement"] | None,
+    typer.Option(
+        "--abstain",
+        help="With --binary, leave cells blank: those whose other label is not ruled out at the coverage of "
+        "`decide`, or on which the models do not agree.",
+        rich_help_panel=DECISIONS,
+    ),
+]
+DecisionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--decisions",
+        help="File that `decide` wrote (default: decisions.json beside the folder of --models).",
+        rich_help_panel=DECISIONS,
     ),
 ]
 CsvSafe = Annotated[

@@ -28,11 +28,15 @@ from cxrscore.cli.options import (
     view_list,
 )
 from cxrscore.cli.score_options import (
+    Abstain,
     BatchSize,
+    Binary,
     BitDepth,
+    Calibrated,
     CheckedDepth,
     Compile,
     CsvSafe,
+    DecisionsFile,
     Folds,
     IdKind,
     Inputs,
@@ -69,6 +73,10 @@ def score(
     folds: Folds = None,
     views: Views = None,
     inputs: Inputs = None,
+    calibrated: Calibrated = False,
+    binary: Binary = None,
+    abstain: Abstain = None,
+    decisions: DecisionsFile = None,
     output: Output,
     template: Template = None,
     id_kind: IdKind = "relpath",
@@ -96,9 +104,11 @@ def score(
 
     Example: cxrscore score data/test --template data/sample_submission.csv -o sub.csv
     """
+    from cxrscore.decisions.decision_file import check_choice
     from cxrscore.project.option_rules import table_format as checked_format
 
     written_as = checked_format(output, table_format, called="--format")
+    check_choice(calibrated=calibrated, binary=binary, abstain=abstain, level=level)
     chosen, averaged = fold_list(folds), view_list(views)
     from cxrscore.images.inputs.listing import kind_of_input
 
@@ -133,6 +143,10 @@ def score(
         format=written_as,
         std=std,
         csv_safe=csv_safe,
+        calibrated=calibrated,
+        binary=binary,
+        abstain=abstain,
+        decisions=decisions,
     )
     try:
         with on_terminal() as progress:
@@ -224,6 +238,14 @@ def verify(
         Path | None,
         typer.Option("--inputs", help="Table that `score` was given, to compare as well (default: none)."),
     ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            "--decisions",
+            help="File that the table was decided by, to compare as well (default: with --models, "
+            "decisions.json beside that folder).",
+        ),
+    ] = None,
     root: Root = None,
     path_column: PathColumn = None,
     follow_symlinks: FollowSymlinks = False,
@@ -240,7 +262,15 @@ def verify(
     with on_terminal() as progress:
         listed = {"root": root, "path_column": path_column, "follow_symlinks": follow_symlinks}
         verdicts = list(
-            verify(table, models=models, source=source, inputs=inputs, listed=listed, progress=progress)
+            verify(
+                table,
+                models=models,
+                source=source,
+                inputs=inputs,
+                decisions=decisions,
+                listed=listed,
+                progress=progress,
+            )
         )
     for verdict in verdicts:
         print_lines(*_verdict_lines(verdict))

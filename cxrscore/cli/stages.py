@@ -13,6 +13,7 @@ import typer
 from cxrscore.cli.evaluate_options import AgeBands, By, ByMeasures, ByOut, Readers, Resamples
 from cxrscore.cli.messages import (
     TRAIN_PATIENCE_S,
+    decision_blocks,
     last_words,
     metrics_blocks,
     on_terminal,
@@ -336,6 +337,37 @@ def test(
         )
     tell(found.notes)
     show(found.metrics, metrics_blocks, as_json=as_json)
+
+
+def decide(
+    labels: LabelsCsv = LABELS,
+    test_labels: TestLabels = TEST_LABELS,
+    out: Out = OUT,
+    params: ParamsFile = PARAMS,
+    as_json: AsJson = False,
+) -> None:
+    """Calibrate scores and choose thresholds, out of fold.
+
+    Writes out/decisions.json for `score --calibrated`, `--binary` and `--abstain`. Where `test` has scored
+    held-out images, everything is also measured on them, with the means that `score` gives.
+
+    Example: cxrscore decide
+    """
+    from cxrscore.core.paths import Layout
+    from cxrscore.decide import decide
+    from cxrscore.project.params_file import read_params
+
+    settings = read_params(params)
+    found = decide(
+        labels,
+        Layout(out),
+        labels=settings.labels,
+        folds=settings.folds.train,
+        params=settings.decide,
+        test_labels_csv=test_labels,
+    )
+    tell(found.notes)
+    show(found.metrics, decision_blocks, as_json=as_json)
 
 
 def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:

@@ -64,6 +64,23 @@ class Layout:
         return self.root / "test_metrics.json"
 
     @property
+    def test_fold_scores(self) -> Path:
+        """Of the held-out test, each fold's own; beside the scores, as `score` calls it."""
+        return self.test / "scores.csv.folds.csv"
+
+    @property
+    def decisions(self) -> Path:
+        return self.root / "decisions.json"
+
+    @property
+    def decision_tables(self) -> Path:
+        return self.root / "decisions"
+
+    @property
+    def decision_metrics(self) -> Path:
+        return self.root / "decision_metrics.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -329,6 +329,26 @@ def sweep(points: Sequence[Mapping[str, float]], *, head: str, key: str, referen
         return _svg(figure)
 
 
+def kept_calls(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Of each curve by its name, `kept` shares of all calls, and the `accuracy` and `balanced_accuracy` of
+    those: one panel for each of the two; NaN is not drawn.
+    """
+    accuracy, balanced = "accuracy of the kept calls", "mean of sensitivity and specificity"
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 3.0), layout="constrained")
+        panels = figure.subplots(1, 2)
+        columns = {"accuracy": accuracy, "balanced_accuracy": balanced}
+        for axes, (column, title) in zip(panels, columns.items(), strict=True):
+            for n, (name, points) in enumerate(curves.items()):
+                colour = FOLD_COLOURS[n % len(FOLD_COLOURS)]
+                axes.plot(points["kept"], points[column], "o-", ms=3, lw=1.4, color=colour, label=name)
+            axes.set_title(title, loc="left", fontsize=9.5)
+            axes.set_xlabel("share of calls kept, the surest first")
+            axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        panels[1].legend(frameon=False, loc="best", fontsize=8)
+        return _svg(figure)
+
+
 def head_effects(
     title: str,
     findings: Sequence[str],

@@ -48,7 +48,7 @@ from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.labels import read_labels
 
 PRESETS = Path(__file__).parents[1] / "presets"
-STAGES = ("prepare", "folds", "train", "evaluate", "test", "report")
+STAGES = ("prepare", "folds", "train", "evaluate", "test", "decide", "report")
 TRAINED, HELD_OUT = ("images", "labels.csv"), ("test", "test_labels.csv")  # names in data/
 NULL = "tag:yaml.org,2002:null"  # else a setting that is null is written as nothing at all
 IGNORED = "/.cxrscore/\n/.venv/\n/data\n/out/.*\n/dvc_plots\n"

@@ -480,11 +480,25 @@ class TrainParams(Section):
         return self
 
 
+Part = Annotated[float, Field(gt=0, lt=1)]
+
+
+class DecideParams(Section):
+    """What `decide` aims at, all on scores of images that no model was trained on."""
+
+    coverage: Part = Field(
+        description="Of those with a finding, and of those without, the share not ruled out wrongly."
+    )
+    sensitivity: Part = Field(description="Least sensitivity of the rule `sensitivity`.")
+    specificity: Part = Field(description="Least specificity of the rule `specificity`.")
+
+
 class Params(Section):
     labels: LabelParams = Field(description="How the label table is read.")
     prepare: PrepareParams = Field(description="How images are decoded and resized, once.")
     folds: FoldParams = Field(description="How images are assigned to folds.")
     train: TrainParams = Field(description="How the model of each fold is trained.")
+    decide: DecideParams = Field(description="What thresholds and abstention aim at.")
 
 
 class ComparedParams(Section):

@@ -15,6 +15,10 @@ STAGE = re.compile(r"^  test:\n(?:    .*\n)+", re.MULTILINE)
 CODE_KEY = "      - out/code/test.sha256\n"
 SHOWN = "      - out/test_metrics.json\n"  # by the report, which depends on it
 BEFORE = "      - out/summary\n"
+MEASURED = {  # by `decide`, which depends on it: a dependency -> the one behind which it stands
+    "      - data/test_labels.csv\n": "      - data/labels.csv\n",
+    "      - out/test\n": "      - out/oof\n",
+}
 
 
 def pipeline_text() -> str:
@@ -24,13 +28,20 @@ def pipeline_text() -> str:
 def with_test(pipeline: str, *, wanted: bool) -> str:
     """Raises UserError where a stage `report`, before which `test` goes, is not as `init` writes it."""
     if not wanted:
-        return STAGE.sub("", pipeline).replace(SHOWN, "")
+        without = STAGE.sub("", pipeline).replace(SHOWN, "")
+        for dependency in MEASURED:
+            without = without.replace(dependency, "")
+        return without
     if STAGE.search(pipeline):
         return pipeline
     head, report, tail = pipeline.partition("  report:\n")
     if BEFORE not in tail:
         raise UserError("dvc.yaml: no stage report that depends on out/summary; restore the file of `init`.")
-    return head + _stage(pipeline) + report + tail.replace(BEFORE, BEFORE + SHOWN, 1)
+    stages, decide, deciding = head.partition("  decide:\n")
+    if decide:  # a project of an older version has no such stage
+        for dependency, before in MEASURED.items():
+            deciding = deciding.replace(before, before + dependency, 1)
+    return stages + _stage(pipeline) + decide + deciding + report + tail.replace(BEFORE, BEFORE + SHOWN, 1)
 
 
 def _stage(pipeline: str) -> str:

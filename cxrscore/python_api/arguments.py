@@ -23,6 +23,7 @@ Format = Literal["csv", "parquet"]
 Readers = Literal["majority", "any", "mean", "error"]
 OnError = Literal["quarantine", "fail", "fill"]
 Compile = Literal["auto", "on", "off"]
+Abstain = Literal["conformal", "disagreement"]
 CompileNow = Literal["on", "off"]  # auto weighs the number of files, which is not known where none is scored
 
 

@@ -79,13 +79,15 @@ def verify(
     models: PathLike | None = None,
     source: PathLike | None = None,
     inputs: PathLike | None = None,
+    decisions: PathLike | None = None,
     root: PathLike | None = None,
     path_column: str | None = None,
     follow_symlinks: bool = False,
     progress: bool = False,
 ) -> "pl.DataFrame":
     """A table that `score` wrote against its provenance -> question, holds (bool) and faults (a list of
-    sentences): its bytes and counts; its models, images and table of inputs where they are named. Raises
+    sentences): its bytes and counts; its models, images, table of inputs and decisions where
+    they are named. Raises
     UserError.
 
     Examples:
@@ -107,6 +109,7 @@ def verify(
                 models=path_or_none(models),
                 source=None if source is None else os.fspath(source),
                 inputs=path_or_none(inputs),
+                decisions=path_or_none(decisions),
                 listed=listed,
                 progress=shown,
             )

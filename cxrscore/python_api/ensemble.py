@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Literal
 from cxrscore.core.text_table import visible
 from cxrscore.python_api.arguments import (
     MODELS,
+    Abstain,
     CompileNow,
     PathLike,
+    flag,
     fold_numbers,
     number_or_none,
     one_of,
+    path_or_none,
     view_names,
 )
 from cxrscore.python_api.images import read_image
@@ -91,6 +94,10 @@ def load_ensemble(
     *,
     folds: Sequence[int] | None = None,
     views: Sequence[str] | None = None,
+    calibrated: bool = False,
+    binary: str | None = None,
+    abstain: Abstain | None = None,
+    decisions: PathLike | None = None,
     batch_size: int | None = None,
     compile: CompileNow = "off",
     device: str = "auto",
@@ -100,8 +107,10 @@ def load_ensemble(
 
     `views` are averaged, by default those of the training: plain, flip, zoom, zoom_flip, plain first.
     `batch_size` is images per forward pass (default: 16 on a CPU, 256 on a GPU). `compile` is on or off:
-    whether it pays depends on the number of images, which only `score` knows. Raises UserError for a missing
-    fold, folds of different trainings, or a damaged file.
+    whether it pays depends on the number of images, which only `score` knows. With `calibrated`, or `binary`
+    (the name of a rule) and perhaps `abstain`, `predict` gives what `decide` has decided in place of the
+    mean: calibrated probabilities, or 0 and 1, and NaN for what is left undecided. Raises UserError for a
+    missing fold, folds of different trainings, or a damaged file.
 
     Examples:
         >>> from cxrscore.api import load_ensemble
@@ -114,8 +123,15 @@ def load_ensemble(
     compiled = one_of("compile", compile, CompileNow) == "on"
 
     from cxrscore.scoring.compute_settings import choose_scoring_machine
+    from cxrscore.scoring.options import Options
     from cxrscore.scoring.predictor import load_predictor
 
+    decided = Options(
+        calibrated=flag("calibrated", calibrated),
+        binary=binary,
+        abstain=None if abstain is None else one_of("abstain", abstain, Abstain),
+        decisions=path_or_none(decisions),
+    )
     predictor = load_predictor(
         Path(models),
         choose_scoring_machine(device, dtype),
@@ -123,6 +139,7 @@ def load_ensemble(
         views=averaged,
         batch_size=images,
         compile=compiled,
+        decided=decided,
     )
     card = predictor.card
     return Ensemble(

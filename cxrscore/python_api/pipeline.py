@@ -1,4 +1,4 @@
-"""The stages of a project: prepare, folds, train and report; `evaluate` is in evaluation.py.
+"""The stages of a project: prepare, folds, train, decide and report; `evaluate` is in evaluation.py.
 
 In    labels and images, out/ as the stages before have left it, params.yaml.
 Out   what the stage writes in out/, and its tables as frames or its file's path.
@@ -11,6 +11,7 @@ from cxrscore.python_api.arguments import (
     LABELS,
     OUT,
     PARAMS,
+    TEST_LABELS,
     PathLike,
     flag,
     number,
@@ -18,7 +19,7 @@ from cxrscore.python_api.arguments import (
     seconds,
 )
 from cxrscore.python_api.progress import shown_progress
-from cxrscore.python_api.records import FoldTable, Prepared
+from cxrscore.python_api.records import Decided, FoldTable, Prepared
 
 
 def prepare(
@@ -141,6 +142,44 @@ def train(
             asked=asked,
         )
     return layout.checkpoint(fold)
+
+
+def decide(
+    labels: PathLike = LABELS,
+    *,
+    test_labels: PathLike = TEST_LABELS,
+    out: PathLike = OUT,
+    params: PathLike = PARAMS,
+) -> Decided:
+    """Calibrate scores and choose thresholds out of fold, and write OUT/decisions.json, which `score` reads.
+    Raises UserError.
+
+    Examples:
+        >>> from cxrscore.api import decide
+        >>> found = decide()
+        >>> found.path.name, found.thresholds.columns[:3]
+        ('decisions.json', ['scores', 'rule', 'finding'])
+    """
+    import polars as pl
+
+    from cxrscore.core.paths import Layout
+    from cxrscore.decide import decide as stage
+    from cxrscore.project.params_file import read_params
+
+    settings, layout = read_params(Path(params)), Layout(Path(out))
+    found = stage(
+        Path(labels),
+        layout,
+        labels=settings.labels,
+        folds=settings.folds.train,
+        params=settings.decide,
+        test_labels_csv=Path(test_labels),
+    )
+    tables = {
+        name: pl.read_csv((layout.decision_tables / f"{name}.csv").read_bytes(), infer_schema_length=None)
+        for name in ("calibration", "thresholds", "coverage")
+    }
+    return Decided(layout.decisions, metrics=found.metrics, notes=tuple(found.notes), **tables)
 
 
 def report(*, out: PathLike = OUT, params: PathLike = PARAMS) -> Path:

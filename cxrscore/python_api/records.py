@@ -90,6 +90,25 @@ class FoldTable:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What `decide` has done. `path`: the file that `score` reads. Every frame has a column `scores`: out of
+    fold, or test.
+
+    calibration  errors of each finding before and after calibration
+    thresholds   of each rule and finding, with the sensitivity and specificity there
+    coverage     of each finding and truth, with its interval, and the share of calls kept
+    metrics      the numbers that `cxrscore decide --json` prints
+    """
+
+    path: Path
+    calibration: "pl.DataFrame" = field(repr=False)
+    thresholds: "pl.DataFrame" = field(repr=False)
+    coverage: "pl.DataFrame" = field(repr=False)
+    metrics: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Checked:
     """What `check` has found. `errors` as in `Scores`; `shapes`: width, height, images of that shape."""
 

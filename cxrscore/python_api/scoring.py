@@ -15,6 +15,7 @@ from cxrscore.core.errors import Stopped, UserError
 from cxrscore.core.text_table import visible
 from cxrscore.python_api.arguments import (
     MODELS,
+    Abstain,
     Compile,
     Format,
     IdKind,
@@ -52,6 +53,10 @@ def score(
     folds: Sequence[int] | None = None,
     views: Sequence[str] | None = None,
     inputs: PathLike | None = None,
+    calibrated: bool = False,
+    binary: str | None = None,
+    abstain: Abstain | None = None,
+    decisions: PathLike | None = None,
     bit_depth: int | None = None,
     level: Level = "image",
     format: Format | None = None,
@@ -76,6 +81,9 @@ def score(
     `source` is a folder, a pattern, a CSV of paths, a .tar or a .zip. With `out`, the files of `cxrscore
     score -o OUT` are written, byte for byte; a run that was stopped resumes with `resume=True`. Without it
     nothing is kept on disk. `template` is a sample submission whose rows, order and columns are kept.
+
+    `calibrated`, `binary` (the name of a rule) and `abstain` write what `decide` has decided in place of the
+    mean: see the command's options. A cell that is left undecided is null, or NaN in a table of Parquet.
 
     Files that cannot be read have no row (with `on_error="fill"`: the training prevalences); they are in
     `Scores.errors`, and a QuarantineWarning names the first. Raises UserError, Busy, and Stopped.
@@ -116,6 +124,10 @@ def score(
         format=table_format(path_or_none(out), format),
         std=flag("std", std),
         csv_safe=flag("csv_safe", csv_safe),
+        calibrated=flag("calibrated", calibrated),
+        binary=binary,
+        abstain=None if abstain is None else one_of("abstain", abstain, Abstain),
+        decisions=path_or_none(decisions),
     )
     run: dict[str, Any] = {"models": Path(models), "device": device, "dtype": dtype, "progress": progress}
     if out is not None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import move_into_place, sha256_file
-from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import (
+    ROLES,
     fold_mean,
     fold_spread,
     scored_rows,
@@ -24,9 +24,10 @@ from cxrscore.scoring.output import (
     write_probabilities,
 )
 from cxrscore.scoring.provenance import first_difference, read_provenance, write_provenance
-from cxrscore.scoring.row_plan import Fault, Plan
+from cxrscore.scoring.row_plan import Fault
 from cxrscore.scoring.run import Run
 from cxrscore.scoring.setup import Setup
+from cxrscore.tables.fold_scores import write_fold_scores
 
 CHOICES = ("id_kind", "level", "on_error", "format", "std", "csv_safe")
 
@@ -59,13 +60,13 @@ def finish(run: Run, setup: Setup) -> Outcome:
         staged.place(files.provenance),
         setup.identity,
         source=plan.listing.source,
-        choices=_choices(plan, options),
+        choices=_choices(setup),
         counts={"listed": listed, "scored": scored, "quarantined": len(faults), "rows": rows},
         kinds=[kind for _, _, kind, _ in faults],
         compute={"computed_in_fp32": run.exact, "turned_upright": run.turned, "halved_to": run.halvings},
         outputs={files.role(path): at for path, at in made.items()},
     )
-    for path in (files.errors, files.manifest, files.std, files.provenance, files.table):
+    for path in (files.errors, files.manifest, files.std, files.folds, files.provenance, files.table):
         if path in staged.at:
             move_into_place(staged.at[path], path)
         else:
@@ -87,10 +88,12 @@ def _notes(run: Run) -> Iterator[str]:
         )
 
 
-def _choices(plan: Plan, options: Options) -> dict[str, Any]:
+def _choices(setup: Setup) -> dict[str, Any]:
     """What shapes the table without being in the fingerprint: a journal serves any of it."""
-    chosen = {name: value for name, value in asdict(options).items() if name in CHOICES}
-    return chosen | {"columns": [plan.id_column, *plan.columns], "rows_sha256": plan.rows_digest()}
+    plan = setup.plan
+    chosen = {name: value for name, value in asdict(setup.options).items() if name in CHOICES}
+    chosen |= {"columns": [plan.id_column, *plan.columns], "rows_sha256": plan.rows_digest()}
+    return chosen | ({"decisions": setup.decided.facts()} if setup.decided else {})
 
 
 class _Staged:
@@ -124,7 +127,7 @@ def _refuse_nothing(source: str, faults: Sequence[Fault], scored: int, *, fail: 
 
 
 def _write_tables(run: Run, setup: Setup, staged: _Staged) -> int:
-    """The table and, where it was asked for, the spread over folds; -> rows."""
+    """The table and, where they were asked for, the spread over folds and each fold's scores; -> rows."""
     files, options, filling = setup.files, setup.options, setup.options.on_error == "fill"
     prevalence = np.mean([fold.card.prevalence for fold in setup.ensemble], axis=0).astype(np.float32)
     unknown = np.full_like(prevalence, np.nan)
@@ -140,9 +143,19 @@ def _write_tables(run: Run, setup: Setup, staged: _Staged) -> int:
             format=options.format,
         )
 
+    decided = setup.decided
     if options.std:
-        write(files.std, fold_spread, unknown)
-    return write(files.table, fold_mean, prevalence)
+        write(files.std, decided.spread if decided else fold_spread, unknown)
+    if options.by_fold:
+        models = [(fold.card.fold, fold.file_sha256) for fold in setup.ensemble]
+        by_fold = (
+            (name, values) for name, values in scored_rows(run.plan, run.journal) if values is not None
+        )
+        place = staged.place(files.folds)
+        write_fold_scores(place, run.plan.id_column, setup.findings, models, by_fold)
+    if decided is None:
+        return write(files.table, fold_mean, prevalence)
+    return write(files.table, decided.reduce, unknown if decided.binary else prevalence)
 
 
 _Reduce = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -164,13 +177,13 @@ def finished_before(setup: Setup) -> Outcome:
     files = setup.files
     about = read_provenance(files.provenance)
     earlier = {**about["run"], **about["choices"]}
-    difference = first_difference(earlier, {**setup.identity, **_choices(setup.plan, setup.options)})
+    difference = first_difference(earlier, {**setup.identity, **_choices(setup)})
     if difference is not None:
         name, before, now = difference
         raise UserError(
             f"{files.table}: from a finished run with {name} {before}, now {now}; --overwrite replaces it."
         )
-    for path in (files.table, files.errors, files.manifest, files.std):
+    for path in map(files.named, ROLES):
         stated = about["sha256"].get(files.role(path))
         if stated != (sha256_file(path) if path.exists() else None):
             raise UserError(

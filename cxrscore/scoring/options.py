@@ -31,3 +31,8 @@ class Options:
     format: str = "csv"  # or parquet
     std: bool = False
     csv_safe: bool = False
+    calibrated: bool = False  # the mean of calibrated probabilities
+    binary: str | None = None  # 0 and 1, by the thresholds of this rule
+    abstain: str | None = None  # which calls are left out: conformal or disagreement
+    decisions: Path | None = None  # none: decisions.json beside the folder of models
+    by_fold: bool = False  # also each fold's own scores, which the stage `test` keeps for `decide`

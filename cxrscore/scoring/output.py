@@ -25,6 +25,7 @@ from cxrscore.scoring.row_plan import Fault, Plan
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.score_table import score_cells
 
+ROLES = ("table", "errors", "manifest", "std", "folds")
 ROWS_AT_ONCE = 4096
 LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary file's name is longer
 Scored = tuple[str, NDArray[np.float32] | None]  # id of a row; (F, L), None where there is no score
@@ -53,6 +54,10 @@ class Outputs:
         return self._beside(f"std{self.table.suffix or '.csv'}")
 
     @property
+    def folds(self) -> Path:
+        return self._beside("folds.csv")
+
+    @property
     def journal(self) -> Path:
         return self._beside("journal")
 
@@ -60,14 +65,20 @@ class Outputs:
         return *self.files(), self.journal
 
     def files(self) -> tuple[Path, ...]:
-        return self.table, self.errors, self.manifest, self.provenance, self.std
+        return self.table, self.errors, self.manifest, self.provenance, self.std, self.folds
 
     def named(self, role: str) -> Path:
         """The file that a provenance calls by this role."""
-        return {"table": self.table, "errors": self.errors, "manifest": self.manifest, "std": self.std}[role]
+        return {
+            "table": self.table,
+            "errors": self.errors,
+            "manifest": self.manifest,
+            "std": self.std,
+            "folds": self.folds,
+        }[role]
 
     def role(self, path: Path) -> str:
-        return next(role for role in ("table", "errors", "manifest", "std") if self.named(role) == path)
+        return next(role for role in ROLES if self.named(role) == path)
 
     def _beside(self, suffix: str) -> Path:
         return self.table.with_name(f"{self.table.name}.{suffix}")
@@ -179,7 +190,7 @@ def write_probabilities(
     format: str,
 ) -> int:
     """-> rows written, as `format`, csv or parquet. Values come in the order of `findings` and leave in that
-    of the plan's columns; NaN, a spread that is not known, is an empty cell.
+    of the plan's columns; NaN, what is not known or not decided, is an empty cell in a CSV file.
     """
     order = [findings.index(name) for name in plan.columns]
     ordered = ((_safe(name) if csv_safe else name, values[order]) for name, values in rows)

@@ -19,7 +19,9 @@ from cxrscore.model.checkpoint import Card
 from cxrscore.model.ensemble import load_ensemble, trained_views
 from cxrscore.scoring.compute import Engine, build_engine, folded_backbone
 from cxrscore.scoring.compute_settings import choose_batch_size, choose_recipe
+from cxrscore.scoring.decided import read_decided
 from cxrscore.scoring.input_table import Encodings, columns_of, encodings_of, values_in_memory
+from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import fold_mean
 
 
@@ -32,6 +34,7 @@ class Predictor:
     batch_size: int
     folds: tuple[int, ...]
     encodings: Encodings
+    reduce: Callable[[NDArray[np.float32]], NDArray[np.float32]] = fold_mean  # (F, b, L) -> (b, L)
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -74,9 +77,9 @@ class Predictor:
                     f"pixels[{start + i}]: the models gave no finite score, nor did they in fp32; leave the "
                     "image out, or train the models again."
                 )
-        mean = fold_mean(by_fold)
-        promise(mean.shape == (len(pixels), len(self.card.findings)), f"scores of shape {mean.shape}")
-        return mean
+        found = self.reduce(by_fold)
+        promise(found.shape == (len(pixels), len(self.card.findings)), f"scores of shape {found.shape}")
+        return found
 
 
 def load_predictor(
@@ -87,10 +90,12 @@ def load_predictor(
     views: Sequence[str] | None,
     batch_size: int | None,
     compile: bool,
+    decided: Options | None = None,
 ) -> Predictor:
-    """`views`: those that are averaged, by default the ones that the folds were trained with. Raises
-    UserError.
+    """`views`: those that are averaged, by default the ones that the folds were trained with. `decided`:
+    what is given in place of the mean (calibrated, binary, abstain). Raises UserError.
     """
+    chosen = read_decided(decided or Options(), folder)
     ensemble = load_ensemble(folder, machine, folds=folds)
     card, averaged = ensemble[0].card, list(views or trained_views(ensemble))
     images = choose_batch_size(batch_size, machine, size=card.size)
@@ -105,7 +110,10 @@ def load_predictor(
     )
     engine = build_engine(ensemble, recipe, machine, views=averaged)
     numbers = tuple(fold.card.fold for fold in ensemble)
-    return Predictor(engine, card, images, numbers, encodings_of(ensemble))
+    if chosen is None:
+        return Predictor(engine, card, images, numbers, encodings_of(ensemble))
+    chosen.refuse_other_ensemble(ensemble, averaged)
+    return Predictor(engine, card, images, numbers, encodings_of(ensemble), chosen.reduce)
 
 
 def _check_pixels(pixels: object, size: int) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cxrscore import __version__
 from cxrscore.core.errors import UserError
 from cxrscore.core.files import is_count, read_json, sha256_file, write_text
+from cxrscore.scoring.output import ROLES
 from cxrscore.scoring.row_plan import Plan
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from cxrscore.scoring.compute_settings import Recipe
 
 SCHEMA = 1
-ROLES = ("table", "errors", "manifest", "std")
 PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
@@ -132,4 +132,6 @@ def _check(about: Mapping[str, Any]) -> None:
     if not all(isinstance(part, dict) for part in (run, run["recipe"], about["choices"], inputs)):
         raise TypeError("no dictionary")
     if not isinstance(inputs["table_sha256"], str):
+        raise TypeError("no text")
+    if not isinstance(about["choices"].get("decisions", {"sha256": ""})["sha256"], str):
         raise TypeError("no text")

@@ -20,6 +20,7 @@ from cxrscore.model.checkpoint import Fold
 from cxrscore.model.ensemble import load_ensemble, trained_views
 from cxrscore.scoring.compute import folded_backbone
 from cxrscore.scoring.compute_settings import Recipe, choose_batch_size, choose_recipe, dtype_word, merges_fit
+from cxrscore.scoring.decided import Decided, read_decided
 from cxrscore.scoring.input_table import InputValues, read_input_values
 from cxrscore.scoring.journal import Journal, is_recipe
 from cxrscore.scoring.options import Options
@@ -64,6 +65,7 @@ class Setup:
     machine: Machine
     notes: Sequence[str]
     inputs: InputValues | None = None
+    decided: Decided | None = None
 
     @property
     def findings(self) -> list[str]:
@@ -92,9 +94,12 @@ def set_up(
     progress: Progress,
 ) -> Setup:
     template = read_template(options.template) if options.template else None
+    decided = read_decided(options, models)
     progress.say(f"loading the models of {models}")
     ensemble = load_ensemble(models, machine, folds=options.folds)
     card, views = ensemble[0].card, options.views or trained_views(ensemble)
+    if decided:
+        decided.refuse_other_ensemble(ensemble, views)
     plan, notes = make_plan(
         listing,
         card,
@@ -125,7 +130,9 @@ def set_up(
         inputs=inputs.facts if inputs else None,
     )
     notes += inputs.notes if inputs else ()
-    return Setup(files, plan, ensemble, views, recipe, reading, identity, options, machine, notes, inputs)
+    return Setup(
+        files, plan, ensemble, views, recipe, reading, identity, options, machine, notes, inputs, decided
+    )
 
 
 def refuse_to_replace(files: Outputs, journal: Journal, options: Options) -> None:

@@ -11,7 +11,7 @@ import pytest
 import cxrscore
 from cxrscore.core.import_closure import closure, fingerprint, imports
 
-STAGES = ("prepare", "folds", "train", "evaluate", "test", "report")
+STAGES = ("prepare", "folds", "train", "evaluate", "test", "decide", "report")
 PRINT_KEYS = (
     "import json; from cxrscore.core.import_closure import fingerprint; "
     f"print(json.dumps({{stage: fingerprint('cxrscore.' + stage) for stage in {STAGES}}}))"

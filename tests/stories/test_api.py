@@ -71,6 +71,7 @@ def calls() -> dict[str, Callable[[int], object]]:
     return {
         "check": lambda n: api.check("data/test", size=32, workers=1),
         "compare": lambda n: api.compare("out/oof/fold0.csv", "out/oof/fold0.views.csv"),
+        "decide": lambda n: api.decide(),
         "evaluate": lambda n: api.evaluate(),
         "folds": lambda n: api.folds(),
         "labels_frame": lambda n: api.labels_frame(api.read_labels(params="params.yaml")),
@@ -119,6 +120,7 @@ PAIRS: list[
     (api.folds, stages.folds, set()),
     (api.train, stages.train, {"gpus"}),
     (api.report, stages.report, set()),
+    (api.decide, stages.decide, {"as_json"}),
     (api.test, stages.test, {"as_json"}),
     (api.evaluate, stages.evaluate, {"as_json"}),
     (api.compare, comparing.compare, {"as_json"}),

@@ -14,7 +14,7 @@ from conftest import make_tiny
 from cxrscore.project.create import Source, init_project
 
 pytestmark = pytest.mark.slow  # DVC starts a Python for each stage
-STAGES = ["code", "prepare", "folds", "train@0", "train@1", "evaluate", "test", "report"]
+STAGES = ["code", "prepare", "folds", "train@0", "train@1", "evaluate", "test", "decide", "report"]
 IDENTITY = {f"GIT_{who}_{what}": "tester" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
@@ -94,7 +94,7 @@ def test_other_code_of_a_stage_re_runs_that_stage(project: Path) -> None:
 def test_an_experiment_trains_again_and_is_compared_with_the_last_commit(project: Path) -> None:
     before = json.loads((project / "out" / "metrics.json").read_text())["macro_auc"]
     output = dvc(project, "exp", "run", "--set-param", "train.lr=0.02")
-    assert stages_run(output) == ["code", "train@0", "train@1", "evaluate", "test", "report"]
+    assert stages_run(output) == ["code", "train@0", "train@1", "evaluate", "test", "decide", "report"]
     after = json.loads((project / "out" / "metrics.json").read_text())["macro_auc"]
     every = json.loads(dvc(project, "metrics", "diff", "--json"))
     tested = json.loads((project / "out" / "test_metrics.json").read_text())["test"]

@@ -1,0 +1,272 @@
+"""Out-of-fold scores -> what is decided by scores: calibration maps, thresholds, limits of abstention; and
+how well they do where they were not chosen.
+
+In    out/oof/fold{k}.views.csv, data/labels.csv, the checkpoints in out/models; where there is a held-out
+      test, each fold's scores of it (out/test/scores.csv.folds.csv) and its labels.
+Out   out/decisions.json, sealed, which `score --calibrated`, `--binary` and `--abstain` read; out/decisions,
+      tables for the report; out/decision_metrics.json.
+
+An image out of fold is scored by one model, and calibrated by maps that have not seen its patient; thresholds
+and limits are measured on each fold with those of the other folds. `score` writes the mean of all models,
+which is another score: on the held-out test everything is therefore measured with that mean.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrscore.core.errors import UserError
+from cxrscore.core.files import sha256_file, write_text
+from cxrscore.core.paths import Layout
+from cxrscore.decisions.abstention import Limits, conformal_limits, doubt
+from cxrscore.decisions.decision_file import Decisions, write_decisions
+from cxrscore.decisions.fold_maps import NONE, POOLED, cross_calibrated, fit_fold_maps
+from cxrscore.decisions.measured import (
+    AREA,
+    ERRORS,
+    Row,
+    coverage_rows,
+    coverages,
+    curve_rows,
+    error_rows,
+    headlines,
+    kept_calls,
+    ruled_out,
+    spread_of,
+    threshold_rows,
+    with_scores,
+)
+from cxrscore.decisions.thresholds import RULES, calls_of, choose_thresholds
+from cxrscore.evaluation.held_out import read_test_labels
+from cxrscore.evaluation.joined_scores import Scored, join, pool
+from cxrscore.model.checkpoint import read_card
+from cxrscore.statistics.sample import Sample
+from cxrscore.tables.csv_table import write_table
+from cxrscore.tables.fold_scores import read_fold_scores
+from cxrscore.tables.label_table import LabelTable
+from cxrscore.tables.labels import read_labels
+from cxrscore.tables.score_table import ScoreTable, read_scores
+
+if TYPE_CHECKING:
+    from cxrscore.project.params import DecideParams, LabelParams
+
+OUT_OF_FOLD, TEST = "out of fold", "test"
+RULE = "youden"  # whose calls the coverage and the curve are of
+Floats = NDArray[np.float64]
+ERROR_COLUMNS = [f"{name}_{when}" for name in (*ERRORS, *AREA) for when in ("before", "after")]
+COLUMNS = {
+    "calibration": ["scores", "finding", "images", "positives", *ERROR_COLUMNS],
+    "thresholds": [
+        *("scores", "rule", "finding", "threshold"),
+        *("positives", "negatives", "sensitivity", "specificity"),
+    ],
+    "coverage": ["scores", "finding", "truth", "patients", "images", "coverage", "low", "high", "kept"],
+    "curve": ["scores", "by", "finding", "kept", "accuracy", "balanced_accuracy"],
+}
+
+
+class Decided(NamedTuple):
+    """Numbers as they are written, and notes on what was decided from too little."""
+
+    metrics: dict[str, Any]
+    notes: list[str]
+
+
+class Measured(NamedTuple):
+    """Rows of each table in COLUMNS, and headline numbers."""
+
+    rows: dict[str, list[Row]]
+    metrics: dict[str, Any]
+
+
+def decide(
+    labels_csv: Path,
+    layout: Layout,
+    *,
+    labels: "LabelParams",
+    folds: Sequence[int],
+    params: "DecideParams",
+    test_labels_csv: Path,
+) -> Decided:
+    """The stage. Without a file of test labels there is no held-out test. Raises UserError."""
+    folds = sorted(folds)  # as `score` orders models
+    table = read_labels(labels_csv, **labels.model_dump())
+    parts = [join(read_scores(layout.scores(fold, views=True)), table) for fold in folds]
+    models, views = _models(layout, folds, parts[0].findings)
+    samples = _samples(parts)
+    crossed = [
+        with_scores(sample, probs) for sample, probs in zip(samples, cross_calibrated(samples), strict=True)
+    ]
+    chosen = _choose(crossed, params)
+    decisions = Decisions(
+        findings=tuple(parts[0].findings),
+        models=models,
+        views=views,
+        settings=params.model_dump(),
+        maps=fit_fold_maps(samples),
+        thresholds=chosen[0],
+        limits=chosen[1],
+    )
+    measured = {OUT_OF_FOLD: _measure_out_of_fold(samples, crossed, decisions, params)}
+    test = _test(test_labels_csv, table, labels, layout, decisions)
+    if test is not None:
+        measured[TEST] = _measure_test(*test, decisions, together(crossed))
+    write_decisions(layout.decisions, decisions)
+    for name, columns in COLUMNS.items():
+        rows = (row for found in measured.values() for row in found.rows[name])
+        write_table(layout.decision_tables / f"{name}.csv", columns, rows)
+    metrics = dict(measured[OUT_OF_FOLD].metrics)
+    if test is not None:
+        metrics["test"] = measured[TEST].metrics
+    write_text(layout.decision_metrics, json.dumps(metrics, indent=1) + "\n")
+    return Decided(metrics, [*_notes(decisions), *_notes_on_test(layout, test_labels_csv, test)])
+
+
+def _models(
+    layout: Layout, folds: Sequence[int], findings: Sequence[str]
+) -> tuple[tuple[tuple[int, str], ...], tuple[str, ...]]:
+    """Fold and sha256 of each checkpoint, in fold order as `score` has them, and the views that they
+    average."""
+    views = set()
+    for fold in folds:
+        path = layout.checkpoint(fold)
+        card = read_card(path)
+        if card.fold != fold or list(card.findings) != list(findings):
+            raise UserError(
+                f"{path}: of another fold or other findings than {layout.scores(fold, views=True)}; run "
+                "`dvc repro`."
+            )
+        views.add(tuple(card.views))
+    if len(views) > 1:
+        raise UserError(f"{layout.models}: folds with different views; train them again with the same.")
+    return tuple((fold, sha256_file(layout.checkpoint(fold))) for fold in folds), views.pop()
+
+
+def _samples(parts: Sequence[Scored]) -> list[Sample]:
+    """Of each fold; patients are numbered over all of them, so that one in two folds is one patient."""
+    whole = pool(parts).sample()
+    ends = np.cumsum([len(part.scores) for part in parts])
+    starts = ends - [len(part.scores) for part in parts]
+    place = np.arange(len(whole))
+    return [whole.rows((place >= a) & (place < b)) for a, b in zip(starts, ends, strict=True)]
+
+
+def together(samples: Sequence[Sample]) -> Sample:
+    """Of all folds. Each fold's patients count by themselves: those of two folds were scored by two
+    models."""
+    offsets = np.cumsum([0, *(sample.clusters for sample in samples[:-1])])
+    return Sample(
+        samples[0].findings,
+        np.concatenate([sample.y for sample in samples]),
+        np.concatenate([sample.mask for sample in samples]),
+        np.concatenate([sample.scores for sample in samples]),
+        np.concatenate([sample.cluster + offset for sample, offset in zip(samples, offsets, strict=True)]),
+    )
+
+
+def _choose(crossed: Sequence[Sample], params: "DecideParams") -> tuple[dict[str, Floats], Limits]:
+    whole = together(crossed)
+    thresholds = choose_thresholds(whole, sensitivity=params.sensitivity, specificity=params.specificity)
+    return thresholds, conformal_limits(whole, coverage=params.coverage)
+
+
+def _measure_out_of_fold(
+    samples: Sequence[Sample], crossed: Sequence[Sample], decisions: Decisions, params: "DecideParams"
+) -> Measured:
+    """Calls and limits of each fold are those of the other folds."""
+    calls: dict[str, list[Floats]] = {rule: [] for rule in RULES}
+    wrong, kept, doubts = [], [], []
+    for k, mine in enumerate(crossed):
+        others = [sample for i, sample in enumerate(crossed) if i != k] or [mine]
+        thresholds, limits = _choose(others, params)
+        for rule in RULES:
+            calls[rule].append(calls_of(mine.scores, thresholds[rule]))
+        wrong.append(ruled_out(mine, mine.scores, limits))
+        kept.append(kept_calls(mine.scores, thresholds[RULE], limits))
+        doubts.append(doubt(together(others), mine.scores, calls[RULE][-1]))
+    before, after = together(samples), together(crossed).scores
+    made = {rule: np.concatenate(found) for rule, found in calls.items()}
+    errors = list(error_rows(OUT_OF_FOLD, before, after, areas=False))
+    found = coverages(before, np.concatenate(wrong), np.concatenate(kept))
+    rows = {
+        "calibration": errors,
+        "thresholds": list(threshold_rows(OUT_OF_FOLD, before, decisions.thresholds, made)),
+        "coverage": list(coverage_rows(OUT_OF_FOLD, found)),
+        "curve": list(curve_rows(OUT_OF_FOLD, "conformal", before, made[RULE], np.concatenate(doubts))),
+    }
+    return Measured(rows, headlines(errors, found, _fitted(decisions)))
+
+
+def _measure_test(
+    sample: Sample, by_fold: NDArray[np.float32], decisions: Decisions, chosen_on: Sample
+) -> Measured:
+    """`by_fold` (F, n, L): each model's scores of the images of `sample`, whose scores are their plain
+    mean."""
+    calibrated = decisions.maps.calibrated(by_fold)
+    probs = calibrated.mean(0)
+    made = {rule: calls_of(probs, thresholds) for rule, thresholds in decisions.thresholds.items()}
+    errors = list(error_rows(TEST, sample, probs, areas=True))
+    kept = kept_calls(probs, decisions.thresholds[RULE], decisions.limits)
+    found = coverages(sample, ruled_out(sample, probs, decisions.limits), kept)
+    calls = made[RULE]
+    rows = {
+        "calibration": errors,
+        "thresholds": list(threshold_rows(TEST, sample, decisions.thresholds, made)),
+        "coverage": list(coverage_rows(TEST, found)),
+        "curve": [
+            *curve_rows(TEST, "conformal", sample, calls, doubt(chosen_on, probs, calls)),
+            *curve_rows(TEST, "disagreement", sample, calls, spread_of(calibrated)),
+        ],
+    }
+    return Measured(rows, headlines(errors, found, _fitted(decisions)))
+
+
+def _test(
+    test_labels_csv: Path, training: LabelTable, labels: "LabelParams", layout: Layout, decisions: Decisions
+) -> tuple[Sample, NDArray[np.float32]] | None:
+    """The held-out test's sample, with each fold's scores (F, n, L); None where there is none, or was not
+    scored."""
+    path = layout.test_fold_scores
+    if not (test_labels_csv.is_file() and path.is_file()):
+        return None
+    table, _ = read_test_labels(test_labels_csv, training, labels=labels)
+    found = read_fold_scores(path)
+    if tuple(found.models) != decisions.models or tuple(found.findings) != decisions.findings:
+        raise UserError(
+            f"{path}: scores of other checkpoints than those in {layout.models}; run `cxrscore test`."
+        )
+    mean = found.by_fold.mean(0, dtype=np.float64)
+    scores = ScoreTable(found.id_column, found.ids, found.findings, mean, (), str(path))
+    return join(scores, table).sample(), found.by_fold
+
+
+def _fitted(decisions: Decisions) -> list[str]:
+    """Findings that are calibrated."""
+    pairs = zip(decisions.findings, decisions.maps.source, strict=True)
+    return [name for name, source in pairs if source != NONE]
+
+
+def _notes(decisions: Decisions) -> Iterator[str]:
+    for source, words in (
+        (POOLED, "calibrated by one map for all folds, as too few patients of a fold show them, or do not"),
+        (NONE, "not calibrated, as too few patients show them, or do not"),
+    ):
+        pairs = zip(decisions.findings, decisions.maps.source, strict=True)
+        if names := [name for name, found in pairs if found == source]:
+            yield f"{words}: {', '.join(names)}"
+    without = np.isnan(decisions.thresholds[RULE])
+    if without.any():
+        names = [name for name, none in zip(decisions.findings, without, strict=True) if none]
+        yield f"no threshold, as too few patients show them, or do not: {', '.join(names)}"
+
+
+def _notes_on_test(layout: Layout, test_labels_csv: Path, test: object) -> Iterator[str]:
+    if test is None and test_labels_csv.is_file():
+        yield (
+            f"{layout.test_fold_scores}: not there, so nothing is measured on the held-out test; run "
+            "`cxrscore test`"
+        )
