@@ -1,7 +1,7 @@
 """Metrics, training curves, folds and what the head learned -> one page that needs nothing beside it.
 
-In    out/metrics.json, out/plots (auc.csv, and the tables of what was learned), out/history, out/summary,
-      out/balance.json; out/test_metrics.json where there is a held-out test.
+In    out/metrics.json, out/plots (auc.csv, tables of predictions and of what was learned), out/history,
+      out/summary, out/balance.json; out/test_metrics.json where there is a held-out test.
 Out   out/report.html.
 """
 
@@ -18,6 +18,7 @@ from cxrscore.core.files import is_number, read_json, write_text
 from cxrscore.core.paths import Layout
 from cxrscore.evaluation import figures
 from cxrscore.evaluation.head_pictures import TABLES, mean_of_rows
+from cxrscore.evaluation.prediction_pictures import correlation_picture, histogram_picture, worst_images
 from cxrscore.evaluation.published_results import PUBLISHED, has_the_papers_findings
 from cxrscore.tables.csv_table import read_table
 
@@ -46,7 +47,14 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
     pictures = {
         "auc": figures.auc_by_finding(list(pooled), [row["auc"] for row in pooled.values()], by_fold),
         "history": figures.history({str(fold): _history(layout.history(fold)) for fold in folds}),
+        "positives": figures.positives(
+            {name: row["positives"] for name, row in pooled.items()}, images=int(metrics["images"])
+        ),
+        "histograms": histogram_picture(_rows(layout.plots / "histograms.csv"), list(pooled)),
     }
+    if len(pooled) > 1:  # else there is no pair
+        rows = _rows(layout.plots / "correlations.csv")
+        pictures["correlations"] = correlation_picture(rows, list(pooled))
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -60,6 +68,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
             pooled=pooled,
             averaged=averaged,
             pictures=pictures,
+            worst=worst_images(_rows(layout.plots / "worst_images.csv"), list(pooled)),
             learned=_learned(layout.plots, list(pooled)),
             published=_published(layout, metrics, list(pooled)),
         ),
@@ -73,7 +82,7 @@ def _test(layout: Layout) -> dict[str, Any] | None:
     counts = ["test.images", "test.findings_defined", "test.identical_files"]
     perhaps = ["test.patients", "test.macro_auc", "test.study.macro_auc"]
     found: dict[str, Any] = _facts(layout.test_metrics, counts, perhaps=perhaps, tables=["test.auc"])["test"]
-    return found
+    return {"spread": {}} | found  # one fold alone has none
 
 
 def _published(layout: Layout, metrics: Mapping[str, Any], findings: Sequence[str]) -> dict[str, Any] | None:
