@@ -102,7 +102,7 @@ def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:
     tables = {path.stem: _rows(path) for path in sorted(plots.glob("*.csv")) if path.stem in TABLES}
     shown = {"coupling": _coupling, "adjacency": _adjacency, "attention_labels": _attention_labels}
     shown |= {"probes": _probes, "attention_tokens": _attention_maps, "attention": _attention_maps}
-    shown |= {"scene_cooccurrence": _scenes}
+    shown |= {"attention_inputs": _attention_inputs, "scene_cooccurrence": _scenes}
     return {name: show(name, tables, findings) for name, show in shown.items() if tables.get(name)}
 
 
@@ -171,6 +171,22 @@ def _attention_maps(name: str, tables: Tables, findings: Sequence[str]) -> dict[
     even = maps.mean((1, 2), keepdims=True)
     picture = figures.small_maps(maps / even, findings, scale="attention, as a multiple of an even one")
     return {"picture": picture, "rows": maps.shape[1], "columns": maps.shape[2]}
+
+
+def _attention_inputs(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
+    """Finding -> further input -> the share of the finding's attention in the last step, mean over folds."""
+    last = max(int(row["step"]) for row in tables[name])
+    of: dict[str, dict[str, list[float]]] = {finding: {} for finding in findings}
+    for row in tables[name]:
+        if int(row["step"]) == last:
+            of[row["finding"]].setdefault(row["input"], []).append(float(row["value"]))
+    columns = list(dict.fromkeys(row["input"] for row in tables[name]))
+    shares = {
+        finding: {column: float(np.mean(values)) for column, values in found.items()}
+        for finding, found in of.items()
+        if found  # no validated image shows it
+    }
+    return {"columns": columns, "shares": shares}
 
 
 def _scenes(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from cxrscore.evaluation.head_pictures import read_learned
 from cxrscore.images.reading import read_image
 from cxrscore.model.checkpoint import load_fold, read_card
 from cxrscore.model.predict import mean, predict_views
+from cxrscore.report import write_report
 from cxrscore.score import score
 from cxrscore.scoring import score_rows
 from cxrscore.scoring.finish import Outcome
@@ -375,7 +376,15 @@ def test_pictures_of_the_inputs_reach_the_plots(mine: Project, tmp_path: Path) -
     assert np.allclose(together[np.isfinite(together)], 1, atol=1e-4)
     evaluate(copy.labels, copy.layout, labels=copy.params.labels, folds=copy.params.folds.train)
     rows = table_of(copy.layout.plots / "attention_inputs.csv")
-    assert {row["input"] for row in rows} == {"0", "1", "2"}
+    assert {row["input"] for row in rows} == {*COLUMNS}
+    values, findings = learned.pictures["attention_inputs"].values, learned.findings
+    for row in (row for row in rows if row["fold"] == "0"):
+        at = findings.index(row["finding"]), int(row["step"]), COLUMNS.index(row["input"])
+        assert float(row["value"]) == pytest.approx(values[at], abs=1e-5)
+    write_report(copy.layout, folds=copy.params.folds.train)
+    page = copy.layout.report.read_text()
+    assert "Findings attend to further inputs" in page
+    assert all(f"<th>{column}</th>" in page for column in COLUMNS)
 
 
 @pytest.mark.parametrize(
