@@ -15,7 +15,7 @@ import numpy as np
 from cxrscore.core.errors import UserError, counted
 from cxrscore.statistics.roc_area import auc_by_finding
 from cxrscore.statistics.sample import Sample
-from cxrscore.tables.datasets.column_names import IDS, named
+from cxrscore.tables.datasets import column_names
 from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import match_names
 from cxrscore.tables.label_table import LabelTable
@@ -77,8 +77,7 @@ def label_settings(
     """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""
     settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
     columns, notes = read_foreign_table(labels_csv).columns, []
-    if settings["id"] not in columns:
-        settings["id"] = id_column if id_column in columns else named(columns, IDS) or settings["id"]
+    settings["id"] = column_names.id_column(columns, settings["id"], id_column)
     derived = settings["format"] == "chexpert"  # from the path
     for key in ("patient", "study"):
         name = settings[key]
