@@ -18,7 +18,7 @@ import torch
 
 from cxrscore.ablation import choices
 from cxrscore.ablation.experiments import facts_of, run_experiments
-from cxrscore.ablation.runs import Run, layout_of, minutes_of, plan, train_all
+from cxrscore.ablation.runs import Run, layout_of, minutes_of, plan, refuse_bad_rows, train_all
 from cxrscore.ablation.scene_entropy import scene_entropies, scene_notes
 from cxrscore.ablation.sweep import Choice, Sweep, heads_of, settings_by_row
 from cxrscore.ablation.table import (
@@ -70,8 +70,8 @@ def ablate(
     keeping: Keeping,
     asked: Asked,
 ) -> dict[str, Any]:
-    """Train what is not done of these heads, or of one head's values, then compare. Raises UserError,
-    Stopped, Busy; what is done is kept.
+    """Train what is not done of these heads, or of one head's values, then compare with the first of them.
+    The independent head is one of them. Raises UserError, Stopped, Busy; what is done is kept.
     """
     heads = heads_of(compared, params)
     write_text(layout.ablation / ".gitignore", KEPT)
@@ -108,7 +108,13 @@ def ablate_by_choice(
     write_text(layout.ablation / ".gitignore", KEPT)
     same: dict[str, Any] = {name: shared[name] for name in ("labels_csv", "machine", "progress", "asked")}
     train: Callable[[Sequence[Run]], None] = partial(train_all, keeping=keeping, **same)
-    open_to = {name: head for name, head in heads.items() if choice.key in head and name != REFERENCE}
+    refuse_bad_rows(
+        plan(heads, seeds, params=params, layout=layout),
+        labels_csv=shared["labels_csv"],
+        machine=shared["machine"],
+    )
+    beside = (names[0], REFERENCE)
+    open_to = {name: head for name, head in heads.items() if choice.key in head and name not in beside}
     where: dict[str, Any] = {"params": params, "layout": layout}
     found = choices.choose_values(open_to, seeds, choice, **where, train=train)
     runs = plan({name: head for name, head in heads.items() if name not in found}, seeds, **where)
@@ -206,6 +212,7 @@ def tabulate(
         "heads": {
             name: found[name] | asdict(costs[name]) | {"settings": dict(heads[name])} for name in heads
         },
+        "reference": scored.reference,
         "left_out": dict(scored.left_out),
         "notes": notes_of(scored, patients=table.patient is not None, timed=timed) + scene_notes(scenes),
     }
@@ -230,18 +237,18 @@ def _write(folder: Path, result: Mapping[str, Any]) -> None:
     header, *body = cells(result)
     write_table(folder / "table.csv", header, body)
     write_text(folder / "ablation.json", json.dumps(result, indent=1) + "\n")
-    rows = result["heads"]
+    rows, reference = result["heads"], result["reference"]
     differences = {name: row["difference"] for name, row in rows.items() if "difference" in row}
     if differences:
-        write_text(folder / "ablation.svg", figures.differences(differences, reference=REFERENCE) + "\n")
+        write_text(folder / "ablation.svg", figures.differences(differences, reference=reference) + "\n")
         header, *body = gain_cells(rows)
         write_table(folder / "gains.csv", header, body)
         best = max(differences, key=lambda name: rows[name]["macro_auc"])  # of equal ones the first
-        drawn = figures.gains(rows[best]["gains"], head=best, reference=REFERENCE)
+        drawn = figures.gains(rows[best]["gains"], head=best, reference=reference)
         write_text(folder / "gains.svg", drawn + "\n")
     if "sweep" in result:
         header, *body = sweep_cells(result["sweep"]["points"])
         write_table(folder / "sweep.csv", header, body)
-        level = rows[REFERENCE]["macro_auc"]
-        drawn = figures.sweep(**result["sweep"], reference=REFERENCE, level=level)
+        level = rows[reference]["macro_auc"]
+        drawn = figures.sweep(**result["sweep"], reference=reference, level=level)
         write_text(folder / "sweep.svg", drawn + "\n")

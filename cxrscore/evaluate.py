@@ -3,7 +3,8 @@
 In    out/oof/fold{k}.csv and .views.csv, out/learned, data/labels.csv, and out/folds.csv and out/models, by
       which the tables are whole and of one training; or any score table and any labels.
 Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots: auc.csv, curves
-      (roc.csv, pr.csv), and what the heads learned, one table per picture (learned_tables.py).
+      (roc.csv, pr.csv), how predictions lie (prediction_tables.py), and what the heads learned, one table
+      per picture (learned_tables.py).
 A finding with a single class has no area: it is absent, counted, and left out of the mean.
 """
 
@@ -22,6 +23,7 @@ from cxrscore.evaluation.fold_trainings import check_rows, check_trainings
 from cxrscore.evaluation.head_pictures import TABLES
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
 from cxrscore.evaluation.learned_tables import learned_tables
+from cxrscore.evaluation.prediction_tables import prediction_tables
 from cxrscore.statistics.average_precision import average_precision_of_all
 from cxrscore.statistics.curves import pr_rows, roc_rows
 from cxrscore.statistics.group_means import group_means
@@ -73,6 +75,8 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
     _write_areas(layout.plots / "auc.csv", parts)
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
     _write_curves(layout.plots, pooled)
+    for name, (columns, cells) in prediction_tables(pooled).items():
+        write_table(layout.plots / f"{name}.csv", columns, cells)
     for name, (columns, cells) in learned.items():
         if cells:  # of one finding alone there are no pairs
             write_table(layout.plots / f"{name}.csv", columns, cells)

@@ -1,6 +1,7 @@
 """Radiographs -> how their logits came about: each finding's before and after the label head, and who pushed.
 
-In    images as `score` takes them, or files by name; fold checkpoints whose head has stages.
+In    images as `score` takes them, or files by name, and a table of what heads read beside the pixels; fold
+      checkpoints whose head has stages.
 Out   Explained, one per image; the same as a table and as pictures; faults of files that could not be read.
 
 Pixels, models, views and batches are those of `score`, by the same functions, so that the probabilities are
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxrscore.core.device import Machine
-from cxrscore.core.errors import UserError, promise, with_remedy
+from cxrscore.core.errors import UserError, with_remedy
 from cxrscore.core.files import write_text
 from cxrscore.core.progress import Progress
 from cxrscore.evaluation import figures
@@ -34,6 +35,7 @@ from cxrscore.images.inputs.named_files import is_image, list_named
 from cxrscore.model.predict import probabilities
 from cxrscore.scoring.compute import Engine
 from cxrscore.scoring.faults import TOO_SLOW, Cause, fault_of
+from cxrscore.scoring.input_table import input_values
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import check_output, fold_mean
 from cxrscore.scoring.predictor import load_predictor
@@ -101,10 +103,9 @@ def reading(model: Any, features: Tensor, inputs: Tensor | None) -> Tensor:
 
     An infinite logit becomes NaN, as in scoring: the image is then computed again in fp32.
     """
-    promise(inputs is None, "heads with further inputs are refused before")
-    effects = model.label_head.effects(features)
+    effects = model.label_head.effects(features, inputs)
     stages = torch.where(effects.stages.isfinite(), effects.stages, torch.nan)
-    parts = [probabilities(model, features, None)[:, None], stages]
+    parts = [probabilities(model, features, inputs)[:, None], stages]
     return torch.cat(parts if effects.pushes is None else [*parts, effects.pushes], dim=1)
 
 
@@ -134,15 +135,13 @@ def explain(
         compile=False,
     )
     card = predictor.card
-    if card.head.get("inputs"):
-        raise UserError(
-            f"{models}: these read {', '.join(card.head['inputs'])} beside the pixels, which `explain` does "
-            "not; name models whose train.head.inputs is []."
-        )
     plan, notes = make_plan(listing, card, template=None, id_kind=options.id_kind)
     stages = _stages(models, predictor.engine, card.head["kind"])
     at = None if attention is None else _attending(models, card.findings, card.head["kind"], attention)
-    work = _Work(plan, replace(predictor.engine, reading=reading), len(stages), at)
+    values = input_values(options.inputs, predictor.encodings, plan, id=card.id_column)
+    notes = [*notes, *(values.notes if values else ())]
+    engine = replace(predictor.engine, reading=reading)
+    work = _Work(plan, engine, len(stages), at, None if values is None else values.values)
     how: dict[str, Any] = {"size": card.size, "batch_size": predictor.batch_size, "workers": options.workers}
     how |= {"timeout_s": options.timeout_s, "wanted": Wanted(options.bit_depth or card.bit_depth)}
     found = _explain_all(work, how, progress)
@@ -163,13 +162,15 @@ def explain(
 @dataclass(frozen=True)
 class _Work:
     """What is explained, by what; `stages`: how many the head has; `attending`: the place among the findings
-    of the one whose attention is kept.
+    of the one whose attention is kept; `inputs` (F, n, m), what heads read beside the pixels of the plan's
+    files.
     """
 
     plan: Plan
     engine: Engine
     stages: int
     attending: int | None = None
+    inputs: NDArray[np.float32] | None = None
 
 
 def _list(inputs: Sequence[str], exclude: Iterable[Path]) -> Listing:
@@ -184,7 +185,8 @@ def _stages(folder: Path, engine: Engine, kind: str) -> tuple[str, ...]:
     if len(stages) < 2:
         raise UserError(
             f"{folder}: the head {kind} reads its logits once, at its end, so there is no before and after "
-            "to compare; name models whose train.head.kind is coupling or lamp."
+            "to compare; name models whose train.head.kind is coupling, lamp, agcn (but for graph identity) "
+            "or salgl (but for steps 0)."
         )
     return stages
 
@@ -201,10 +203,15 @@ def _attending(folder: Path, findings: Sequence[str], kind: str, finding: str) -
 
 
 @torch.inference_mode()
-def _attention(engine: Engine, pixels: NDArray[np.uint8], finding: int) -> Attention:
-    """Of one image (S, S), unmirrored, by the models as they were trained."""
-    gray = torch.from_numpy(pixels.copy())[None, None].to(engine.machine.device)
-    seen = [model.label_head.look(model.features(gray)) for model in engine.exact]
+def _attention(
+    engine: Engine, pixels: NDArray[np.uint8], inputs: NDArray[np.float32] | None, finding: int
+) -> Attention:
+    """Of one image (S, S) and its inputs (F, 1, m), unmirrored, by the models as they were trained."""
+    device = engine.machine.device
+    gray = torch.from_numpy(pixels.copy())[None, None].to(device)
+    own = [()] * len(engine.exact) if inputs is None else zip(torch.from_numpy(inputs.copy()).to(device))
+    pairs = zip(engine.exact, own, strict=True)
+    seen = [model.label_head.look(model.features(gray), *values) for model, values in pairs]
     maps = np.stack([one["attention_tokens"].values[0, finding] for one in seen]).astype(np.float64)
     probes = np.stack([one["probes"].values[0] for one in seen]).astype(np.float64)
     return Attention(pixels, maps.mean(0), probes.mean(0))
@@ -232,12 +239,15 @@ def _explain_all(work: _Work, how: Mapping[str, Any], progress: Progress) -> dic
 def _explain_batch(work: _Work, batch: Batch, positions: Sequence[int]) -> dict[int, Explained | Cause]:
     """`positions`: in the plan, of the files that are decoded."""
     pixels = batch.pixels.copy()  # the decoders need the place
-    by_fold = work.engine.start(pixels).result().copy()  # (F, B, 1 + S + pushes, L)
+    rows = [positions[item.index] for item in batch.items]
+    inputs = None if work.inputs is None else work.inputs[:, rows]
+    by_fold = work.engine.start(pixels, inputs).result().copy()  # (F, B, 1 + S + pushes, L)
     found: dict[int, Explained | Cause] = {}
     for row, item in enumerate(batch.items):
-        i, fault = positions[item.index], fault_of(work.plan.listing, item, work.plan.known)
+        i, fault = rows[row], fault_of(work.plan.listing, item, work.plan.known)
+        own = None if inputs is None else inputs[:, row : row + 1]
         if fault is None and not np.isfinite(by_fold[:, row]).all():
-            by_fold[:, row] = work.engine.exactly(pixels[row])
+            by_fold[:, row] = work.engine.exactly(pixels[row], own)
             if not np.isfinite(by_fold[:, row]).all():
                 why = "the models gave no finite logit, nor did they in fp32"
                 fault = ("compute", "NON_FINITE", with_remedy("NON_FINITE", why))
@@ -246,7 +256,7 @@ def _explain_batch(work: _Work, batch: Batch, positions: Sequence[int]) -> dict[
             continue
         one = _explained(work.plan.ids[i], fold_mean(by_fold[:, row]), work.stages)
         if work.attending is not None:
-            one = replace(one, attention=_attention(work.engine, pixels[row], work.attending))
+            one = replace(one, attention=_attention(work.engine, pixels[row], own, work.attending))
         found[i] = one
     return found
 

@@ -1,8 +1,8 @@
 """Metrics, training curves, folds and what the head learned -> one page that needs nothing beside it.
 
-In    out/metrics.json, out/plots (auc.csv, and the tables of what was learned), out/history, out/summary,
-      out/balance.json; out/test_metrics.json where there is a held-out test; out/decision_metrics.json and
-      out/decisions where `decide` has run.
+In    out/metrics.json, out/plots (auc.csv, tables of predictions and of what was learned), out/history,
+      out/summary, out/balance.json; out/test_metrics.json where there is a held-out test;
+      out/decision_metrics.json and out/decisions where `decide` has run.
 Out   out/report.html.
 """
 
@@ -19,6 +19,7 @@ from cxrscore.core.files import is_number, read_json, write_text
 from cxrscore.core.paths import Layout
 from cxrscore.evaluation import figures
 from cxrscore.evaluation.head_pictures import TABLES, mean_of_rows
+from cxrscore.evaluation.prediction_pictures import correlation_picture, histogram_picture, worst_images
 from cxrscore.evaluation.published_results import PUBLISHED, has_the_papers_findings
 from cxrscore.tables.csv_table import read_table
 
@@ -47,7 +48,14 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
     pictures = {
         "auc": figures.auc_by_finding(list(pooled), [row["auc"] for row in pooled.values()], by_fold),
         "history": figures.history({str(fold): _history(layout.history(fold)) for fold in folds}),
+        "positives": figures.positives(
+            {name: int(row["positives"]) for name, row in pooled.items()}, images=int(metrics["images"])
+        ),
+        "histograms": histogram_picture(_rows(layout.plots / "histograms.csv"), list(pooled)),
     }
+    if len(pooled) > 1:  # else there is no pair
+        rows = _rows(layout.plots / "correlations.csv")
+        pictures["correlations"] = correlation_picture(rows, list(pooled))
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -62,6 +70,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
             pooled=pooled,
             averaged=averaged,
             pictures=pictures,
+            worst=worst_images(_rows(layout.plots / "worst_images.csv"), list(pooled)),
             learned=_learned(layout.plots, list(pooled)),
             published=_published(layout, metrics, list(pooled)),
         ),
@@ -75,7 +84,7 @@ def _test(layout: Layout) -> dict[str, Any] | None:
     counts = ["test.images", "test.findings_defined", "test.identical_files"]
     perhaps = ["test.patients", "test.macro_auc", "test.study.macro_auc"]
     found: dict[str, Any] = _facts(layout.test_metrics, counts, perhaps=perhaps, tables=["test.auc"])["test"]
-    return found
+    return {"spread": {}} | found  # one fold alone has none
 
 
 def _decisions(layout: Layout) -> dict[str, Any] | None:
@@ -114,7 +123,7 @@ def _learned(plots: Path, findings: Sequence[str]) -> dict[str, dict[str, Any]]:
     tables = {path.stem: _rows(path) for path in sorted(plots.glob("*.csv")) if path.stem in TABLES}
     shown = {"coupling": _coupling, "adjacency": _adjacency, "attention_labels": _attention_labels}
     shown |= {"probes": _probes, "attention_tokens": _attention_maps, "attention": _attention_maps}
-    shown |= {"scene_cooccurrence": _scenes}
+    shown |= {"attention_inputs": _attention_inputs, "scene_cooccurrence": _scenes}
     return {name: show(name, tables, findings) for name, show in shown.items() if tables.get(name)}
 
 
@@ -183,6 +192,22 @@ def _attention_maps(name: str, tables: Tables, findings: Sequence[str]) -> dict[
     even = maps.mean((1, 2), keepdims=True)
     picture = figures.small_maps(maps / even, findings, scale="attention, as a multiple of an even one")
     return {"picture": picture, "rows": maps.shape[1], "columns": maps.shape[2]}
+
+
+def _attention_inputs(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:
+    """Finding -> further input -> the share of the finding's attention in the last step, mean over folds."""
+    last = max(int(row["step"]) for row in tables[name])
+    of: dict[str, dict[str, list[float]]] = {finding: {} for finding in findings}
+    for row in tables[name]:
+        if int(row["step"]) == last:
+            of[row["finding"]].setdefault(row["input"], []).append(float(row["value"]))
+    columns = list(dict.fromkeys(row["input"] for row in tables[name]))
+    shares = {
+        finding: {column: float(np.mean(values)) for column, values in found.items()}
+        for finding, found in of.items()
+        if found  # no validated image shows it
+    }
+    return {"columns": columns, "shares": shares}
 
 
 def _scenes(name: str, tables: Tables, findings: Sequence[str]) -> dict[str, Any]:

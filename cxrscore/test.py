@@ -2,8 +2,9 @@
 
 In    data/test_labels.csv and the folder of its images; out/models; data/labels.csv, whose patients may not
       be tested, and out/prepared/index.csv, by which test images with the bytes of a training image count.
-Out   out/test/scores.csv, beside it .manifest.csv (which bytes made which row), .folds.csv (each fold's own
-      scores) and, where a file could not be read, .errors.csv; out/test_metrics.json, all under `test`.
+Out   out/test/scores.csv, beside it .folds.csv (each fold's own scores), .std.csv (their spread, where there
+      are two or more), .manifest.csv (which bytes made which row) and, where a file could not be read,
+      .errors.csv; out/test_metrics.json, all under `test`.
 Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis", IV:
 the mean of three folds and flip views on a held-out test is the figure it leads with.
 """
@@ -13,6 +14,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import UserError, counted
@@ -73,6 +76,7 @@ def test(
             workers=workers,
             compile="off",
             by_fold=True,
+            std=len(params.folds.train) > 1,
         )
         outcome = _scored(images, scored_csv, options, layout.models, machine, progress)
     Outputs(scored_csv).provenance.unlink()  # the time and the device: other bytes each time
@@ -80,6 +84,7 @@ def test(
     scored = join(read_scores(scored_csv), table)
     identical, of_identical = _identical_files(scored_csv, trained)
     metrics = summarise(scored) | by_study([scored]) | {"identical_files": identical}
+    metrics |= _spread(Outputs(scored_csv).std)
     write_text(layout.test_metrics, json.dumps({"test": metrics}, indent=1) + "\n")
     notes += [*files.notes, *scored.notes, *undefined(scored), *of_identical]
     if len(table) > outcome.scored:
@@ -99,6 +104,15 @@ def _scored(
         except UserError as error:
             progress.say(f"test: starting over ({error})")
     return score(str(images), scored_csv, replace(options, overwrite=True), **how)
+
+
+def _spread(std_csv: Path) -> dict[str, dict[str, float]]:
+    """`spread`: of each finding the standard deviation over folds, mean over images. Source: figure 6."""
+    if not std_csv.is_file():
+        return {}
+    table = read_scores(std_csv)
+    means = table.probs.mean(0, dtype=np.float64)
+    return {"spread": {name: round(float(m), 5) for name, m in zip(table.findings, means, strict=True)}}
 
 
 def _index(layout: Layout) -> Path:

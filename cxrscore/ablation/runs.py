@@ -76,7 +76,10 @@ def train_all(
     keeping: Keeping,
     asked: Asked,
 ) -> None:
-    """Trains what is not done. Raises UserError, which names the run; Stopped, Busy. What is done is kept."""
+    """Trains what is not done, after all runs are looked through. Raises UserError, which names the run;
+    Stopped, Busy. What is done is kept.
+    """
+    refuse_bad_rows(runs, labels_csv=labels_csv, machine=machine)
     seconds: list[float] = []
     for i, run in enumerate(runs, 1):
         begun = time.monotonic()
@@ -95,7 +98,23 @@ def train_all(
             seconds.append(time.monotonic() - begun)
             mark_done(run, fingerprint, seconds=seconds[-1])
         except UserError as fault:
-            raise UserError(f"ablate: {run}: {fault} Or list only the other heads with --heads.") from fault
+            raise _named(run, fault) from fault
+
+
+def refuse_bad_rows(runs: Sequence[Run], *, labels_csv: Path, machine: Machine) -> None:
+    """Before the first of them is trained. Raises UserError, which names the run: for a backbone that does
+    not exist, copies that were not prepared, a column that is missing or of words in one fold alone.
+    """
+    for run in runs:
+        data: dict[str, Any] = {"labels_csv": labels_csv, "layout": run.layout, "params": run.params}
+        try:
+            read_job(run.fold, **data, machine=machine, held_out=run.held_out)
+        except UserError as fault:
+            raise _named(run, fault) from fault
+
+
+def _named(run: Run, fault: UserError) -> UserError:
+    return UserError(f"ablate: {run}: {fault} Or list only the other heads with --heads.")
 
 
 def done_mark(run: Run) -> Path:

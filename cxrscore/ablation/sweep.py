@@ -7,7 +7,7 @@ Out   settings by row, such as agcn-learned@identity_weight=0.25. Imports no tor
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from cxrscore.project.params import Params
 
 EXAMPLES = {"train.weights": "best,ema", "train.ema_warmup": "true,false"}
+KEY = re.compile(r"[a-z_][a-z0-9_.]*")
 FEWEST = 2  # values: one alone compares nothing
-Number = int | float
-Value = Number | str | None  # bool among them
+Value = int | float | str | None  # bool among them
 OF_A_TRAINING = re.compile(
     r"train\.(?!head\b|seed\b|loss\.kind\b)[a-z_.]+|prepare\.train_size"
 )  # what one row may differ in
@@ -32,12 +32,14 @@ OF_A_TRAINING = re.compile(
 @dataclass(frozen=True)
 class Sweep:
     """`head`: the row whose setting `key` takes the `values`: numbers of the head, ascending, or values of a
-    setting of the training, as given. What is compared is the difference from the first.
+    setting of the training, as given. What is compared is the difference from the first; `reference`: the
+    other head, which all rows are compared with.
     """
 
     head: str
     key: str
     values: Sequence[Value]
+    reference: str = REFERENCE
 
     @property
     def rows(self) -> dict[str, Value]:
@@ -49,61 +51,73 @@ class Sweep:
         return OF_A_TRAINING.fullmatch(self.key) is not None
 
 
-def key_values(words: str, *, option: str) -> tuple[str, list[Number]]:
-    """`key=1,2.5` -> the key, and distinct numbers, ascending: whole ones as integers. Raises UserError."""
-    key, _, listed = words.partition("=")
-    values = [_number(word) for word in listed.split(",")]
-    numbers = sorted({value for value in values if value is not None})
-    if not key.isidentifier() or len(numbers) < max(FEWEST, len(values)):
-        raise UserError(
-            f"{option}: {words!r}; give one setting of the head and {FEWEST} or more distinct numbers, such "
-            "as identity_weight=0,0.5,1."
-        )
-    return key, numbers
-
-
-def _number(word: str) -> Number | None:
-    try:
-        value = float(word)
-    except ValueError:
-        return None
-    if not isfinite(value):
-        return None
-    return int(value) if value.is_integer() else value
-
-
-def training_values(words: str) -> tuple[str, list[Value]]:
-    """`train.weights=best,ema` -> the key, and distinct values as params.yaml would read them. Raises
-    UserError.
+def parse_values(words: str, *, option: str, example: str) -> tuple[str, list[Value]]:
+    """`steps=1,2` -> the key, and two or more distinct values in the order given, as params.yaml would read
+    them: text, numbers, true, false or null. Raises UserError.
     """
     key, _, listed = words.partition("=")
-    values = parse_yaml(f"[{listed}]", Path("--sweep")).values
+    try:
+        values = parse_yaml(f"[{listed}]", Path(option)).values
+    except UserError:
+        values = []  # such as 1,,2
     plain = [value for value in values if value is None or type(value) in (bool, int, float, str)]
-    if len({shown(value) for value in plain}) < max(FEWEST, len(values)) or "/" in listed:
-        example = f"{key}={EXAMPLES.get(key, '0,1')}"
-        raise UserError(f"--sweep: {words!r}; give {FEWEST} or more distinct values, such as {example}.")
+    distinct = {(type(value) is bool, value) for value in plain}  # 1 is 1.0, and not true
+    if not KEY.fullmatch(key) or len(distinct) < max(FEWEST, len(values)):
+        raise UserError(
+            f"{option}: {words!r}; give one setting and {FEWEST} or more distinct values, such as {example}."
+        )
     return key, plain
 
 
-def sweep_of(words: str, names: Sequence[str], head: Mapping[str, Any]) -> Sweep:
-    """`names`: what --heads names, the reference first; `head`: the project's own. Raises UserError."""
-    of_training = OF_A_TRAINING.fullmatch(words.partition("=")[0]) is not None
-    key, values = training_values(words) if of_training else key_values(words, option="--sweep")
-    others = [name for name in names if name != REFERENCE] or [REFERENCE]
+def sweep_of(
+    words: str, names: Sequence[str], head: Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+) -> Sweep:
+    """`names`: what --heads names, the reference first; `head`: the project's own; `settings`: all of the
+    project's, by which a name without its section is known. Raises UserError.
+    """
+    key = words.partition("=")[0]
+    of_training = OF_A_TRAINING.fullmatch(key) is not None
+    example = f"{key}={EXAMPLES.get(key, '0,1')}" if of_training else "identity_weight=0,0.5,1"
+    values = parse_values(words, option="--sweep", example=example)[1]
+    reference = names[0]
+    others = [name for name in names[1:] if name != REFERENCE] or [names[-1]]
     if len(others) > 1:
         raise UserError(
             f"--sweep: the values are of one head, not of {len(others)} ({', '.join(others)}); name it, such "
             f"as --heads {others[-1]}."
         )
+    if of_training and any("/" in shown(value) for value in values):
+        raise UserError(f"--sweep: {words!r}; rows are named by their values; give values without a /.")
     if of_training:
-        return Sweep(others[0], key, values)
-    settings = settings_of(others, head)[others[0]]
-    numeric = [name for name, value in settings.items() if type(value) in (int, float)]
+        return Sweep(others[0], key, values, reference)
+    numeric = [name for name, value in settings_of(others, head)[others[0]].items() if _is_number(value)]
     if key not in numeric:
-        raise UserError(
-            f"--sweep: {key!r} is not a number that {others[0]} has; name one of {', '.join(numeric)}."
-        )
-    return Sweep(others[0], key, values)
+        longer = [name for name in _dotted(settings or {}) if name.endswith(f".{key}")]
+        meant = [name for name in longer if OF_A_TRAINING.fullmatch(name)]
+        instead = f"write {meant[0]}" if meant else f"name one of {', '.join(numeric)}"
+        raise UserError(f"--sweep: {key!r} is not a number that {others[0]} has; {instead}.")
+    return Sweep(others[0], key, _ascending(values, words, example), reference)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and isfinite(value)
+
+
+def _ascending(values: Sequence[Value], words: str, example: str) -> list[Value]:
+    """Numbers, whole ones as integers: 1.0 is the row of 1. Raises UserError for anything else."""
+    if not all(map(_is_number, values)):
+        raise UserError(f"--sweep: {words!r}; give numbers, such as {example}.")
+    numbers = sorted(float(value) for value in values if value is not None)
+    return [int(number) if number.is_integer() else number for number in numbers]
+
+
+def _dotted(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """The full names of all settings."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}"
 
 
 @dataclass(frozen=True)
@@ -116,16 +130,9 @@ class Choice:
 
 def parse_choice(words: str, heads: Mapping[str, Mapping[str, Any]]) -> Choice:
     """What --choose names, such as auxiliary_weight=0,0.1; one of `heads`, name -> settings, has the key at
-    least. Values are read as in params.yaml. Raises UserError.
+    least. Raises UserError.
     """
-    key, _, listed = words.partition("=")
-    values = parse_yaml(f"[{listed}]", Path("--choose")).values
-    if len(values) < 2 or any(isinstance(value, list | dict) for value in values):
-        raise UserError(
-            f"--choose: {words!r}; give a setting and two or more values, such as auxiliary_weight=0,0.1,0.2."
-        )
-    if len({repr(value) for value in values}) < len(values):
-        raise UserError(f"--choose: {words!r} names a value twice; give each once.")
+    key, values = parse_values(words, option="--choose", example="auxiliary_weight=0,0.1,0.2")
     known = sorted({name for head in heads.values() for name in head} - {"kind"})
     if key not in known:
         raise UserError(f"--choose: no head of --heads has {key!r}; use one of {', '.join(known)}.")
@@ -133,19 +140,20 @@ def parse_choice(words: str, heads: Mapping[str, Mapping[str, Any]]) -> Choice:
 
 
 def heads_of(compared: Sequence[str] | Sweep, params: "Params") -> dict[str, dict[str, Any]]:
-    """Row -> settings: of these names or, in a sweep, the reference's and the swept head's, one row for each
-    value. The latter are as params.yaml would give them. Raises pydantic's ValidationError for a value out of
-    range.
+    """Row -> settings, the reference first: of these names or, in a sweep, the reference's and the swept
+    head's, one row for each value, and the independent head's, which costs are measured from. The swept ones
+    are as params.yaml would give them. Raises pydantic's ValidationError for a value out of range.
     """
     head = params.train.head.model_dump()
     if not isinstance(compared, Sweep):
         return settings_of(compared, head)
-    plain = settings_of([REFERENCE, compared.head], head)
+    plain = settings_of([compared.reference, REFERENCE, compared.head], head)
+    beside = {name: plain[name] for name in (compared.reference, REFERENCE)}
     if compared.of_training:
         settings_by_row(compared, params)
-        return {REFERENCE: plain[REFERENCE]} | dict.fromkeys(compared.rows, plain[compared.head])
+        return beside | dict.fromkeys(compared.rows, plain[compared.head])
     rows = {name: plain[compared.head] | {compared.key: value} for name, value in compared.rows.items()}
-    return {REFERENCE: plain[REFERENCE]} | {
+    return beside | {
         name: with_head(params, row, params.train.seed).train.head.model_dump() for name, row in rows.items()
     }
 

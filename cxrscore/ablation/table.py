@@ -15,7 +15,6 @@ from cxrscore.ablation.sweep import Sweep, shown
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.text_table import Block, TextTable, column_widths
-from cxrscore.model.head_variants import REFERENCE
 from cxrscore.statistics.average_precision import average_precision_by_finding
 from cxrscore.statistics.bootstrap import (
     FEWEST_IN_FOLD,
@@ -38,7 +37,8 @@ SEED = 0  # of the resamples
 
 @dataclass(frozen=True)
 class Scored:
-    """The truth of each fold, and `ways`: name -> seed -> fold -> scores (n, L) of the same images.
+    """The truth of each fold, and `ways`: name -> seed -> fold -> scores (n, L) of the same images; the first
+    is the `reference`, which the others are compared with.
 
     What too few patients show in a fold (bootstrap.well_shown) is masked there: `left_out`, finding -> folds.
     """
@@ -49,6 +49,10 @@ class Scored:
     truth: Sequence[Truth]
     ways: Mapping[str, Sequence[Sequence[np.ndarray]]]
     left_out: Mapping[str, Sequence[int]]
+
+    @property
+    def reference(self) -> str:
+        return next(iter(self.ways))
 
     @property
     def clusters(self) -> int:
@@ -65,8 +69,9 @@ def read_scored(
     """`layouts`: name -> seed -> where its score tables are. Without patients each image is one. Raises
     UserError where tables are not of the same images.
     """
-    seeds = list(layouts[REFERENCE])
-    first = layouts[REFERENCE][seeds[0]]
+    of_reference = next(iter(layouts.values()))
+    seeds = list(of_reference)
+    first = of_reference[seeds[0]]
     ids = [read_scores(first.scores(fold, views=False)).ids for fold in folds]
     ways = {
         name: [
@@ -144,6 +149,7 @@ def compare(
         more = resampled[name].macro - resampled[other].macro
         return _with_interval("macro_auc", estimate, more, known_from)
 
+    reference = scored.reference
     swept = list(sweep.rows) if sweep else []
     rows = {}
     for name, area in areas.items():
@@ -155,10 +161,10 @@ def compare(
         }
         if len(by_seed) > 1:
             row["seed_sd"] = _round(by_seed.std(ddof=1))
-        if name != REFERENCE:
-            row["difference"] = difference(name, REFERENCE)
-            more = resampled[name].findings - resampled[REFERENCE].findings
-            row["gains"] = _gains(scored.findings, by_finding[name] - by_finding[REFERENCE], more, patients)
+        if name != reference:
+            row["difference"] = difference(name, reference)
+            more = resampled[name].findings - resampled[reference].findings
+            row["gains"] = _gains(scored.findings, by_finding[name] - by_finding[reference], more, patients)
         if name in swept:
             row["mean_ap"] = _round(_mean_ap(scored.truth, scored.ways[name]))
         if name in swept[1:]:
@@ -228,8 +234,8 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
     others, seeds = len(scored.ways) - 1, ", ".join(map(str, scored.seeds))
     unit = "patients" if patients else "images"
     notes = [
-        f"difference: from {REFERENCE}, with a 95 % interval (low, high) from {RESAMPLES:,} resamples of "
-        f"{scored.clusters:,} {unit} ({scored.images:,} images), the same for every head",
+        f"difference: from {scored.reference}, with a 95 % interval (low, high) from {RESAMPLES:,} resamples "
+        f"of {scored.clusters:,} {unit} ({scored.images:,} images), the same for every head",
         f"the interval covers which {unit} were sampled, not the randomness of training (seed {seeds}); it "
         "holds for this data alone",
         f"ms: what the head adds an image, {timed}; minutes: all trainings of the row, on this machine",
@@ -245,8 +251,8 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
         )
     if others:
         notes.append(
-            "gains.csv: each head's gain per finding over that of the reference, with the same resamples; "
-            "of so many intervals some leave out 0 by chance; there is none where fewer than "
+            f"gains.csv: each head's gain per finding over that of {scored.reference}, with the same "
+            "resamples; of so many intervals some leave out 0 by chance; there is none where fewer than "
             f"{FEWEST} {unit} show the finding, or do not"
         )
     notes.append(
@@ -266,8 +272,8 @@ def _folds(numbers: Sequence[int]) -> str:
 
 def cells(result: Mapping[str, Any]) -> list[list[str]]:
     """The result as text, a header and one row per head. Blank: not defined for it."""
-    rows, folds = result["heads"], list(result["heads"][REFERENCE]["folds"])
-    several = "seed_sd" in rows[REFERENCE]
+    rows, first = result["heads"], next(iter(result["heads"].values()))
+    folds, several = list(first["folds"]), "seed_sd" in first
     header = ["head", "macro_auc", *(f"fold{fold}" for fold in folds), *["seed_sd"] * several]
     table = [[*header, "difference", "low", "high", "parameters", "ms", "minutes"]]
     for name, row in rows.items():

@@ -5,7 +5,7 @@ from typing import Any
 
 from cxrscore.core.text_table import Block, TextTable
 
-WIDTHS = (10, 10, 26)  # milliseconds, things a second, and times with their range
+WIDTHS = (10, 10, 30)  # milliseconds, things a second, and times with their range
 INDENT = "  "
 
 
@@ -24,7 +24,8 @@ def _race(race: Mapping[str, Any]) -> Iterator[Block]:
     yield f"{race['what']}; median of {race['rounds']} rounds (lowest to highest)"
     width = max(len(name) for name in race["lines"])
     against = list(next(iter(race["lines"].values()))["times"])
-    rows = [["", f"ms/{race['unit']}", f"{race['unit']}s/s", *(f"times {other}" for other in against)]]
+    compared_with = [f"times as fast as {other}" for other in against]
+    rows = [["", f"ms/{race['unit']}", f"{race['unit']}s/s", *compared_with]]
     for name, line in race["lines"].items():
         each_ms = 1e3 * line["seconds"]["median"] / race["count"]
         times = (_range(line["times"][other]) for other in against)

@@ -49,6 +49,14 @@ Seeds = Annotated[
         rich_help_panel=COMPARISON,
     ),
 ]
+Reference = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        help="Head that all others are compared with, such as lamp-el; it is always included.",
+        rich_help_panel=COMPARISON,
+    ),
+]
 SweepWords = Annotated[
     str | None,
     typer.Option(
@@ -82,6 +90,7 @@ Experiments = Annotated[
 
 def ablate(
     heads: Heads = None,
+    reference: Reference = "independent",
     seeds: Seeds = None,
     sweep: SweepWords = None,
     choose: Choose = None,
@@ -96,8 +105,8 @@ def ablate(
 ) -> None:
     """Compare label heads by training each on the same folds.
 
-    Folds, epochs, backbone and loss are those of the project. The difference of each head from the
-    independent one, in macro-AUC, has a bootstrap interval over patients. Finished trainings are kept; a run
+    Folds, epochs, backbone and loss are those of the project. The difference of each head from the one of
+    --reference, in macro-AUC, has a bootstrap interval over patients. Finished trainings are kept; a run
     that was stopped is resumed by giving the same command again.
 
     Example: cxrscore ablate
@@ -110,8 +119,8 @@ def ablate(
 
     settings = read_params(params)
     own = settings.train.head.model_dump()
-    names = head_variants.choose(heads, own)
-    compared = names if sweep is None else sweep_of(sweep, names, own)
+    names = head_variants.choose(heads, own, reference=reference)
+    compared = names if sweep is None else sweep_of(sweep, names, own, settings=settings.model_dump())
     refuse_values(compared, settings)
     choice = choice_of(choose, names, settings)
     if choice and (experiments or sweep):
@@ -179,7 +188,8 @@ def choice_of(words: str | None, names: Sequence[str], settings: "Params") -> "C
 
     if words is None:
         return None
-    heads = settings_of([name for name in names if name != REFERENCE], settings.train.head.model_dump())
+    others = [name for name in names[1:] if name != REFERENCE]
+    heads = settings_of(others, settings.train.head.model_dump())
     choice = parse_choice(words, heads)
     for name, head in heads.items():
         for value in choice.values if choice.key in head else ():

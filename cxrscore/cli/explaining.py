@@ -24,6 +24,7 @@ from cxrscore.cli.options import (
     view_list,
 )
 from cxrscore.cli.score_options import BatchSize, BitDepth, Folds, Models, Timeout, Views
+from cxrscore.cli.score_options import Inputs as InputTable
 from cxrscore.cli.terminal import print_notes
 from cxrscore.core.errors import counted
 from cxrscore.core.text_table import Block, TextTable, column_widths
@@ -73,6 +74,7 @@ def explain(
     models: Models = OUT / "models",
     folds: Folds = None,
     views: Views = None,
+    input_table: InputTable = None,
     output: Table = None,
     pictures: Pictures = None,
     attention: Attended = None,
@@ -106,6 +108,7 @@ def explain(
     options = Options(
         folds=chosen,
         views=averaged,
+        inputs=input_table,
         bit_depth=bit_depth,
         batch_size=batch_size,
         workers=workers,
@@ -154,10 +157,16 @@ def _rows(image: "Explained", found: "Explanation") -> list[list[str]]:
     rows[0] += ["pushed most by", "push"] if image.pushes is not None else []
     for j in sorted(range(len(found.findings)), key=lambda j: -image.probs[j]):
         row = [found.findings[j], f"{image.probs[j]:.4f}"]
-        row += [f"{stage[j]:.4f}" for stage in image.logits]
-        row.append(f"{image.change[j]:+.4f}")
+        row += [_shown(float(stage[j])) for stage in image.logits]
+        row.append(_shown(float(image.change[j]), sign="+"))
         if image.pushes is not None:
             i = image.strongest(j)
-            row += ["", ""] if i is None else [found.findings[i], f"{image.pushes[i, j]:+.4f}"]
+            row += ["", ""] if i is None else [found.findings[i], _shown(float(image.pushes[i, j]), sign="+")]
         rows.append(row)
     return rows
+
+
+def _shown(value: float, *, sign: str = "-") -> str:
+    """Four digits; what rounds to zero has no sign."""
+    text = f"{value:{sign}.4f}"
+    return text[1:] if text in ("-0.0000", "+0.0000") else text

@@ -147,6 +147,50 @@ def small_maps(maps: np.ndarray, findings: Sequence[str], *, scale: str) -> str:
         return _svg(figure)
 
 
+def positives(counts: Mapping[str, int], *, images: int) -> str:
+    """Images that show each finding: one bar per finding, the most frequent on top, with its count and share
+    of all images.
+    """
+    order = sorted(counts, key=lambda name: counts[name])  # bars are drawn from below
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7, max(2.0, 0.6 + 0.25 * len(order))), layout="constrained")
+        axes = figure.add_subplot()
+        rows = range(len(order))
+        axes.barh(rows, [counts[name] for name in order], height=0.62, color="#9cc4d6")
+        for row, name in enumerate(order):
+            share = f"{counts[name]:,} ({100 * counts[name] / max(images, 1):.1f} %)"
+            axes.annotate(share, (counts[name], row), (3, 0), fontsize=8, **BESIDE)
+        axes.set_yticks(rows, _plain(order))
+        axes.margins(x=0.15)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("images that show the finding")
+        return _svg(figure)
+
+
+def histograms(counts: Mapping[str, Sequence[int]]) -> str:
+    """Images by bin of probability from 0 to 1: one small panel per finding, five abreast, each as shares of
+    the finding's images.
+    """
+    abreast = min(5, len(counts))
+    down = math.ceil(len(counts) / abreast)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.6 + 1.7 * abreast, 0.5 + 1.3 * down), layout="constrained")
+        grid = figure.subplots(down, abreast, squeeze=False, sharex=True)
+        for axes in grid.flat[len(counts) :]:
+            axes.set_axis_off()
+        for axes, (name, images) in zip(grid.flat, counts.items(), strict=False):
+            edges = np.linspace(0, 1, len(images) + 1)
+            axes.stairs(np.array(images) / max(sum(images), 1), edges, fill=True, color="#9cc4d6")
+            axes.set_title("\n".join(_plain(textwrap.wrap(name, 20))), fontsize=8.5)
+            axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], ylim=(0, None))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.yaxis.set_major_locator(MaxNLocator(2))
+        figure.supxlabel("probability, out of fold", fontsize=9)
+        figure.supylabel("share of images", fontsize=9)
+        return _svg(figure)
+
+
 def shares_by_panel(
     panels: Mapping[str, Sequence[float]], findings: Sequence[str], *, overall: Sequence[float], scale: str
 ) -> str:

@@ -153,14 +153,16 @@ def _picture(told: Mapping[str, Any], findings: Sequence[str]) -> Picture:
     return Picture(axes, values)
 
 
-def tidy_rows(picture: Picture, findings: Sequence[str]) -> Iterator[list[Any]]:
-    """One row a number that is defined: a cell for each axis, findings by name, then the number."""
+def tidy_rows(picture: Picture, findings: Sequence[str], inputs: Sequence[str] = ()) -> Iterator[list[Any]]:
+    """One row per number that is defined: a cell for each axis, findings by name, and so the axis `input`
+    where `inputs` names its columns; then the number.
+    """
+    names = dict.fromkeys(FINDING_AXES, findings) | ({"input": inputs} if inputs else {})
     for place in product(*map(range, picture.values.shape)):
         value = picture.values[place]
         if not np.isnan(value):
             cells = (
-                findings[i] if axis in FINDING_AXES else i
-                for axis, i in zip(picture.axes, place, strict=True)
+                names[axis][i] if axis in names else i for axis, i in zip(picture.axes, place, strict=True)
             )
             yield [*cells, _number(value)]
 

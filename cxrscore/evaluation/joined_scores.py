@@ -16,6 +16,7 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.evaluation.study_labels import studies_named
 from cxrscore.statistics.roc_area import auc_by_finding
 from cxrscore.statistics.sample import Sample
+from cxrscore.tables.datasets import column_names
 from cxrscore.tables.datasets.column_names import IDS, PATIENTS, STUDIES, WEAK, named, plain
 from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import match_names, without_blanks
@@ -110,10 +111,10 @@ def label_settings(
     """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""
     settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
     columns, notes = read_foreign_table(labels_csv).columns, []
-    if settings["id"] not in columns or (labels is None and plain(id_column) in STUDIES):
-        own = id_column if id_column in columns else settings["id"]
-        images = named(columns, IDS)
-        settings["id"] = images or own if plain(id_column) in STUDIES or own not in columns else own
+    wanted = [labels.id] if labels else list[str]()
+    if plain(id_column) in STUDIES and (images := named(columns, IDS)):  # rather than the studies' own column
+        wanted.append(images)
+    settings["id"] = column_names.id_column(columns, *wanted, id_column)
     if labels is None and (patient := _patients(columns)):
         settings["patient"] = patient
         notes.append(f"{labels_csv}: patients are those of {patient!r}.")

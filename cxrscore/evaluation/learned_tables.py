@@ -4,7 +4,7 @@ In    out/learned/fold{k}.json and the fold's scores.
 Out   name of a table -> columns and rows. Raises UserError for a mixture of trainings.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,16 @@ from cxrscore.evaluation.scene_matching import (
     view_rows,
 )
 
+INPUTS = "attention_inputs"
+
 
 def learned_tables(
     layout: Layout, folds: Mapping[int, Scored]
 ) -> dict[str, tuple[list[str], list[list[Any]]]]:
     """What each fold's head learned -> name of a table -> columns and rows, the folds' scenes in one order:
 
-    <picture>             fold, its axes, value: findings by name, no row where nothing is defined
+    <picture>             fold, its axes, value: findings and further inputs by name, no row where nothing is
+                          defined
     <picture>_shares      fold, axis, mean, share: of scenes, or whatever else has a value per image, the mean
                           and the share of images whose largest it is
     <picture>_by_view     fold, axis, view, images: counted, where the labels tell views
@@ -49,11 +52,12 @@ def learned_tables(
         return {}
     learned_by = {fold: _learned(layout.learned(fold), scored) for fold, scored in folds.items()}
     _refuse_mixture(learned_by, layout)
+    inputs = next(iter(learned_by.values())).head.get("inputs", ())  # of a mixture there are none
     found = aligned([learned.pictures for learned in learned_by.values()])
     tables: dict[str, tuple[list[str], list[list[Any]]]] = {}
     for (fold, scored), learned in zip(folds.items(), found, strict=True):
         for name, picture in learned.items():
-            for table, columns, rows in _tables(name, picture, scored):
+            for table, columns, rows in _tables(name, picture, scored, inputs):
                 tables.setdefault(table, (["fold", *columns], []))[1].extend([fold, *row] for row in rows)
     scenes = {
         fold: (learned["scenes"], scored.table.ids)
@@ -65,10 +69,10 @@ def learned_tables(
 
 
 def _tables(
-    name: str, picture: Picture, scored: Scored
+    name: str, picture: Picture, scored: Scored, inputs: Sequence[str]
 ) -> Iterator[tuple[str, Iterable[str], Iterable[Any]]]:
     if picture.axes[0] != "image":
-        yield name, (*picture.axes, "value"), tidy_rows(picture, scored.findings)
+        yield name, (*picture.axes, "value"), tidy_rows(picture, scored.findings, inputs)
     else:
         yield f"{name}_shares", (picture.axes[1], "mean", "share"), share_rows(picture)
         if scored.table.view is not None:
@@ -89,6 +93,7 @@ def _learned(path: Path, scored: Scored) -> Learned:
         raise UserError(f"{path}: from another training than the scores beside it; run `dvc repro train`.")
     for name, picture in learned.pictures.items():
         defined = name != PROFILE or np.isfinite(picture.values).all()
+        defined &= name != INPUTS or picture.values.shape[2] == len(learned.head.get("inputs", ()))
         if PICTURES.get(name) != picture.axes or not defined:
             raise UserError(f"{path}: holds {name!r} in a form that no head writes; run `dvc repro train`.")
     return learned

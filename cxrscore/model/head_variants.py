@@ -99,23 +99,26 @@ def _settings(kind: str, changes: Mapping[str, Any], head: Mapping[str, Any]) ->
     return {"kind": kind, "dropout": head["dropout"], **USUAL[kind], **changes}
 
 
-def choose(words: str | None, head: Mapping[str, Any]) -> list[str]:
-    """What --heads names, the reference first: variants and, where no variant is called so, kinds, which
-    stand for their default variants. Without a word all of those, and PROJECT where `head` is none of them.
-    Raises UserError.
+def choose(words: str | None, head: Mapping[str, Any], *, reference: str = REFERENCE) -> list[str]:
+    """What --heads names, the `reference` first, and the independent head: variants and, where no variant is
+    called so, kinds, which stand for their default variants. Without a word all of those, and PROJECT where
+    `head` is none of them. Raises UserError.
     """
+    if reference not in (*CHANGES, PROJECT):
+        names = ", ".join([*CHANGES, PROJECT])
+        raise UserError(f"--reference: no head {reference!r}; name one of {names}.")
+    chosen = {REFERENCE, reference}
     if words is None:
         known = head in settings_of(DEFAULT, head).values()
-        return [*DEFAULT, *[PROJECT] * (not known)]
-    chosen = {REFERENCE}
-    for word in words.split(","):
+        chosen.update([*DEFAULT, *[PROJECT] * (not known)])
+    for word in words.split(",") if words is not None else ():
         kind = [name for name in DEFAULT if CHANGES[name][0] == word]
         found = [word] if word in (*CHANGES, PROJECT) else kind
         if not found:
             names = ", ".join([*CHANGES, PROJECT, *_kinds()])
             raise UserError(f"--heads: no head {word!r}; there are {names}.")
         chosen.update(found)
-    return [name for name in (*CHANGES, PROJECT) if name in chosen]
+    return [reference, *(name for name in (*CHANGES, PROJECT) if name in chosen - {reference})]
 
 
 def _kinds() -> list[str]:

@@ -35,6 +35,7 @@ from cxrscore.project.data_files import (
     link_file,
     move,
     remove,
+    replace_settings,
     undo_interrupted,
 )
 from cxrscore.project.dvc_commands import has_changed, run_dvc, stage_all, start_dvc, unstage_all
@@ -181,12 +182,13 @@ def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lamb
     _refuse_missing(source)
     if not (project / "dvc.yaml").is_file() or not (project / "params.yaml").is_file():
         raise UserError(f"{project}: no dvc.yaml and params.yaml; run in a project, or use `cxrscore init`.")
+    undone = undo_interrupted(project)  # before settings are read, which it may have changed
     listing = list_images(source.images, follow_symlinks=True)
     settings, outcome = plan(source, listing, settings_of=project / "params.yaml")
     held_out = _plan_test(source, settings, outcome)
     pipeline = (project / "dvc.yaml").read_text(encoding="utf-8")
     stages = with_test(pipeline, wanted=source.test is not None)
-    outcome.notes.extend(undo_interrupted(project))
+    outcome.notes.extend(undone)
     data, tracked = project / "data", project / "data.dvc"
     if data.exists() and (not tracked.exists() or has_changed(project)):
         raise UserError(
@@ -205,11 +207,9 @@ def use_data(project: Path, source: Source, *, say: Callable[[str], None] = lamb
             move(part, old / part.name)
         fresh.rename(data)
         run_dvc(project, "add", "data")
-        write_text(project / "dvc.yaml", stages)
-        write_text(project / "params.yaml", settings)
+        replace_settings(project, old, {"dvc.yaml": stages, "params.yaml": settings})
     except BaseException:
         undo_interrupted(project)
-        write_text(project / "dvc.yaml", pipeline)
         raise
     (old / DONE).touch()  # what it has made counts from now on
     clear_replaced(old)

@@ -1,19 +1,21 @@
 """Files that a project takes in, and the data that a call replaces, kept beside until the new ones count.
 
-In    a person's images and label table; a project's data/ and data.dvc.
+In    a person's images and label table; a project's data/, data.dvc, dvc.yaml and params.yaml.
 Out   data/ with copies or links; an interrupted replacement undone.
 """
 
 import fcntl
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from cxrscore.core.errors import UserError
-from cxrscore.core.files import half_written
+from cxrscore.core.files import half_written, write_bytes, write_text
 
 PARTS = ("data", "data.dvc")
+SETTINGS = ("dvc.yaml", "params.yaml")
 MARK, SIGNED, DONE = "mark", "cxrscore data use 1\n", "done"  # in .data.old, which a call makes and removes
 FICLONE = 0x40049409  # Linux: share the blocks of another file. Source: ioctl_ficlone(2)
 
@@ -44,6 +46,15 @@ def move(source: Path, target: Path) -> None:
         source.rename(target)
 
 
+def replace_settings(project: Path, old: Path, texts: Mapping[str, str]) -> None:
+    """Name -> the new text of each of SETTINGS. What is there is kept in `old` before one is written."""
+    for name, text in texts.items():
+        write_bytes(old / name, (project / name).read_bytes())
+        write_text(old / f"{name}.new", text)
+    for name, text in texts.items():
+        write_text(project / name, text)
+
+
 def undo_interrupted(project: Path) -> list[str]:
     """What a call that did not end had moved to .data.old goes back to its place; what it had made goes.
     Raises UserError where a person has made either.
@@ -59,11 +70,33 @@ def undo_interrupted(project: Path) -> list[str]:
                 f"{project / part}: was made after a call had been interrupted; move it away, and the "
                 "previous one is restored."
             )
+    if interrupted:
+        _restore_settings(project, old)
     for part in moved if interrupted else ():
         remove(project / part)
         move(old / part, project / part)
     clear_replaced(old)
     return ["an earlier call had been interrupted; what it had done was undone first"] * interrupted
+
+
+def _restore_settings(project: Path, old: Path) -> None:
+    """Those that the call wrote; one that it has not reached stays. Raises UserError where a person has
+    changed it since.
+    """
+    written = []
+    for name in (name for name in SETTINGS if (old / f"{name}.new").exists()):
+        found, before, new = (
+            path.read_bytes() if path.exists() else b""
+            for path in (project / name, old / name, old / f"{name}.new")
+        )
+        if found not in (before, new):
+            raise UserError(
+                f"{project / name}: was changed after a call had been interrupted; move it away and copy "
+                f"{old / name} to its place, and the previous data is restored."
+            )
+        written += [(name, before)] * (found != before)
+    for name, before in written:
+        write_bytes(project / name, before)
 
 
 def _marked(old: Path) -> bool:
@@ -85,7 +118,8 @@ def _marked(old: Path) -> bool:
 
 def clear_replaced(old: Path) -> None:
     """The mark goes last: without it nothing here would be deleted."""
-    for name in ("new", *PARTS, *(f"{part}.absent" for part in PARTS), DONE, MARK):
+    settings = (*SETTINGS, *(f"{name}.new" for name in SETTINGS))
+    for name in ("new", *PARTS, *(f"{part}.absent" for part in PARTS), *settings, DONE, MARK):
         remove(old / name)
     with suppress(OSError):  # others' files
         old.rmdir()

@@ -18,6 +18,7 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.core.files import sha256_bytes, sha256_file
 from cxrscore.scoring.row_plan import Plan
 from cxrscore.tables.csv_table import Table
+from cxrscore.tables.datasets.column_names import id_column
 from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.image_names import match_names, spelled, stem, without_blanks
 from cxrscore.tables.tabular_inputs import Cells, Encoding, doubts, encode, values_of
@@ -51,12 +52,17 @@ def columns_of(encodings: Encodings) -> tuple[str, ...]:
 
 
 def read_input_values(asked: str | None, ensemble: Sequence["Fold"], plan: Plan) -> InputValues | None:
-    """None where the heads read the pixels alone. Raises UserError where `asked` does not fit the heads, or
+    """input_values of these folds."""
+    return input_values(asked, encodings_of(ensemble), plan, id=ensemble[0].card.id_column)
+
+
+def input_values(asked: str | None, encodings: Encodings, plan: Plan, *, id: str) -> InputValues | None:
+    """None where the heads read the pixels alone. `id`: the column of names in training; a table without it
+    may call it otherwise (column_names.id_column). Raises UserError where `asked` does not fit the heads, or
     an image has no row.
     """
-    encodings = encodings_of(ensemble)
     columns = columns_of(encodings)
-    _refuse_unsaid(asked, columns, remedy=f"--inputs TABLE.csv, with these columns and {_id(ensemble)!r}")
+    _refuse_unsaid(asked, columns, remedy=f"--inputs TABLE.csv, with these columns and {id!r}")
     if not columns or asked is None:
         return None
     if asked == NONE:
@@ -65,7 +71,7 @@ def read_input_values(asked: str | None, ensemble: Sequence["Fold"], plan: Plan)
     path = Path(asked)
     sha256 = _sha256(path)
     table = read_foreign_table(path)
-    cells, notes = _cells(table, _id(ensemble), columns, plan)
+    cells, notes = _cells(table, id_column(table.columns, id), columns, plan)
     values, found = encoded(encodings, cells, source=asked)
     return InputValues(values, _facts(columns, sha256, values), [*table.notes, *notes, *found])
 
@@ -78,10 +84,6 @@ def _refuse_unsaid(asked: object, columns: Sequence[str], *, remedy: str) -> Non
         )
     if asked is not None and not columns:
         raise UserError("--inputs: these models read the pixels alone; leave the option out.")
-
-
-def _id(ensemble: Sequence["Fold"]) -> str:
-    return ensemble[0].card.id_column
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from cxrscore.core.paths import Layout
 from cxrscore.tables.cooccurrence import COMPUTED
 from cxrscore.tables.fold_table import read_folds
 from cxrscore.tables.label_graph import is_graph_file
+from cxrscore.training.schedule import FEWEST_OF_A_CYCLE
 
 if TYPE_CHECKING:
     from cxrscore.project.params import TrainParams
@@ -54,6 +55,12 @@ def refuse_early(
         raise UserError(
             f"train.batch_size: {params.batch_size} is more than the {counted(left, 'image')} to train on; "
             "lower it."
+        )
+    steps = params.epochs * (left // params.batch_size)
+    if params.schedule == "one_cycle" and steps < FEWEST_OF_A_CYCLE:
+        raise UserError(
+            f"train.schedule: one_cycle has no rise in {counted(steps, 'step')}; it needs "
+            f"{FEWEST_OF_A_CYCLE} or more: raise train.epochs, or lower train.batch_size."
         )
     if params.init not in ("none", "imagenet") and not Path(params.init).is_file():
         raise UserError(

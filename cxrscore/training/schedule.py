@@ -12,6 +12,7 @@ import math
 
 TENTH = 0.1  # of step; as a power of 10 it would overflow at the 309th
 RISE = 0.3  # of one_cycle, these four: the share of the steps until the peak
+FEWEST_OF_A_CYCLE = 4  # steps: of fewer the first one would lie behind the peak
 START, END = 1 / 25, 1 / 25 / 1e4  # the first and the last rate, as shares of the peak
 MOMENTUM, AT_PEAK = 0.95, 0.85  # at both ends, and at the peak
 
@@ -20,7 +21,8 @@ def lr_at(
     step: int, *, warmup: int, total: int, peak: float, schedule: str = "cosine", every: int = 1
 ) -> float:
     """cosine: linear to the peak over `warmup` steps, then half a cosine to zero. step: the same rise to the
-    peak, and after every `every` steps from step 0 a tenth of it. one_cycle: `warmup` does not count.
+    peak, and after every `every` steps from step 0 a tenth of it. one_cycle: `warmup` does not count, and
+    `total` is FEWEST_OF_A_CYCLE at least.
     """
     if schedule == "one_cycle":
         return _cycle(step, total=total, start=START * peak, middle=peak, end=END * peak)

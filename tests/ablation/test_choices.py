@@ -174,9 +174,9 @@ def test_values_are_read_as_in_params_yaml() -> None:
     assert parse_choice("steps=1,2", heads) == Choice("steps", (1, 2))
     for words, said in (
         ("kind=lamp,agcn", "no head of --heads has 'kind'"),
-        ("graph", "give a setting and two or more values"),
-        ("graph=[fc],[el]", "give a setting and two or more values"),
-        ("graph=fc,fc", "names a value twice"),
+        ("graph", "give one setting and 2 or more distinct values"),
+        ("graph=[fc],[el]", "give one setting and 2 or more distinct values"),
+        ("graph=fc,fc", "give one setting and 2 or more distinct values"),
     ):
         with pytest.raises(UserError, match=said.replace("[", r"\[")):
             parse_choice(words, heads)

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from trainings import Told
 
 from cxrscore.ablate import ablate
-from cxrscore.ablation.sweep import Sweep, heads_of, key_values, settings_by_row, sweep_of
+from cxrscore.ablation.sweep import Sweep, heads_of, parse_values, settings_by_row, sweep_of
 from cxrscore.ablation.table import compare, gain_cells, read_scored, sweep_cells, sweep_points, table_blocks
 from cxrscore.cli.ablating import refuse_values
 from cxrscore.core.device import Machine
@@ -33,21 +33,39 @@ FINDINGS = ("Edema", "Pneumonia", "Fracture")
 
 
 def test_values_are_distinct_ascending_and_whole_ones_are_integers() -> None:
-    assert key_values("steps=3,1,2", option="--sweep") == ("steps", [1, 2, 3])
-    key, values = key_values("l1=1e-3,0,2.0,0.5", option="--sweep")
-    assert (key, values) == ("l1", [0, 0.001, 0.5, 2])
-    assert [type(value) for value in values] == [int, float, float, int]
+    assert sweep_of("steps=3,1,2", [REFERENCE, "coupling"], COUPLING).values == [1, 2, 3]
+    swept = sweep_of("l1=1e-3,0,2.0,0.5", [REFERENCE, "coupling"], COUPLING)
+    assert (swept.key, swept.values) == ("l1", [0, 0.001, 0.5, 2])
+    assert [type(value) for value in swept.values] == [int, float, float, int]
 
 
 @pytest.mark.parametrize(
     "words",
-    ["", "l1", "l1=", "l1=1", "l1=1,1.0", "l1=1,x", "l1=1,nan", "l1=1,inf", "=1,2", "a b=1,2", "l1=1,,2"],
+    ["", "l1", "l1=", "l1=1", "l1=1,1.0", "=1,2", "a b=1,2", "l1=1,,2", "l1=[1],2", "l1=1,{a: 2}", "l1=1]"],
 )
-def test_words_that_are_no_key_and_numbers_are_refused(words: str) -> None:
+def test_words_that_are_no_key_and_values_are_refused(words: str) -> None:
     with pytest.raises(
-        UserError, match=r"--choose: '.*'; give one setting of the head and 2 or more distinct"
+        UserError, match=r"--choose: '.*'; give one setting and 2 or more distinct values, such as a=1,2"
     ):
-        key_values(words, option="--choose")
+        parse_values(words, option="--choose", example="a=1,2")
+
+
+@pytest.mark.parametrize("words", ["l1=1,x", "l1=1,.nan", "l1=1,.inf", "l1=true,false", "l1=0,null"])
+def test_values_of_a_number_that_are_none_are_refused(words: str) -> None:
+    with pytest.raises(UserError, match=r"--sweep: '.*'; give numbers, such as identity_weight=0,0.5,1"):
+        sweep_of(words, [REFERENCE, "coupling"], COUPLING)
+
+
+def test_a_setting_of_the_training_without_its_section_is_called_by_its_full_name(project: Project) -> None:
+    names, settings = [REFERENCE, "project"], project.params.model_dump()
+    for words, said in (
+        ("ema_warmup=true,false", "write train.ema_warmup."),
+        ("jitter=0,0.1", "write train.augment.jitter."),
+        ("train_size=null,48", "write prepare.train_size."),
+        ("seed=0,1", "name one of dropout, alpha"),  # --seeds is for that
+    ):
+        with pytest.raises(UserError, match=rf"is not a number that project has; {said}"):
+            sweep_of(words, names, COUPLING, settings=settings)
 
 
 def test_a_sweep_is_of_one_head_and_of_a_number_it_has() -> None:
@@ -105,7 +123,7 @@ def test_a_setting_of_the_training_is_swept_in_the_order_given() -> None:
     "words", ["train.lr=", "train.lr=1e-3", "train.lr=1,1", "train.lr=[1],2", "train.init=a/b,c"]
 )
 def test_values_of_a_setting_that_are_not_distinct_and_plain_are_refused(words: str) -> None:
-    with pytest.raises(UserError, match=r"--sweep: '.*'; give 2 or more distinct values, such as train\."):
+    with pytest.raises(UserError, match=r"--sweep: '.*'; (give one setting and 2|rows are named)"):
         sweep_of(words, [REFERENCE, "project"], COUPLING)
 
 

@@ -387,3 +387,31 @@ def test_a_finding_that_no_image_shows_or_every_image_can_still_be_learned(graph
     logits = head(features()).logits[:, 3]
     assert logits.abs().min() > 1e-4
     assert logits.std() > 1e-3
+
+
+@pytest.mark.parametrize("graph", [*LEARNING, "static"])
+def test_effects_are_the_parts_of_each_node_in_the_last_convolution(graph: str) -> None:
+    head, maps = begun(graph), features()
+    with torch.no_grad():
+        effects, logits = head.effects(maps), head(maps).logits
+    assert effects.pushes is not None and head.stages == ("own", "logit")
+    A_hat = normalised_by_hand(adjacency_by_hand(head))
+    first = product(product(A_hat, array(head.embeddings())), array(head.W_1))
+    nodes = product(np.where(first > 0, first, 0.2 * first), array(head.W_2))
+    pooled = array(maps).max((2, 3))
+    worst = 0.0
+    for n in range(len(maps)):
+        for i in range(L):
+            for k in range(L):
+                part = A_hat[i, k] * sum(pooled[n, c] * nodes[k, c] for c in range(C))
+                ours = effects.stages[n, 0, i] if i == k else effects.pushes[n, k, i]
+                worst = max(worst, abs(float(ours) - part))
+            assert effects.pushes[n, i, i] == 0
+    assert worst < 2e-4, worst
+    assert torch.equal(effects.stages[:, -1], logits)
+    assert torch.allclose(effects.stages[:, 0] + effects.pushes.sum(1), logits, atol=1e-4)
+
+
+def test_a_graph_without_edges_has_one_stage() -> None:
+    assert agcn("identity").stages == ("logit",)
+    assert agcn("identity").effects(features()).pushes is None

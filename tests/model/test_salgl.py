@@ -230,6 +230,21 @@ def test_where_the_reset_gate_stands_makes_a_difference() -> None:
         assert torch.allclose(cell(a, h), torchs(a, h), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("mixture", ["soft", "hard"])
+def test_alone_is_the_logit_where_every_message_is_empty(mixture: str) -> None:
+    head = trained(mixture=mixture).eval()
+    features, *_ = batch(9)
+    with torch.no_grad():
+        effects, logits = head.effects(features), head(features).logits
+    assert head.stages == ("alone", "logit") and effects.pushes is None
+    slow = Reference(head)  # nothing counted: no edge of any weight
+    images = features.flatten(2).mT.double().numpy()
+    assert np.allclose(effects.stages[:, 0].numpy(), [slow.logits(v) for v in images], atol=1e-5)
+    assert torch.equal(effects.stages[:, 1], logits)
+    assert (effects.stages[:, 0] - logits).abs().max() > 1e-4
+    assert made(steps=0).stages == ("logit",)
+
+
 def test_without_steps_it_is_semantic_attention_alone() -> None:
     head = made(steps=0)
     features, y, mask = batch()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 from cxrscore.core.errors import UserError
 from cxrscore.images.inputs.folder import list_images
 from cxrscore.project.create import Source, init_project, plan, use_data
+from cxrscore.project.data_files import undo_interrupted
 from cxrscore.project.params_file import parse_params, read_params
 from cxrscore.project.pipeline_file import with_test
 from cxrscore.project.preview import cpu_note
@@ -651,6 +653,59 @@ def test_other_data_bring_or_take_away_the_test(phantoms: Path, tmp_path: Path) 
     use_data(chest, a_source(phantoms))
     assert "cxrscore test" in (chest / "dvc.yaml").read_text()
     assert contents(chest / "data" / "test") == contents(phantoms / "test")
+
+
+@pytest.mark.parametrize("written", ["dvc.yaml", "params.yaml"])
+def test_a_kill_after_one_of_the_settings_is_written_leaves_the_next_call_the_old_ones(
+    phantoms: Path, tmp_path: Path, written: str
+) -> None:
+    """A process of its own is killed by SIGKILL right after it has put the file in place."""
+    chest = tmp_path / "chest"
+    init_project(chest, a_source(phantoms), preset="demo")
+    before = contents(chest)
+    dying = f"""
+import os, signal, sys
+from pathlib import Path
+import cxrscore.project.data_files as data_files
+from cxrscore.project.create import Source, use_data
+
+put = data_files.write_text
+def put_and_die(path, text):
+    put(path, text)
+    if path == Path(sys.argv[1], {written!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+data_files.write_text = put_and_die
+data = Path(sys.argv[2])
+use_data(Path(sys.argv[1]), Source(data / "labels.csv", data / "images"))
+"""
+    command = [sys.executable, "-c", dying, str(chest), str(phantoms)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
+    killed = contents(chest)
+    assert killed["dvc.yaml"] != before["dvc.yaml"] and (chest / ".data.old").exists()
+    assert "earlier call had been interrupted" in undo_interrupted(chest)[0]
+    after = contents(chest)
+    assert not (chest / ".data.old").exists()
+    assert [name for name in ("dvc.yaml", "params.yaml", "data.dvc") if after[name] != before[name]] == []
+    assert contents(chest / "data") == {
+        name.removeprefix("data/"): data for name, data in before.items() if name.startswith("data/")
+    }
+
+
+def test_settings_that_a_person_has_changed_since_an_interrupted_call_are_not_overwritten(
+    tmp_path: Path,
+) -> None:
+    old = tmp_path / ".data.old"
+    old.mkdir()
+    (old / "mark").write_text("cxrscore data use 1\n")
+    (old / "params.yaml").write_text("a: 1\n")
+    (old / "params.yaml.new").write_text("a: 2\n")
+    (tmp_path / "params.yaml").write_text("a: 3\n")
+    with pytest.raises(UserError, match=r"params\.yaml: was changed after a call had been interrupted; move"):
+        undo_interrupted(tmp_path)
+    assert (tmp_path / "params.yaml").read_text() == "a: 3\n"
+    (tmp_path / "params.yaml").write_text("a: 2\n")
+    undo_interrupted(tmp_path)
+    assert (tmp_path / "params.yaml").read_text() == "a: 1\n" and not old.exists()
 
 
 def test_a_test_of_trained_patients_is_refused_and_leaves_nothing(phantoms: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from trainings import Told, stops_at
 
 import cxrscore.train
 from cxrscore.ablate import ablate, table_blocks
-from cxrscore.ablation.sweep import with_head
+from cxrscore.ablation.sweep import Sweep, with_head
 from cxrscore.ablation.table import RESAMPLES, cells, compare, notes_of, read_scored
 from cxrscore.core.device import Machine
 from cxrscore.core.errors import Stopped, UserError
@@ -34,11 +34,13 @@ from cxrscore.model.head_variants import CHANGES, DEFAULT, choose, settings_of
 from cxrscore.statistics import bootstrap
 from cxrscore.statistics.bootstrap import FEWEST_IN_FOLD
 from cxrscore.statistics.roc_area import auc_by_finding, macro
+from cxrscore.tables.fold_table import read_folds
 from cxrscore.tables.labels import LabelTable
 from cxrscore.tables.score_table import write_scores
 from cxrscore.train import Keeping
 
 FINDINGS = ("Edema", "Pneumonia")
+EMA_WARMUP = "error: --sweep: 'ema_warmup' is not a number that coupling has; write train.ema_warmup."
 
 
 @pytest.fixture
@@ -158,6 +160,74 @@ def test_a_run_that_fails_is_named_and_the_finished_ones_are_kept(mine: Project,
     assert contents(mine.layout.ablation / "independent") == before
 
 
+def bad_rows(project: Project) -> dict[str, tuple[tuple[str, ...] | Sweep, dict[str, Any], str]]:
+    """What a row lacks -> the rows, changed settings, and the refusal's words."""
+    lamp = settings_of(["lamp-fc"], COUPLING)["lamp-fc"] | {"inputs": ["Gender"]}
+    head = with_head(project.params, lamp, 0).train.head
+    return {
+        "backbone": (Sweep("project", "train.backbone", ["resnet10t", "resnet10x"]), {}, "resnet10x"),
+        "larger copies": (Sweep("project", "prepare.train_size", [None, 48]), {}, "train_size is 48"),
+        "steps": (Sweep("project", "train.schedule", ["cosine", "one_cycle"]), {"epochs": 1}, "no rise in"),
+        "column": (("independent", "project"), {"head": head}, "no column 'Gender'"),
+    }
+
+
+@pytest.mark.parametrize("lacking", ["backbone", "larger copies", "steps", "column"])
+def test_a_bad_row_is_refused_before_the_first_training(mine: Project, cpu: Machine, lacking: str) -> None:
+    """The bad row is the last one: those before it could be trained."""
+    compared, changes, said = bad_rows(mine)[lacking]
+    told = Told()
+    with pytest.raises(UserError, match=rf"ablate: .*, seed 0, fold [01]: .*{said}.* list only the other"):
+        ablate(
+            compared,
+            [0],
+            labels_csv=mine.labels,
+            layout=mine.layout,
+            params=mine.with_settings(**{"warmup_epochs": 0.0} | changes),
+            machine=cpu,
+            progress=told,
+            keeping=Keeping(every_s=1e9),
+            asked=Asked(),
+        )
+    assert trained(told) == [] and not [*mine.layout.ablation.rglob("*.safetensors")]
+
+
+def test_a_column_that_has_words_in_one_fold_alone_is_refused_before_the_first_training(
+    mine: Project, tmp_path: Path, cpu: Machine
+) -> None:
+    """Fold 0 could be trained: its training rows are of fold 1, where a cell is a word, so it is a column of
+    categories there; the training rows of fold 1 are all numbers.
+    """
+    folds = read_folds(mine.layout.folds)
+    of_fold = dict(zip(folds.ids, folds.fold, strict=True))
+    with mine.labels.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    at = header.index("Image_name")
+    ages = [str(of_fold[row[at]] + 40) for row in rows]
+    ages[next(i for i, row in enumerate(rows) if of_fold[row[at]] == 1)] = "forty"
+    labels_csv = tmp_path / "aged.csv"
+    with labels_csv.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [[*header, "Years"], *([*row, age] for row, age in zip(rows, ages, strict=True))]
+        )
+    lamp = settings_of(["lamp-fc"], COUPLING)["lamp-fc"] | {"inputs": ["Years"]}
+    head = with_head(mine.params, lamp, 0).train.head
+    told = Told()
+    with pytest.raises(UserError, match=r"project, seed 0, fold 1: .*'Years' is 'forty', and the models"):
+        ablate(
+            ("independent", "project"),
+            [0],
+            labels_csv=labels_csv,
+            layout=mine.layout,
+            params=mine.with_settings(head=head),
+            machine=cpu,
+            progress=told,
+            keeping=Keeping(every_s=1e9),
+            asked=Asked(),
+        )
+    assert trained(told) == []
+
+
 @pytest.mark.usefixtures("every_area_counts")
 def test_seeds_are_averaged_and_their_spread_is_told(mine: Project, cpu: Machine) -> None:
     row = run(mine, "independent", seeds=(0, 5), cpu=cpu, epochs=1)["heads"]["independent"]
@@ -208,6 +278,35 @@ def test_names_and_kinds_are_chosen_and_the_reference_is_always_there() -> None:
     assert choose("project", COUPLING) == ["independent", "project"]
     with pytest.raises(UserError, match=r"no head 'lmap'; there are independent, .*, lamp, agcn, salgl"):
         choose("lamp,lmap", COUPLING)
+
+
+def test_any_head_can_be_what_the_others_are_compared_with() -> None:
+    assert choose("lamp-fc", COUPLING, reference="lamp-el") == ["lamp-el", "independent", "lamp-fc"]
+    assert choose(None, COUPLING, reference="mlp")[0] == "mlp"
+    assert sorted(choose(None, COUPLING, reference="mlp")) == sorted(choose(None, COUPLING))
+    with pytest.raises(UserError, match=r"--reference: no head 'agcn'; name one of independent, .*project"):
+        choose(None, COUPLING, reference="agcn")
+
+
+def test_differences_between_two_heads_are_of_the_same_resamples_whichever_is_the_reference(
+    tmp_path: Path,
+) -> None:
+    layouts, labels = scored_by_hand(tmp_path, {"independent": 1, "a": 2, "b": 3}, patient=None)
+    plain = compare(read_scored(layouts, [0, 1], labels))
+    turned = {name: layouts[name] for name in ("b", "independent", "a")}
+    found = compare(scored := read_scored(turned, [0, 1], labels))
+    assert "difference" not in found["b"] and "gains" not in found["b"]
+    between = found["a"]["difference"]
+    assert between["macro_auc"] == pytest.approx(plain["a"]["macro_auc"] - plain["b"]["macro_auc"], abs=2e-5)
+    assert between["low"] < between["macro_auc"] < between["high"]
+    ends = plain["b"]["difference"]  # of the opposite sign: the same resamples from the other side
+    back = found["independent"]["difference"]
+    assert [back["macro_auc"], back["low"], back["high"]] == pytest.approx(
+        [-ends["macro_auc"], -ends["high"], -ends["low"]], abs=2e-5
+    )
+    notes = notes_of(scored, patients=False, timed="here")
+    assert notes[0].startswith("difference: from b, with")
+    assert any("over that of b" in note for note in notes)
 
 
 def scored_by_hand(
@@ -330,8 +429,10 @@ def call(
     [
         (["--heads", "lmap"], "error: --heads: no head 'lmap'; there are independent,"),
         (["--seeds", "0,0"], "error: --seeds: '0,0'; give distinct numbers, separated by commas"),
-        (["--choose", "alpha=0.1"], "error: --choose: 'alpha=0.1'; give a setting and two or more values"),
-        (["--choose", "alpha=0,0"], "error: --choose: 'alpha=0,0' names a value twice"),
+        (["--choose", "alpha=0.1"], "error: --choose: 'alpha=0.1'; give one setting and 2 or more distinct"),
+        (["--choose", "alpha=0,0"], "error: --choose: 'alpha=0,0'; give one setting and 2 or more distinct"),
+        (["--reference", "lamp"], "error: --reference: no head 'lamp'; name one of independent,"),
+        (["--sweep", "ema_warmup=true,false", "--heads", "coupling"], EMA_WARMUP),
         (
             ["--heads", "lamp-fc", "--choose", "alpha=0,1"],
             "error: --choose: no head of --heads has 'alpha'; use one of auxiliary_weight, dim,",
@@ -341,7 +442,16 @@ def call(
             "error: --choose: lamp-fc: auxiliary_weight: a number of at least 0 is needed, not -1.",
         ),
     ],
-    ids=["head", "seeds", "one value", "twice", "another's setting", "out of range"],
+    ids=[
+        "head",
+        "seeds",
+        "one value",
+        "twice",
+        "reference",
+        "no section",
+        "another's setting",
+        "out of range",
+    ],
 )
 def test_a_wrong_word_is_refused_before_torch_is_imported(
     project: Project, words: list[str], said: str

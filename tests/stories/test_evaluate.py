@@ -46,7 +46,8 @@ SCORES = {
 }
 
 
-OF_SCORES = ("auc.csv", "auc_pooled.csv", "pr.csv", "roc.csv")
+OF_SCORES = ("auc.csv", "auc_pooled.csv", "correlations.csv", "histograms.csv", "pr.csv", "roc.csv")
+OF_SCORES += ("worst_images.csv",)
 HEAD = {"kind": "coupling", "alpha": 0.3}
 
 

@@ -14,6 +14,7 @@ import torch
 from conftest import Door, Project
 from some_heads import SETTINGS
 
+from cxrscore.cli.explaining import _shown
 from cxrscore.core.device import Machine, seeded
 from cxrscore.core.errors import UserError
 from cxrscore.core.progress import Silent
@@ -205,7 +206,24 @@ def test_a_lamp_head_tells_its_logits_step_by_step_and_nobodys_pushes(
     assert torch.allclose(last, model.head(features).logits, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["independent", "agcn fc", "salgl soft"])
+@pytest.mark.parametrize("name", ["agcn learned", "agcn static", "salgl soft", "salgl hard"])
+def test_graph_heads_tell_what_findings_add_to_each_other(
+    project: Project, folder: Path, tmp_path: Path, name: str
+) -> None:
+    """Pushes of agcn add up to the change; salgl, whose messages pass through gates, names nobody."""
+    models = tmp_path / "models"
+    models.mkdir()
+    with_head(project, SETTINGS[name], models)
+    found = look(sorted(folder.iterdir())[0], models=models)
+    (image,) = found.images
+    assert found.stages == (("own", "logit") if name.startswith("agcn") else ("alone", "logit"))
+    assert (image.pushes is None) == name.startswith("salgl")
+    if image.pushes is not None:
+        assert np.abs(image.pushes.diagonal()).max() == 0
+        assert np.allclose(image.logits[0] + image.pushes.sum(0), image.logits[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["independent", "mlp", "agcn identity", "salgl attention alone"])
 def test_a_head_that_reads_its_logits_once_is_refused(
     project: Project, folder: Path, tmp_path: Path, name: str
 ) -> None:
@@ -349,6 +367,16 @@ def test_pictures_of_attention_stand_beside_the_others(
             machine=CPU,
             progress=Silent(),
         )
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    assert [_shown(value) for value in (-1e-6, 1e-6, -0.0, -0.25)] == [
+        "0.0000",
+        "0.0000",
+        "0.0000",
+        "-0.2500",
+    ]
+    assert [_shown(value, sign="+") for value in (-1e-6, 1e-6, 0.25)] == ["0.0000", "0.0000", "+0.2500"]
 
 
 def test_attention_is_of_the_head_that_has_it(models: Path, folder: Path) -> None:

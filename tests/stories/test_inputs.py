@@ -21,9 +21,12 @@ from cxrscore.core.progress import Silent
 from cxrscore.core.signals import Asked
 from cxrscore.evaluate import evaluate
 from cxrscore.evaluation.head_pictures import read_learned
+from cxrscore.evaluation.joined_scores import label_settings
+from cxrscore.explain import Explanation, explain
 from cxrscore.images.reading import read_image
 from cxrscore.model.checkpoint import load_fold, read_card
 from cxrscore.model.predict import mean, predict_views
+from cxrscore.report import write_report
 from cxrscore.score import score
 from cxrscore.scoring import score_rows
 from cxrscore.scoring.finish import Outcome
@@ -364,6 +367,49 @@ def test_a_training_with_inputs_that_was_stopped_ends_with_the_same_bytes(
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def explained(mine: Project, inputs: str | None, **more: Any) -> Explanation:
+    return explain(
+        [str(mine.data / "test")],
+        Options(workers=0, batch_size=3, inputs=inputs),
+        models=mine.layout.models,
+        machine=Machine(torch.device("cpu"), torch.float32),
+        progress=Silent(),
+        **more,
+    )
+
+
+def test_explain_takes_the_inputs_that_score_takes(mine: Project, tmp_path: Path, who: Rows) -> None:
+    """The probabilities are those of score, row by row; with all unknown they are others."""
+    table = written(tmp_path / "who.csv", who)
+    run(mine, tmp_path / "sub.csv", table)
+    scores = {row["Image_name"]: row for row in table_of(tmp_path / "sub.csv")}
+    found = explained(mine, table, attention=mine.params.labels.findings[0])
+    for image in found.images:
+        own = [float(scores[image.name][name]) for name in found.findings]
+        assert np.allclose(image.probs, own, atol=1e-6)
+        assert (
+            image.attention is not None and (image.attention.maps.sum((1, 2)) < 1).all()
+        )  # the rest: inputs
+    unknown = explained(mine, "none")
+    assert any("scored with unknown Sex, Age" in note for note in unknown.notes)
+    assert not np.allclose(unknown.images[0].probs, found.images[0].probs, atol=1e-6)
+    with pytest.raises(UserError, match="--inputs: not given, and these models read Sex, Age, ViewCategory"):
+        explained(mine, None)
+
+
+@pytest.mark.parametrize("called", ["filename", "Image ID"])
+def test_the_id_column_of_inputs_may_be_called_as_that_of_test_labels_may(
+    mine: Project, tmp_path: Path, who: Rows, called: str
+) -> None:
+    """One rule for both tables: the stage `test` reads its labels and its inputs from one file."""
+    renamed = [{called if name == "Image_name" else name: cell for name, cell in row.items()} for row in who]
+    table = written(tmp_path / "who.csv", renamed)
+    assert label_settings(Path(table), "Image_name", mine.params.labels)[0]["id"] == called
+    run(mine, tmp_path / "sub.csv", table)
+    run(mine, tmp_path / "same.csv", written(tmp_path / "plain.csv", who))
+    assert (tmp_path / "sub.csv").read_bytes() == (tmp_path / "same.csv").read_bytes()
+
+
 def test_pictures_of_the_inputs_reach_the_plots(mine: Project, tmp_path: Path) -> None:
     copy = mine.copy_to(tmp_path)
     learned = read_learned(copy.layout.learned(0))
@@ -375,7 +421,15 @@ def test_pictures_of_the_inputs_reach_the_plots(mine: Project, tmp_path: Path) -
     assert np.allclose(together[np.isfinite(together)], 1, atol=1e-4)
     evaluate(copy.labels, copy.layout, labels=copy.params.labels, folds=copy.params.folds.train)
     rows = table_of(copy.layout.plots / "attention_inputs.csv")
-    assert {row["input"] for row in rows} == {"0", "1", "2"}
+    assert {row["input"] for row in rows} == {*COLUMNS}
+    values, findings = learned.pictures["attention_inputs"].values, learned.findings
+    for row in (row for row in rows if row["fold"] == "0"):
+        at = findings.index(row["finding"]), int(row["step"]), COLUMNS.index(row["input"])
+        assert float(row["value"]) == pytest.approx(values[at], abs=1e-5)
+    write_report(copy.layout, folds=copy.params.folds.train)
+    page = copy.layout.report.read_text()
+    assert "Findings attend to further inputs" in page
+    assert all(f"<th>{column}</th>" in page for column in COLUMNS)
 
 
 @pytest.mark.parametrize(

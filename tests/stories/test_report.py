@@ -66,7 +66,8 @@ def rename(project: Project, old: str, new: str) -> None:
     for path in (project.layout.metrics, project.layout.balance, *project.layout.root.glob("summary/*")):
         path.write_text(path.read_text().replace(json.dumps(old), json.dumps(new)))
     for table in project.layout.plots.glob("*.csv"):
-        table.write_text(table.read_text().replace(f",{old},", f",{new},").replace(f",{old},", f",{new},"))
+        cell = re.compile(rf"(?<![^,\n]){re.escape(old)}(?=,)")
+        table.write_text(cell.sub(lambda found: new, table.read_text()))
 
 
 def page_of(project: Project) -> Page:
@@ -94,7 +95,7 @@ def test_each_finding_has_its_own_area_and_count_in_its_row(project: Project) ->
     metrics = json.loads(project.layout.metrics.read_text())
     with project.labels.open(newline="") as file:
         labels = list(csv.DictReader(file))
-    rows = {row[0]: row[1:] for row in Page(project.layout.report.read_text()).rows}
+    rows = {row[0]: row[1:] for row in reversed(Page(project.layout.report.read_text()).rows)}
     for name in project.params.labels.findings:
         area = f"{metrics['auc'][name]:.4f}" if name in metrics["auc"] else "undefined"
         assert rows[name][0] == area
@@ -108,6 +109,32 @@ def test_each_finding_has_its_own_area_and_count_in_its_row(project: Project) ->
             str(summary["steps"]),
             str(summary["skipped"]),
         ]
+
+
+def test_the_images_scored_worst_are_named_and_never_shown(project: Project) -> None:
+    text = project.layout.report.read_text()
+    name = project.params.labels.findings[0]
+    with (project.layout.plots / "worst_images.csv").open(newline="") as file:
+        worst = [row for row in csv.DictReader(file) if row["finding"] == name]
+    named = [row for row in Page(text).rows if worst[0]["image"] in row]
+    assert named and worst[0]["label"] == "1"
+    assert f"{float(worst[0]['score']):.4f}" in named[0]
+    assert "<img" not in text and "data:image/jpeg" not in text
+
+
+def test_pictures_of_predictions_are_of_their_tables(mine: Project) -> None:
+    page_of(mine)
+    assert {"labels", "predictions"} <= {*re.findall(r">([a-z]+)</text>", mine.layout.report.read_text())}
+    svg = figures.histograms({"Edema": [1, 0, 0, 3], "Fracture": [4, 0, 0, 0]})
+    assert {"Edema", "Fracture", "probability, out of fold"} <= {*texts(svg)}
+    bars = texts(figures.positives({"Edema": 3, "Fracture": 1}, images=8))
+    assert "3 (37.5 %)" in bars and "1 (12.5 %)" in bars
+
+
+def test_tables_of_predictions_that_are_missing_name_the_remedy(mine: Project) -> None:
+    (mine.layout.plots / "histograms.csv").unlink()
+    with pytest.raises(UserError, match=r"histograms.csv: no such file; run `dvc repro` first"):
+        write_report(mine.layout, folds=[0, 1])
 
 
 def test_the_study_mean_is_shown_and_explained_only_where_there_is_one(mine: Project) -> None:

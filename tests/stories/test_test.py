@@ -96,9 +96,25 @@ def test_its_files_are_the_same_bytes_each_time(mine: Project, cpu: Machine) -> 
 
     measure(mine, cpu)
     first = files()
-    assert set(first) == {"scores.csv", "scores.csv.manifest.csv"}
+    assert set(first) == {"scores.csv", "scores.csv.manifest.csv", "scores.csv.std.csv"}
     measure(mine, cpu)
     assert files() == first
+
+
+def test_the_spread_is_the_mean_over_images_of_the_deviation_over_folds(
+    mine: Project, cpu: Machine, tmp_path: Path
+) -> None:
+    found = measure(mine, cpu).metrics["spread"]
+    data, tables = mine.labels.parent, []
+    for fold in (0, 1):
+        sub = tmp_path / f"fold{fold}.csv"
+        how: dict[str, Any] = {"models": mine.layout.models, "machine": cpu, "progress": Silent()}
+        score(str(data / "test"), sub, Options(folds=(fold,), workers=0), **how)
+        tables.append(rows_of(sub))
+    for finding in mine.params.labels.findings:
+        pairs = [(float(a[finding]), float(b[finding])) for a, b in zip(*tables, strict=True)]
+        slow = sum(abs(a - b) / 2 for a, b in pairs) / len(pairs)
+        assert found[finding] == pytest.approx(slow, abs=2e-5)
 
 
 def test_a_patient_of_training_is_refused_before_anything_is_scored(mine: Project, cpu: Machine) -> None:

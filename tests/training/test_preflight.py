@@ -32,12 +32,17 @@ WRONG = [
         {"accumulate": 3},
         r"train.batch_size: 8 cannot be split into 3 passes of 1 processes; .* multiple of 3",
     ),
+    (
+        0,
+        {"epochs": 1, "schedule": "one_cycle", "warmup_epochs": 0.0},
+        r"train.schedule: one_cycle has no rise in \d steps?; it needs 4 or more: raise train.epochs",
+    ),
     (0, {"batch_size": 6, "accumulate": 2, "augment": MIXING}, r"mixup: .* in odd pieces; .* multiple of 4"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("fold", "changes", "message"), WRONG, ids=["fold", "batch", "init", "accumulate", "mixup"]
+    ("fold", "changes", "message"), WRONG, ids=["fold", "batch", "init", "accumulate", "cycle", "mixup"]
 )
 def test_a_training_that_cannot_be_is_refused(
     project: Project, fold: int, changes: dict[str, object], message: str

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.model.heads.base import Head, HeadOutput
+from cxrscore.model.heads.base import Effects, Head, HeadOutput
 from cxrscore.model.heads.embeddings import LabelEmbeddings
 from cxrscore.tables.cooccurrence import binary_graph, label_edges, reweighted_graph
 
@@ -150,6 +150,26 @@ class Agcn(Head):
         """A_hat: row = the finding whose classifier is made, column = the one it takes from."""
         A_hat = normalised(self.adjacency(), signed=self.signed).detach().cpu().numpy()
         return {"adjacency": Picture(("finding", "source"), A_hat)}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("own", "logit") if self.settings.graph != "identity" else super().stages
+
+    def effects(self, features: Tensor, inputs: Tensor | None = None) -> Effects:
+        """A classifier is a sum, and so is its logit: the last convolution gives finding i the part A_hat_ik
+        of what node k, H_k W_2, says of the image. `own` is the part of node i, the others' are the pushes.
+        """
+        if self.settings.graph == "identity":
+            return super().effects(features)
+        pooled = features.amax((2, 3)).float()
+        with torch.autocast(pooled.device.type, enabled=False):
+            graph = normalised(self.adjacency(), signed=self.signed)
+            H = F.leaky_relu(graph @ (self.embeddings() @ self.W_1), 0.2)
+            says = pooled @ self.W_2.T @ H.T  # (B, L), by node
+            parts = says[:, :, None] * graph.T  # (B, L, L), source by target
+        own = parts.diagonal(dim1=1, dim2=2)
+        stages = torch.stack([own, self(features).logits.float()], 1)
+        return Effects(stages, parts - torch.diag_embed(own))
 
 
 def _weight(rows: int, columns: int) -> nn.Parameter:

@@ -78,6 +78,8 @@ class Head(nn.Module):
         """What the stages of `effects` are called; one where the head reads its logits once, at its end."""
         return ("logit",)
 
-    def effects(self, features: Tensor) -> Effects:
-        """(B, C, h, w) -> what happens to these images' logits in evaluation mode, in fp32."""
+    def effects(self, features: Tensor, inputs: Tensor | None = None) -> Effects:
+        """(B, C, h, w), and (B, inputs) where the head has any -> what happens to these images' logits in
+        evaluation mode, in fp32.
+        """
         return Effects(self(features).logits.float()[:, None])

@@ -206,7 +206,7 @@ class Coupling(Head):
         between = (f"step{t}" for t in range(1, self.settings.steps))
         return ("before", *between, "after")
 
-    def effects(self, features: Tensor) -> Effects:
+    def effects(self, features: Tensor, inputs: Tensor | None = None) -> Effects:
         """The pushes of all steps are added up: first stage + sum over sources = last stage."""
         stages, gates = self._stages(features)
         with torch.autocast(features.device.type, enabled=False):

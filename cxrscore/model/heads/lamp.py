@@ -202,9 +202,10 @@ class Lamp(Head):
     def stages(self) -> tuple[str, ...]:
         return tuple(self.names)
 
-    def effects(self, features: Tensor) -> Effects:
+    def effects(self, features: Tensor, inputs: Tensor | None = None) -> Effects:
         """The readout after each sub-step; what one finding told another is not a term of its own."""
-        return Effects(torch.stack([self._readout(state.nodes) for state in self._states(features)], 1))
+        states = self._states(features, inputs)
+        return Effects(torch.stack([self._readout(state.nodes) for state in states], 1))
 
 
 def _encodings(settings: LampSettings) -> list[Encoding]:

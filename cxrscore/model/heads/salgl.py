@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from cxrscore.core.all_reduce import summed
 from cxrscore.core.errors import BrokenPromise
 from cxrscore.evaluation.head_pictures import Picture
-from cxrscore.model.heads.base import CountFromZero, Head, HeadOutput
+from cxrscore.model.heads.base import CountFromZero, Effects, Head, HeadOutput
 from cxrscore.model.heads.embeddings import LabelEmbeddings
 
 COUNT_AXES = ("scene", "given", "finding")
@@ -223,6 +223,20 @@ class Salgl(Head):
         if self.settings.steps:
             looked["scenes"] = Picture(("image", "scene"), self.scenes(features).cpu().numpy())
         return looked
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("alone", "logit") if self.settings.steps else super().stages
+
+    def effects(self, features: Tensor, inputs: Tensor | None = None) -> Effects:
+        """`alone`: by the same weights and as many updates, each with an empty message. What one finding told
+        another goes through gates and a tanh, and is not a term of its own.
+        """
+        if not self.settings.steps:
+            return super().effects(features)
+        f, graph = self._vectors(features), self.graph(self.scenes(features))
+        found = [self._logits(torch.cat([f, self.propagated(f, P)], -1)) for P in (0 * graph, graph)]
+        return Effects(torch.stack(found, 1).float())
 
     def outdated(self) -> tuple[str, ...]:
         return () if self.settings.scenes > 1 else ("W.weight",)

@@ -63,5 +63,13 @@ def named(names: Iterable[str], known: tuple[str, ...]) -> str | None:
     return next((found[word] for word in known if word in found), None)
 
 
+def id_column(columns: Iterable[str], *wanted: str) -> str:
+    """The first of `wanted` that is a column, else one that is known to hold names of images, else the first
+    of `wanted`, which is then missing.
+    """
+    there = list(columns)
+    return next((name for name in wanted if name in there), named(there, IDS) or wanted[0])
+
+
 def plain(name: str) -> str:
     return "".join(char for char in name.casefold() if char.isalnum())
