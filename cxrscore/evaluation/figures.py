@@ -319,8 +319,8 @@ GAIN, LOSS = "#c8553d", "#0b6e99"
 
 
 def gains(findings: Mapping[str, Mapping[str, float]], *, head: str, reference: str) -> str:
-    """Each finding's auc of `head` less that of `reference`, with the ends, low and high, of its interval:
-    one bar per finding, the largest gain on top; of many the MOST largest gains and losses. Full colour where
+    """Each finding's auc of `head` less that of `reference`, with the ends, low and high, of its interval if
+    it has one: one bar per finding, the largest gain on top; of many the MOST largest gains and losses. Full colour where
     the interval leaves out 0.
     """
     order = sorted(findings, key=lambda name: -findings[name]["auc"])
@@ -332,11 +332,12 @@ def gains(findings: Mapping[str, Mapping[str, float]], *, head: str, reference: 
         axes = figure.add_subplot()
         rows = [row + (0.6 if left_out and row >= MOST else 0) for row in range(len(shown))]  # a gap between
         for row, name in zip(rows, shown, strict=True):
-            low, middle, high = (findings[name][end] for end in ("low", "auc", "high"))
-            clear = low > 0 or high < 0
+            ends, middle = findings[name], findings[name]["auc"]
+            clear = "low" in ends and (ends["low"] > 0 or ends["high"] < 0)
             colour = GAIN if middle > 0 else LOSS
             axes.barh(row, middle, height=0.62, color=colour, alpha=0.8 if clear else 0.3, lw=0)
-            axes.plot([low, high], [row, row], color=INK, lw=1.1, solid_capstyle="butt")
+            if "low" in ends:
+                axes.plot([ends["low"], ends["high"]], [row, row], color=INK, lw=1.1, solid_capstyle="butt")
         axes.axvline(0, color=SOFT, lw=0.8)
         axes.set_yticks(rows, _plain(shown))
         axes.set_ylim(rows[-1] + 0.6, -0.6)  # the largest gain on top
