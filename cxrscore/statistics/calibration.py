@@ -22,8 +22,10 @@ from cxrscore.statistics.weighted_ratio import Ratio, mean_of
 
 BINS = 15
 CLIP = 1e-7  # the logit of 0 and 1 is infinite; the last float32 before 1 is 1 - 6e-8
-STEPS = 50  # of Newton; from the fit of all images it takes 3 or 4
-CLOSE = 1e-5  # of a step; what is left is of the order of its square
+STEPS = 50  # of Newton; usual are 3 or 4
+CLOSE = 1e-3  # of a step; what is left is of the order of its square
+GROUPS = 200
+IN_CACHE = 131_072  # images by resamples
 FLAT = 1e-8  # of the weight, added to the curvature: where all probabilities are near 0 and 1 it rounds to 0
 LARGEST = 4.0  # step, in logits, or logits per standard deviation of them; a longer one may overshoot
 
@@ -78,7 +80,12 @@ class Recalibration:
         return found
 
     def fitted(self, weights: Floats) -> Floats:
-        """(n, R) -> (2, R) a and b."""
+        """(n, R) -> (2, R) a and b, a few resamples at a time."""
+        step = max(1, IN_CACHE // max(1, len(self.rows)))
+        parts = range(0, weights.shape[1], step)
+        return np.concatenate([self._fitted(weights[:, at : at + step]) for at in parts], axis=1)
+
+    def _fitted(self, weights: Floats) -> Floats:
         mine = weights[self.rows]
         found = np.full((2, weights.shape[1]), np.nan)
         fits = self._fits(mine)
@@ -88,49 +95,80 @@ class Recalibration:
 
     def _fits(self, mine: Floats) -> NDArray[np.bool_]:
         """(R,) whether the best is finite: both classes are there and, where b is free, overlap."""
-        found: NDArray[np.bool_] = np.minimum(mine[self.y].sum(0), mine[~self.y].sum(0)) > 0
-        if self.free and found.any():
-            (low, high), (other_low, other_high) = (self._ends(mine, one) for one in (self.y, ~self.y))
-            found &= (low < other_high) & (other_low < high)
-        return found
-
-    def _ends(self, mine: Floats, one: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """(R,) the lowest and highest x of a class; anything where it has no weight."""
-        present, x = mine[one] > 0, self.x[one]
-        first, last = present.argmax(0), len(present) - 1 - present[::-1].argmax(0)
-        return x[first], x[last]
+        if self.y.all() or not self.y.any():
+            return np.zeros(mine.shape[1], dtype=bool)
+        present = mine > 0
+        (low, high, there), (other_low, other_high, others_there) = (
+            _ends(present[one], self.x[one]) for one in (self.y, ~self.y)
+        )
+        overlap = (low < other_high) & (other_low < high) if self.free else True
+        return there & others_there & overlap
 
     def _fit(self, mine: Floats) -> Floats:
-        """Newton on the likelihood, which is concave; a step that overshoots is halved."""
-        shown = mine[self.y]
-        goal = np.stack([shown.sum(0), self.x[self.y] @ shown])
-        ab: Floats = np.repeat(np.array(self.start)[:, None], mine.shape[1], axis=1)
-        step, gain = np.zeros_like(ab), np.zeros(mine.shape[1])
-        for _ in range(STEPS):
-            gradient, newton = self._newton(ab, mine, goal)
-            over = _far(step) & ((gradient * step).sum(0) < -gain / 2)
-            step = np.where(over, -step / 2, newton)
-            ab += step
-            if not (_far(step) | over).any():
-                break
-            step[:, over] *= -1  # what is left of it
-            gain = np.where(over, gain / 2, (gradient * step).sum(0))
-        ab[:, _far(step)] = np.nan
-        return ab
+        """First with the images of each of GROUPS neighbourhoods at their mean x; from there one exact step
+        is most often enough.
+        """
+        x = self.x[:, None]
+        goal = np.stack([self.y, self.y * self.x]) @ mine
+        starts = np.unique(np.linspace(0, len(x), GROUPS, endpoint=False).astype(np.int64))
+        weight, sums = (np.add.reduceat(values, starts, axis=0) for values in (mine, mine * x))
+        first = np.repeat(np.array(self.start)[:, None], mine.shape[1], axis=1)
+        near = _climb(first, sums / np.maximum(weight, 1e-300), weight, goal, free=self.free)
+        return _climb(np.where(np.isnan(near), first, near), x, mine, goal, free=self.free)
 
-    def _newton(self, ab: Floats, mine: Floats, goal: Floats) -> tuple[Floats, Floats]:
-        """(2, R) the likelihood's gradient, and the step to where its square has its maximum."""
-        p = _sigmoid(self.x[:, None] * ab[1] + ab[0])
-        mine_p = mine * p
-        g0, g1 = goal - np.stack([mine_p.sum(0), self.x @ mine_p])
-        np.subtract(1, p, out=p)
-        mine_p *= p
-        least = FLAT * mine.sum(0)
-        h0, h1, h2 = mine_p.sum(0) + least, self.x @ mine_p, self.x * self.x @ mine_p + least
-        if not self.free:
-            g1, h1 = 0 * g1, 0 * h1
-        step = np.stack([h2 * g0 - h1 * g1, h0 * g1 - h1 * g0]) / (h0 * h2 - h1 * h1)
-        return np.stack([g0, g1]), step / np.maximum(1, np.abs(step).max(0) / LARGEST)
+
+def _ends(present: NDArray[np.bool_], x: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """(m, R) which images of a class are there, by rising x (m,) -> (R,) the lowest and the highest x, and
+    whether any is there.
+    """
+    first, last = present.argmax(0), len(present) - 1 - present[::-1].argmax(0)
+    there: NDArray[np.bool_] = present[first, np.arange(len(first))]
+    return x[first], x[last], there
+
+
+def _climb(ab: Floats, x: Floats, weight: Floats, goal: Floats, *, free: bool) -> Floats:
+    """Newton on the likelihood, which is concave; a step that overshoots is halved. (2, R) from where; x and
+    weight (m, R); (2, R) the sums of y and x y, by weight -> (2, R), NaN where no step becomes small.
+    """
+    step, gain = np.zeros_like(ab), np.zeros(ab.shape[1])
+    for _ in range(STEPS):
+        gradient, newton = _newton(ab, x, weight, goal, free=free)
+        over = _far(step) & ((gradient * step).sum(0) < -gain / 2)
+        step = np.where(over, -step / 2, newton)
+        ab = ab + step
+        if not (_far(step) | over).any():
+            break
+        step[:, over] *= -1  # what is left of it
+        gain = np.where(over, gain / 2, (gradient * step).sum(0))
+    return np.where(_far(step), np.nan, ab)
+
+
+def _newton(ab: Floats, x: Floats, weight: Floats, goal: Floats, *, free: bool) -> tuple[Floats, Floats]:
+    """(2, R) the likelihood's gradient, and the step to the top of the parabola that fits there."""
+    from scipy.special import expit  # takes a moment
+
+    p = expit(x * ab[1] + ab[0])
+    part = weight * p
+    expected = np.stack([part.sum(0), (x * part).sum(0)])
+    np.subtract(1, p, out=p)
+    part *= p
+    least = FLAT * weight.sum(0)
+    h0 = part.sum(0) + least
+    part *= x
+    h1 = part.sum(0)
+    part *= x
+    h2 = part.sum(0) + least
+    g0, g1 = goal - expected
+    if not free:
+        g1, h1 = 0 * g1, 0 * h1
+    step = np.stack([h2 * g0 - h1 * g1, h0 * g1 - h1 * g0]) / (h0 * h2 - h1 * h1)
+    return np.stack([g0, g1]), step / np.maximum(1, np.abs(step).max(0) / LARGEST)
+
+
+def _far(step: Floats) -> NDArray[np.bool_]:
+    """(2, R) -> (R,)."""
+    found: NDArray[np.bool_] = np.abs(step).max(0) >= CLOSE
+    return found
 
 
 def calibration_intercept(y: np.ndarray, mask: np.ndarray, scores: np.ndarray) -> Recalibration:
@@ -158,17 +196,3 @@ def _by_logit(
     rows = rows[np.argsort(scores[rows], kind="stable")]
     probs = np.clip(scores[rows].astype(float), CLIP, 1 - CLIP)
     return rows, np.log(probs) - np.log1p(-probs), y[rows] == 1
-
-
-def _far(step: Floats) -> NDArray[np.bool_]:
-    """(2, R) -> (R,)."""
-    found: NDArray[np.bool_] = np.abs(step).max(0) >= CLOSE
-    return found
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    """In place."""
-    np.negative(np.clip(logits, -700, 700, out=logits), out=logits)
-    np.exp(logits, out=logits)
-    logits += 1
-    return np.reciprocal(logits, out=logits)
