@@ -6,14 +6,14 @@ Out   what the stage writes in out/; notes on stderr.
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from cxrscore.cli.evaluation_text import metrics_blocks
 from cxrscore.cli.messages import (
     TRAIN_PATIENCE_S,
     last_words,
-    metrics_blocks,
     on_terminal,
     resumable,
     show,
@@ -36,6 +36,7 @@ from cxrscore.cli.options import (
     LabelsCsv,
     Out,
     ParamsFile,
+    Resamples,
     StateEvery,
     TrainingDtype,
     Workers,
@@ -220,27 +221,34 @@ def evaluate(
     labels: LabelsCsv = LABELS,
     out: Out = OUT,
     params: ParamsFile = PARAMS,
+    resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Measure scores against labels: ROC AUC per finding.
+    """Measure scores against labels, with intervals.
 
-    Also measures the mean over findings (macro-AUC). Out-of-fold metrics are written to out/metrics.json.
+    Per finding: area under the ROC curve, average precision, Brier score, calibration, sensitivity at 90 %
+    specificity and the reverse; of all findings together: CP to OF1, F1, subset accuracy, Hamming loss.
+    Intervals are over patients. Out-of-fold metrics are written to out/metrics.json, all figures to
+    out/plots/statistics.csv.
 
     Example: cxrscore evaluate --scores sub.csv --labels data/test_labels.csv
     """
     from cxrscore.core.paths import Layout
     from cxrscore.evaluate import evaluate, evaluate_table
+    from cxrscore.evaluation.statistics_table import as_facts
     from cxrscore.project.params_file import read_params
     from cxrscore.tables.score_table import read_scores
 
-    if scores is None:
-        settings = read_params(params)
-        found = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
-    else:
-        declared = read_params(params).labels if params.exists() else None
-        found = evaluate_table(read_scores(scores), labels, labels=declared)
+    with on_terminal() as progress:
+        how: Any = {"resamples": resamples, "progress": progress}
+        if scores is None:
+            settings = read_params(params)
+            found = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train, **how)
+        else:
+            declared = read_params(params).labels if params.exists() else None
+            found = evaluate_table(read_scores(scores), labels, labels=declared, **how)
     tell(found.notes)
-    show(found.metrics, metrics_blocks, as_json=as_json)
+    show(found.metrics | as_facts(found.statistics), metrics_blocks, as_json=as_json)
 
 
 TestLabels = Annotated[
@@ -262,12 +270,13 @@ def test(
     workers: Workers = CORES,
     device: Device = "auto",
     dtype: TrainingDtype = "auto",
+    resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Score and measure held-out images with all folds.
 
     The scores are means over all trained folds and the views of train.views. Patients who are in the training
-    table are refused. Metrics are written to out/test_metrics.json.
+    table are refused. Metrics are written to out/test_metrics.json, all figures to out/test/statistics.csv.
 
     Example: cxrscore test
     """
@@ -277,6 +286,7 @@ def test(
     settings = read_params(params)
 
     from cxrscore.core.device import choose_machine
+    from cxrscore.evaluation.statistics_table import as_facts
     from cxrscore.test import test
 
     with resumable(), on_terminal() as progress:
@@ -289,9 +299,10 @@ def test(
             machine=choose_machine(device, dtype),
             progress=progress,
             workers=workers,
+            resamples=resamples,
         )
     tell(found.notes)
-    show(found.metrics, metrics_blocks, as_json=as_json)
+    show(found.metrics | as_facts(found.statistics), metrics_blocks, as_json=as_json)
 
 
 def report(out: Out = OUT, params: ParamsFile = PARAMS) -> None:

@@ -14,6 +14,7 @@ from cxrscore.python_api.arguments import (
     TEST_IMAGES,
     TEST_LABELS,
     PathLike,
+    number,
     processes,
 )
 from cxrscore.python_api.progress import shown_progress
@@ -31,8 +32,10 @@ def evaluate(
     *,
     out: PathLike = OUT,
     params: PathLike = PARAMS,
+    resamples: int = 1000,
 ) -> Evaluation:
-    """Scores against labels: areas under the ROC curve and average precision, by finding and their means.
+    """Scores against labels: areas under the ROC curve, average precision and the other figures of `cxrscore
+    evaluate`, by finding and their means, with intervals from `resamples` of the patients (0: no intervals).
 
     `scores` is a table that `score` wrote or returned, or a frame with ids in its first column and one column
     of probabilities per finding. `labels` is read as the section `labels` of `params` says; where there is
@@ -54,12 +57,14 @@ def evaluate(
     from cxrscore.project.params_file import read_params
     from cxrscore.python_api.frames import scores_in
 
+    drawn = number("resamples", resamples, least=0)
     if scores is None:
         settings = read_params(Path(params))
-        done = story(Path(labels), Layout(Path(out)), labels=settings.labels, folds=settings.folds.train)
+        layout, declared = Layout(Path(out)), settings.labels
+        done = story(Path(labels), layout, labels=declared, folds=settings.folds.train, resamples=drawn)
     else:
-        declared = read_params(Path(params)).labels if Path(params).exists() else None
-        done = evaluate_table(scores_in(scores), Path(labels), labels=declared)
+        told = read_params(Path(params)).labels if Path(params).exists() else None
+        done = evaluate_table(scores_in(scores), Path(labels), labels=told, resamples=drawn)
     return _evaluation_of(done)
 
 
@@ -73,6 +78,7 @@ def test(
     workers: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    resamples: int = 1000,
     progress: bool = False,
 ) -> Evaluation:
     """Score and measure the held-out images with all folds and views, as the stage of the pipeline does, and
@@ -88,7 +94,7 @@ def test(
     from cxrscore.core.paths import Layout
     from cxrscore.project.params_file import read_params
 
-    decoders = processes(workers)
+    decoders, drawn = processes(workers), number("resamples", resamples, least=0)
     settings = read_params(Path(params))
 
     from cxrscore.core.device import choose_machine
@@ -104,6 +110,7 @@ def test(
             machine=choose_machine(device, dtype),
             progress=shown,
             workers=decoders,
+            resamples=drawn,
         )
     return _evaluation_of(done)
 
@@ -112,19 +119,22 @@ def _evaluation_of(measured: "Measured") -> Evaluation:
     """`folds` is a frame where the folds were measured."""
     import polars as pl
 
-    from cxrscore.statistics.average_precision import average_precision_by_finding
-    from cxrscore.statistics.roc_area import macro
+    from cxrscore.evaluation.statistics_table import COLUMNS
+    from cxrscore.statistics.estimates import MACRO
 
-    metrics, notes, scored = measured
-    table, areas = scored.table, scored.areas()
-    precisions = average_precision_by_finding(table.y, table.mask, scored.scores)
+    metrics, notes, scored, statistics = measured
+    table, figures = scored.table, statistics.figures
     columns = {
         "finding": list(scored.findings),
         "images": table.mask.sum(0),
         "positives": ((table.y == 1) & table.mask).sum(0),
-        "auc": areas,
-        "average_precision": precisions,
+        "auc": [figures["auc", name].value for name in scored.findings],
+        "average_precision": [figures["average_precision", name].value for name in scored.findings],
     }
+    rows = [(*key, one.value, one.low, one.high, one.why) for key, one in figures.items()]
+    schema_of_figures = dict.fromkeys(COLUMNS, pl.String) | dict.fromkeys(
+        ("value", "low", "high"), pl.Float64
+    )
     by_fold = [
         (int(fold), area.get("macro_auc"))
         for fold, area in metrics.get("folds", {}).items()
@@ -133,8 +143,11 @@ def _evaluation_of(measured: "Measured") -> Evaluation:
     schema = {"fold": pl.Int64, "macro_auc": pl.Float64}
     return Evaluation(
         findings=pl.DataFrame(columns).with_columns(pl.col("auc", "average_precision").fill_nan(None)),
-        macro_auc=macro(areas),
-        macro_average_precision=macro(precisions),
+        macro_auc=figures["auc", MACRO].value,
+        macro_average_precision=figures["average_precision", MACRO].value,
+        statistics=pl.DataFrame(rows, schema_of_figures, orient="row").with_columns(
+            pl.col(pl.Float64).fill_nan(None)
+        ),
         folds=pl.DataFrame(by_fold, schema, orient="row") if by_fold else None,
         metrics=metrics,
         notes=tuple(notes),
