@@ -3,8 +3,8 @@
 In    out/oof/fold{k}.csv and .views.csv, out/learned, data/labels.csv, and out/folds.csv and out/models, by
       which the tables are whole and of one training; or any score table and any labels.
 Out   out/metrics.json (nested dicts of numbers only: DVC drops lists and nulls), out/plots: auc.csv, curves
-      (roc.csv, pr.csv), how predictions lie (prediction_tables.py), and what the heads learned, one table
-      per picture (learned_tables.py).
+      (roc.csv, pr.csv), every figure with its interval (statistics.csv), how predictions lie
+      (prediction_tables.py), and what the heads learned, one table per picture (learned_tables.py).
 A finding with a single class has no area: it is absent, counted, and left out of the mean.
 """
 
@@ -19,13 +19,15 @@ import numpy as np
 from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import write_text
 from cxrscore.core.paths import Layout
+from cxrscore.core.progress import Progress, Silent
 from cxrscore.evaluation.fold_trainings import check_rows, check_trainings
 from cxrscore.evaluation.head_pictures import TABLES
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
 from cxrscore.evaluation.learned_tables import learned_tables
 from cxrscore.evaluation.prediction_tables import prediction_tables
-from cxrscore.statistics.average_precision import average_precision_of_all
+from cxrscore.evaluation.statistics_table import Statistics, headlines, statistics_of, write_statistics
 from cxrscore.statistics.curves import pr_rows, roc_rows
+from cxrscore.statistics.estimates import RESAMPLES
 from cxrscore.statistics.group_means import group_means
 from cxrscore.statistics.roc_area import macro
 from cxrscore.tables.csv_table import write_table
@@ -36,19 +38,31 @@ if TYPE_CHECKING:
     from cxrscore.project.params import LabelParams
 
 DIGITS = 5
+SILENT = Silent()
 
 
 class Measured(NamedTuple):
-    """Metrics as they are written, notes on what was measured, and the scores and truth behind them."""
+    """Metrics as they are written, notes on what was measured, the scores and truth behind them, and every
+    figure with its interval.
+    """
 
     metrics: dict[str, Any]
     notes: list[str]
     scored: Scored
+    statistics: Statistics
 
 
-def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: Sequence[int]) -> Measured:
+def evaluate(
+    labels_csv: Path,
+    layout: Layout,
+    *,
+    labels: "LabelParams",
+    folds: Sequence[int],
+    resamples: int = RESAMPLES,
+    progress: Progress = SILENT,
+) -> Measured:
     """The stage: out-of-fold metrics of the trained folds, as validated (one view), with all views, and
-    with all views and images of a study.
+    with all views and images of a study. `resamples` of the patients make the intervals; 0: none.
     """
     table = read_labels(labels_csv, **labels.model_dump())
     plain, averaged = (
@@ -66,6 +80,7 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
     metrics |= by_study(averaged)
     metrics["folds"] = {str(fold): _macro(part) for fold, part in zip(folds, plain, strict=True)}
     metrics["folds"]["mean"] = _mean(metrics["folds"].values())
+    statistics = statistics_of(pooled, resamples=resamples, progress=progress)
     write_text(layout.metrics, json.dumps(metrics, indent=1) + "\n")
     parts = [("all", "one", pooled), ("all", "views", pooled_views)]
     parts += [(str(fold), "one", part) for fold, part in zip(folds, plain, strict=True)]
@@ -75,6 +90,7 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
     _write_areas(layout.plots / "auc.csv", parts)
     _write_pooled(layout.plots / "auc_pooled.csv", pooled)
     _write_curves(layout.plots, pooled)
+    write_statistics(layout.plots / "statistics.csv", statistics)
     for name, (columns, cells) in prediction_tables(pooled).items():
         write_table(layout.plots / f"{name}.csv", columns, cells)
     for name, (columns, cells) in learned.items():
@@ -82,11 +98,18 @@ def evaluate(labels_csv: Path, layout: Layout, *, labels: "LabelParams", folds: 
             write_table(layout.plots / f"{name}.csv", columns, cells)
     others = ", ".join(map(str, sorted(layout.of_other_folds(folds))))
     stale = [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
-    return Measured(metrics, notes + undefined(pooled) + stale, pooled)
+    notes += [*undefined(pooled), *_pooling(len(folds)), *stale]
+    return Measured(metrics, notes, pooled, statistics)
 
 
 def evaluate_table(
-    scores: ScoreTable, labels_csv: Path, *, labels: "LabelParams | None", readers: str | None = None
+    scores: ScoreTable,
+    labels_csv: Path,
+    *,
+    labels: "LabelParams | None",
+    readers: str | None = None,
+    resamples: int = RESAMPLES,
+    progress: Progress = SILENT,
 ) -> Measured:
     """Any score table against any label table.
 
@@ -100,7 +123,8 @@ def evaluate_table(
         total = joined.unscored + len(joined.scores)
         rows = ("labelled image",) if joined.images is None else ("labelled study", "labelled studies")
         notes.append(f"{joined.unscored} of {counted(total, *rows)} without a score")
-    return Measured(summarise(joined) | by_study([joined]), notes, joined)
+    statistics = statistics_of(joined, resamples=resamples, progress=progress)
+    return Measured(summarise(joined) | by_study([joined]), notes, joined, statistics)
 
 
 def undefined(scored: Scored) -> list[str]:
@@ -110,7 +134,7 @@ def undefined(scored: Scored) -> list[str]:
 
 
 def summarise(scored: Scored) -> dict[str, Any]:
-    """Numbers by name: macro_auc, ap_all, auc.<finding>, and the counts they rest on."""
+    """Numbers by name: macro_auc, those of HEADLINES, auc.<finding>, and the counts they rest on."""
     areas = scored.areas()
     counts = {"images": len(scored.scores), "findings_defined": int((~np.isnan(areas)).sum())}
     patients = scored.patients()
@@ -118,9 +142,7 @@ def summarise(scored: Scored) -> dict[str, Any]:
         name: _round(area) for name, area in zip(scored.findings, areas, strict=True) if not np.isnan(area)
     }
     metrics: dict[str, Any] = {"macro_auc": _round(macro(areas))} if defined else {}
-    ap_all = average_precision_of_all(scored.table.y, scored.table.mask, scored.scores)
-    if not np.isnan(ap_all):
-        metrics["ap_all"] = _round(ap_all)
+    metrics |= headlines(scored)
     return metrics | counts | ({"patients": patients} if patients is not None else {}) | {"auc": defined}
 
 
@@ -134,6 +156,14 @@ def by_study(parts: Sequence[Scored]) -> dict[str, dict[str, float]]:
         if part.table.study is not None
     ]
     return {"study": _macro(pool(means))} if means else {}
+
+
+def _pooling(folds: int) -> list[str]:
+    several = (
+        f"out-of-fold scores of {folds} models are pooled: where their scales differ, pooled AUC, average "
+        "precision and calibration are worse than those of each model; folds.mean is the mean over folds"
+    )
+    return [several] if folds > 1 else []
 
 
 def _refuse_overlap(parts: Sequence[Scored], layout: Layout) -> None:

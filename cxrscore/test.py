@@ -4,7 +4,7 @@ In    data/test_labels.csv and the folder of its images; out/models; data/labels
       be tested, and out/prepared/index.csv, by which test images with the bytes of a training image count.
 Out   out/test/scores.csv, beside it .folds.csv (each fold's own scores), .std.csv (their spread, where there
       are two or more), .manifest.csv (which bytes made which row) and, where a file could not be read,
-      .errors.csv; out/test_metrics.json, all under `test`.
+      .errors.csv; statistics.csv, every figure with its interval; out/test_metrics.json, all under `test`.
 Source: Srivastava, Gupta & Nath, "Learning sparse label couplings for multilabel chest X-ray diagnosis", IV:
 the mean of three folds and flip views on a held-out test is the figure it leads with.
 """
@@ -25,12 +25,14 @@ from cxrscore.core.progress import Progress
 from cxrscore.evaluate import Measured, by_study, summarise, undefined
 from cxrscore.evaluation.held_out import read_test_labels
 from cxrscore.evaluation.joined_scores import join
+from cxrscore.evaluation.statistics_table import statistics_of, write_statistics
 from cxrscore.images.inputs.folder import list_images
 from cxrscore.prepare import find_files
 from cxrscore.score import score
 from cxrscore.scoring.finish import Outcome
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs
+from cxrscore.statistics.estimates import RESAMPLES
 from cxrscore.tables.csv_table import read_table, write_table
 from cxrscore.tables.labels import read_labels
 from cxrscore.tables.score_table import read_scores
@@ -49,9 +51,10 @@ def test(
     machine: Machine,
     progress: Progress,
     workers: int,
+    resamples: int = RESAMPLES,
 ) -> Measured:
     """Raises UserError, also where a test patient is one of training; Busy; Stopped, and then the next call
-    resumes it.
+    resumes it. `resamples` of the patients make the intervals; 0: none.
     """
     training = read_labels(labels_csv, **params.labels.model_dump())
     table, notes = read_test_labels(test_labels_csv, training, labels=params.labels)
@@ -85,11 +88,13 @@ def test(
     identical, of_identical = _identical_files(scored_csv, trained)
     metrics = summarise(scored) | by_study([scored]) | {"identical_files": identical}
     metrics |= _spread(Outputs(scored_csv).std)
+    statistics = statistics_of(scored, resamples=resamples, progress=progress)
+    write_statistics(layout.test / "statistics.csv", statistics)
     write_text(layout.test_metrics, json.dumps({"test": metrics}, indent=1) + "\n")
     notes += [*files.notes, *scored.notes, *undefined(scored), *of_identical]
     if len(table) > outcome.scored:
         notes.append(f"{len(table) - outcome.scored} of {counted(len(table), 'test image')} without a score")
-    return Measured(metrics, notes, scored)
+    return Measured(metrics, notes, scored, statistics)
 
 
 def _scored(

@@ -59,13 +59,3 @@ ByOut = Annotated[
         rich_help_panel=GROUPS,
     ),
 ]
-Resamples = Annotated[
-    int,
-    typer.Option(
-        "--resamples",
-        min=0,
-        max=100_000,
-        help="Resamples of the patients behind each interval; 0: no intervals.",
-        rich_help_panel=GROUPS,
-    ),
-]

@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from cxrscore.cli.terminal import Terminal, draw, notes_encoding, on_screen, print_lines, print_notes
-from cxrscore.core.errors import counted
 from cxrscore.core.text_table import Block, TextTable, is_hidden, plain_text
 
 TRAIN_PATIENCE_S = 8.0  # a step on a CPU may take a minute; nobody waits that long after Ctrl-C
@@ -132,20 +131,6 @@ def facts_blocks(facts: dict[str, Any]) -> list[Block]:
     return [TextTable(rows, gap=" ")]
 
 
-def metrics_blocks(metrics: dict[str, Any]) -> list[Block]:
-    """One row per finding, then the mean and what it rests on."""
-    width = max((len(name) for name in metrics["auc"]), default=10)
-    rows = [[name, f"{area:.4f}"] for name, area in metrics["auc"].items()]
-    counts = [counted(metrics[f"{one}s"], one) for one in ("image", "patient") if f"{one}s" in metrics]
-    rests_on = f"({counted(metrics['findings_defined'], 'finding')}, {', '.join(counts)})"
-    rows.append(["macro-AUC", _number(metrics), rests_on])
-    means = {"with all views": "views", "study means": "study"}
-    parts = {words: metrics[name] for words, name in means.items() if name in metrics}
-    parts |= {f"fold {name}": fold for name, fold in metrics.get("folds", {}).items()}
-    rows += [[words, _number(part)] for words, part in parts.items()]
-    return [TextTable(rows, widths=[width])]
-
-
 def decision_blocks(metrics: dict[str, Any]) -> list[Block]:
     """Errors before and after calibration, coverage and kept calls, out of fold and on the held-out test."""
     rows = []
@@ -161,7 +146,3 @@ def decision_blocks(metrics: dict[str, Any]) -> list[Block]:
         if "calls_kept" in found:
             rows.append([where, "calls kept", f"{found['calls_kept']:.4f}", ""])
     return [TextTable(rows)]
-
-
-def _number(metrics: dict[str, Any]) -> str:
-    return f"{metrics['macro_auc']:.4f}" if "macro_auc" in metrics else "undefined"

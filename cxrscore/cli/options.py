@@ -114,6 +114,16 @@ FollowSymlinks = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON for a program to read.", rich_help_panel=OUTPUT)
 ]
+Resamples = Annotated[
+    int,
+    typer.Option(
+        "--resamples",
+        min=0,
+        max=100_000,
+        help="Resamples of the patients, for intervals (0: no intervals).",
+        rich_help_panel=OUTPUT,
+    ),
+]
 StateEvery = Annotated[
     float,
     typer.Option(

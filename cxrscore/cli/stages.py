@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrscore.cli.evaluate_options import AgeBands, By, ByMeasures, ByOut, Readers, Resamples
+from cxrscore.cli.evaluate_options import AgeBands, By, ByMeasures, ByOut, Readers
+from cxrscore.cli.evaluation_text import metrics_blocks
 from cxrscore.cli.messages import (
     TRAIN_PATIENCE_S,
     decision_blocks,
     last_words,
-    metrics_blocks,
     on_terminal,
     resumable,
     show,
@@ -38,6 +38,7 @@ from cxrscore.cli.options import (
     LabelsCsv,
     Out,
     ParamsFile,
+    Resamples,
     StateEvery,
     TrainingDtype,
     Workers,
@@ -233,15 +234,17 @@ def evaluate(
     age_bands: AgeBands = None,
     by_measures: ByMeasures = None,
     by_out: ByOut = None,
-    resamples: Resamples = 1000,
     out: Out = OUT,
     params: ParamsFile = PARAMS,
+    resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Measure scores against labels: ROC AUC per finding.
+    """Measure scores against labels, with intervals.
 
-    Also measures the mean over findings (macro-AUC). Out-of-fold metrics are written to out/metrics.json.
-    With --by, groups of images are measured as well, and how far apart they are.
+    Per finding: area under the ROC curve, average precision, Brier score, calibration, sensitivity at 90 %
+    specificity and the reverse; of all findings together: CP to OF1, F1, subset accuracy, Hamming loss.
+    Intervals are over patients. Out-of-fold metrics are written to out/metrics.json, all figures to
+    out/plots/statistics.csv. With --by, groups of images are measured as well, and how far apart they are.
 
     Example: cxrscore evaluate --scores sub.csv --labels data/test_labels.csv
 
@@ -249,10 +252,11 @@ def evaluate(
     """
     from cxrscore.core.paths import Layout
     from cxrscore.evaluate import evaluate, evaluate_table
+    from cxrscore.evaluation.statistics_table import as_facts
     from cxrscore.project.params_file import read_params
     from cxrscore.tables.score_file import read_score_file
 
-    groups: dict[str, Any] = {"by": name_list(by), "resamples": resamples}
+    groups: dict[str, Any] = {"by": name_list(by)}
     groups |= {"bands": age_list(age_bands)} if age_bands else {}
     groups |= {"measures": name_list(by_measures)} if by_measures else {}
     if by_out is not None and by is None:
@@ -261,18 +265,21 @@ def evaluate(
         raise UserError(
             "--readers: out-of-fold scores are measured as params.yaml says; set labels.readers there."
         )
-    if scores is None:
-        settings = read_params(params)
-        found = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train)
-        read_as: dict[str, Any] = {"id_column": settings.labels.id, "labels": settings.labels}
-    else:
-        declared = read_params(params).labels if params.exists() else None
-        table = read_score_file(scores)
-        found = evaluate_table(table, labels, labels=declared, readers=readers)
-        read_as = {"id_column": table.id_column, "labels": declared}
+    with on_terminal() as progress:
+        how: Any = {"resamples": resamples, "progress": progress}
+        if scores is None:
+            settings = read_params(params)
+            found = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train, **how)
+            read_as: dict[str, Any] = {"id_column": settings.labels.id, "labels": settings.labels}
+        else:
+            declared = read_params(params).labels if params.exists() else None
+            table = read_score_file(scores)
+            found = evaluate_table(table, labels, labels=declared, readers=readers, **how)
+            read_as = {"id_column": table.id_column, "labels": declared}
     tell(found.notes)
+    facts = found.metrics | as_facts(found.statistics)
     if by is None:
-        show(found.metrics, metrics_blocks, as_json=as_json)
+        show(facts, metrics_blocks, as_json=as_json)
         return
 
     from cxrscore.evaluation.subgroup_tables import as_json as groups_json
@@ -280,11 +287,12 @@ def evaluate(
     from cxrscore.evaluation.subgroups import subgroups_of
 
     with on_terminal() as progress:
-        measured, notes = subgroups_of(found.scored, labels, **groups, **read_as, progress=progress)
+        how = {"resamples": resamples, "progress": progress}
+        measured, notes = subgroups_of(found.scored, labels, **groups, **read_as, **how)
     tell(notes)
     if by_out is not None:
         write_long_table(by_out, measured)
-    facts = found.metrics | {"by": groups_json(measured)}
+    facts |= {"by": groups_json(measured)}
     show(facts, lambda facts: [*metrics_blocks(facts), *blocks(measured)], as_json=as_json)
 
 
@@ -307,12 +315,13 @@ def test(
     workers: Workers = CORES,
     device: Device = "auto",
     dtype: TrainingDtype = "auto",
+    resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Score and measure held-out images with all folds.
 
     The scores are means over all trained folds and the views of train.views. Patients who are in the training
-    table are refused. Metrics are written to out/test_metrics.json.
+    table are refused. Metrics are written to out/test_metrics.json, all figures to out/test/statistics.csv.
 
     Example: cxrscore test
     """
@@ -322,6 +331,7 @@ def test(
     settings = read_params(params)
 
     from cxrscore.core.device import choose_machine
+    from cxrscore.evaluation.statistics_table import as_facts
     from cxrscore.test import test
 
     with resumable(), on_terminal() as progress:
@@ -334,9 +344,10 @@ def test(
             machine=choose_machine(device, dtype),
             progress=progress,
             workers=workers,
+            resamples=resamples,
         )
     tell(found.notes)
-    show(found.metrics, metrics_blocks, as_json=as_json)
+    show(found.metrics | as_facts(found.statistics), metrics_blocks, as_json=as_json)
 
 
 def decide(

@@ -320,8 +320,8 @@ GAIN, LOSS = "#c8553d", "#0b6e99"
 
 def gains(findings: Mapping[str, Mapping[str, float]], *, head: str, reference: str) -> str:
     """Each finding's auc of `head` less that of `reference`, with the ends, low and high, of its interval if
-    it has one: one bar per finding, the largest gain on top; of many the MOST largest gains and losses. Full colour where
-    the interval leaves out 0.
+    it has one: one bar per finding, the largest gain on top; of many the MOST largest gains and losses. Full
+    colour where the interval leaves out 0.
     """
     order = sorted(findings, key=lambda name: -findings[name]["auc"])
     left_out = max(0, len(order) - 2 * MOST)

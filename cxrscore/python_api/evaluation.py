@@ -47,7 +47,8 @@ def evaluate(
     by_out: PathLike | None = None,
     resamples: int = 1000,
 ) -> Evaluation:
-    """Scores against labels: areas under the ROC curve and average precision, by finding and their means.
+    """Scores against labels: areas under the ROC curve, average precision and the other figures of `cxrscore
+    evaluate`, by finding and their means, with intervals from `resamples` of the patients (0: no intervals).
 
     `scores` is a table that `score` wrote or returned, or a frame with ids in its first column and one column
     of probabilities per finding; its rows are images or studies. `labels` is read as the section `labels` of
@@ -82,11 +83,12 @@ def evaluate(
 
     if readers is not None:
         one_of("readers", readers, Readers)
+    drawn = number("resamples", resamples, least=0, most=MOST_RESAMPLES)
     groups: dict[str, Any] = {
         "by": texts("by", by or ()),
         "bands": whole_numbers("age_bands", BANDS if age_bands is None else age_bands),
         "measures": texts("by_measures", DEFAULT if by_measures is None else by_measures),
-        "resamples": number("resamples", resamples, least=0, most=MOST_RESAMPLES),
+        "resamples": drawn,
     }
     if by_out is not None and not by:
         raise UserError("by_out: there are no groups to write; name their columns in by.")
@@ -96,12 +98,14 @@ def evaluate(
             raise UserError(
                 "readers: out-of-fold scores are measured as params.yaml says; set labels.readers there."
             )
-        done = story(Path(labels), Layout(Path(out)), labels=settings.labels, folds=settings.folds.train)
-        read_as: dict[str, Any] = {"id_column": settings.labels.id, "labels": settings.labels}
+        layout, own = Layout(Path(out)), settings.labels
+        done = story(Path(labels), layout, labels=own, folds=settings.folds.train, resamples=drawn)
+        read_as: dict[str, Any] = {"id_column": own.id, "labels": own}
     else:
         declared = read_params(Path(params)).labels if Path(params).exists() else None
         table = scores_in(scores)
-        done = evaluate_table(table, Path(labels), labels=declared, readers=readers)
+        how: dict[str, Any] = {"labels": declared, "readers": readers, "resamples": drawn}
+        done = evaluate_table(table, Path(labels), **how)
         read_as = {"id_column": table.id_column, "labels": declared}
     found = _evaluation_of(done)
     if not by:
@@ -132,6 +136,7 @@ def test(
     workers: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    resamples: int = 1000,
     progress: bool = False,
 ) -> Evaluation:
     """Score and measure the held-out images with all folds and views, as the stage of the pipeline does, and
@@ -147,7 +152,7 @@ def test(
     from cxrscore.core.paths import Layout
     from cxrscore.project.params_file import read_params
 
-    decoders = processes(workers)
+    decoders, drawn = processes(workers), number("resamples", resamples, least=0)
     settings = read_params(Path(params))
 
     from cxrscore.core.device import choose_machine
@@ -163,6 +168,7 @@ def test(
             machine=choose_machine(device, dtype),
             progress=shown,
             workers=decoders,
+            resamples=drawn,
         )
     return _evaluation_of(done)
 
@@ -171,19 +177,22 @@ def _evaluation_of(measured: "Measured") -> Evaluation:
     """`folds` is a frame where the folds were measured."""
     import polars as pl
 
-    from cxrscore.statistics.average_precision import average_precision_by_finding
-    from cxrscore.statistics.roc_area import macro
+    from cxrscore.evaluation.statistics_table import COLUMNS
+    from cxrscore.statistics.estimates import MACRO
 
-    metrics, notes, scored = measured
-    table, areas = scored.table, scored.areas()
-    precisions = average_precision_by_finding(table.y, table.mask, scored.scores)
+    metrics, notes, scored, statistics = measured
+    table, figures = scored.table, statistics.figures
     columns = {
         "finding": list(scored.findings),
         "images": table.mask.sum(0),
         "positives": ((table.y == 1) & table.mask).sum(0),
-        "auc": areas,
-        "average_precision": precisions,
+        "auc": [figures["auc", name].value for name in scored.findings],
+        "average_precision": [figures["average_precision", name].value for name in scored.findings],
     }
+    rows = [(*key, one.value, one.low, one.high, one.why) for key, one in figures.items()]
+    schema_of_figures = dict.fromkeys(COLUMNS, pl.String) | dict.fromkeys(
+        ("value", "low", "high"), pl.Float64
+    )
     by_fold = [
         (int(fold), area.get("macro_auc"))
         for fold, area in metrics.get("folds", {}).items()
@@ -192,8 +201,11 @@ def _evaluation_of(measured: "Measured") -> Evaluation:
     schema = {"fold": pl.Int64, "macro_auc": pl.Float64}
     return Evaluation(
         findings=pl.DataFrame(columns).with_columns(pl.col("auc", "average_precision").fill_nan(None)),
-        macro_auc=macro(areas),
-        macro_average_precision=macro(precisions),
+        macro_auc=figures["auc", MACRO].value,
+        macro_average_precision=figures["average_precision", MACRO].value,
+        statistics=pl.DataFrame(rows, schema_of_figures, orient="row").with_columns(
+            pl.col(pl.Float64).fill_nan(None)
+        ),
         folds=pl.DataFrame(by_fold, schema, orient="row") if by_fold else None,
         metrics=metrics,
         notes=tuple(notes),

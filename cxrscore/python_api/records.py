@@ -40,16 +40,19 @@ class Scores:
 class Evaluation:
     """How well scores agree with labels. What is undefined, as only one class is present, is NaN or null.
 
-    findings  finding, images (labelled ones), positives, auc (under the ROC curve), average_precision
-    folds     fold and macro_auc of each fold's own images; only of out-of-fold scores
-    metrics   the numbers that `cxrscore evaluate --json` prints, rounded to five digits
-    subgroups one row per column, group, measure and finding: value, low, high, the gap to the reference group
-              and its interval, or why there is none; only where `by` names columns
+    findings    finding, images (labelled ones), positives, auc (under the ROC curve), average_precision
+    statistics  all that `cxrscore evaluate` measures: measure, finding ("macro": the mean; "all findings": a
+                figure of all together), value, low and high, the ends of its 95 % interval, why there is none
+    folds       fold and macro_auc of each fold's own images; only of out-of-fold scores
+    metrics     the numbers of metrics.json, rounded to five digits
+    subgroups   one row per column, group, measure and finding: value, low, high, the gap to the reference
+                group and its interval, or why there is none; only where `by` names columns
     """
 
     findings: "pl.DataFrame"
     macro_auc: float
     macro_average_precision: float
+    statistics: "pl.DataFrame" = field(repr=False)
     folds: "pl.DataFrame | None" = None
     metrics: Mapping[str, Any] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()

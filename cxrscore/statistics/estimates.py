@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
 from cxrscore.statistics.bootstrap import Prepared, replicates
@@ -23,6 +22,9 @@ from cxrscore.statistics.sample import Sample
 MACRO, SHOWN, TABLE = "macro", "macro of the findings shown often enough", "all findings"
 RESAMPLES = 1000
 SEED = 0
+MOST_UNDEFINED = (
+    0.05  # of the resamples: an interval is of those that are defined, which differ from the rest
+)
 
 K = TypeVar("K")
 Key = tuple[str, str]  # measure; finding, or MACRO, SHOWN or TABLE
@@ -55,14 +57,13 @@ def estimates(
     after: Callable[[int], None] = lambda drawn: None,
 ) -> dict[Key, Estimate]:
     """`resamples` 0: no intervals. `after` is called with each chunk's number of resamples."""
-    shown = _shown(sample)
+    enough = _enough(sample)
     prepared = _prepared(sample, measures)
-    values = _with_means(_once(prepared, len(sample)), sample.findings, shown)
+    values = _with_means(_once(prepared, len(sample)), sample.findings, enough)
     drawn = _resampled(prepared, sample, resamples, after)
-    replicated = _with_means(drawn, sample.findings, shown)
+    replicated = _with_means(drawn, sample.findings, enough)
     return {
-        key: _estimate(key, value, replicated.get(key), sample.findings, shown)
-        for key, value in _scalars(values).items()
+        key: _estimate(key, value, replicated.get(key), enough) for key, value in _scalars(values).items()
     }
 
 
@@ -77,7 +78,7 @@ def differences(
     """Of two ways of scoring the same images, row by row; only figures that both have."""
     promise(np.array_equal(a.y, b.y) and np.array_equal(a.mask, b.mask), "samples of other truth")
     promise(np.array_equal(a.cluster, b.cluster), "samples of other patients")
-    shown = _shown(a)
+    enough = _enough(a)
     prepared = {
         (way, *key): one for way, s in (("a", a), ("b", b)) for key, one in _prepared(s, measures).items()
     }
@@ -86,7 +87,7 @@ def differences(
 
     def of(way: str, values: Mapping[tuple[str, str, str], Floats]) -> dict[Key, Floats]:
         mine = {(key[1], key[2]): value for key, value in values.items() if key[0] == way}
-        return _with_means(mine, a.findings, shown)
+        return _with_means(mine, a.findings, enough)
 
     first, second = of("a", once), of("b", once)
     less = {key: second[key] - first[key] for key in first.keys() & second.keys()}
@@ -99,8 +100,7 @@ def differences(
                 key,
                 float(less[key][0]),
                 spread_b[key] - spread_a[key] if key in spread_a else None,
-                a.findings,
-                shown,
+                enough,
                 difference=True,
             ),
         )
@@ -109,10 +109,13 @@ def differences(
     }
 
 
-def _shown(sample: Sample) -> NDArray[np.bool_]:
-    """(L,) whether enough patients show the finding and enough do not."""
-    found: NDArray[np.bool_] = np.minimum(*sample.shown()) >= FEWEST
-    return found
+def _enough(sample: Sample) -> dict[str, bool]:
+    """Whether enough patients show a finding and enough do not; MACRO: each of them; TABLE: any of them."""
+    often = [bool(least >= FEWEST) for least in np.minimum(*sample.shown())]
+    sides = (sample.cluster[(sample.mask & (sample.y == value)).any(axis=1)] for value in (1, 0))
+    any_of_them = min(len(np.unique(patients)) for patients in sides) >= FEWEST
+    found = dict(zip(sample.findings, often, strict=True))
+    return found | {MACRO: all(often), SHOWN: True, TABLE: any_of_them}
 
 
 def _prepared(sample: Sample, measures: Sequence[str]) -> dict[Key, Prepared]:
@@ -143,11 +146,11 @@ def _resampled(
 
 
 def _with_means(
-    values: Mapping[Key, Floats], findings: Sequence[str], shown: NDArray[np.bool_]
+    values: Mapping[Key, Floats], findings: Sequence[str], enough: Mapping[str, bool]
 ) -> dict[Key, Floats]:
     """The figures, and of those by finding the means."""
     found = dict(values)
-    often = {name for name, enough in zip(findings, shown, strict=True) if enough}
+    often = {name for name in findings if enough[name]}
     for measure in dict.fromkeys(name for name, of in values if of in findings):
         mine = {of: value for (name, of), value in values.items() if name == measure and of in findings}
         found[measure, MACRO] = _mean(list(mine.values()))
@@ -167,8 +170,7 @@ def _estimate(
     key: Key,
     value: float,
     resampled: Floats | None,
-    findings: Sequence[str],
-    shown: NDArray[np.bool_],
+    enough: Mapping[str, bool],
     *,
     difference: bool = False,
 ) -> Estimate:
@@ -177,9 +179,11 @@ def _estimate(
         return Estimate(value, why="undefined")
     if resampled is None:
         return Estimate(value)
-    rare = [name for name, enough in zip(findings, shown, strict=True) if not enough]
-    if of in rare or (of == MACRO and rare):
+    if not enough[of]:
         return Estimate(value, why=f"fewer than {FEWEST} patients show it, or do not")
+    undefined = float(np.isnan(resampled).mean())
+    if undefined > MOST_UNDEFINED:
+        return Estimate(value, why=f"undefined in {undefined:.0%} of the resamples")
     ends = interval(value, resampled, scale="plain" if difference else MEASURES[measure].scale)
     return Estimate(value, *ends)
 

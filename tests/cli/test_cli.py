@@ -90,11 +90,25 @@ def test_report_prints_where_the_page_is(door: Door, project: Project, tmp_path:
 
 def test_metrics_for_a_program_are_json(door: Door, project: Project) -> None:
     call = door("evaluate", "--labels", project.labels, "--out", project.layout.root, "--json")
-    assert (call.code, call.err) == (
-        0,
-        "note: AUC undefined (only one class present): Fracture, Lung Lesion\n",
+    assert call.code == 0
+    assert call.err.startswith("note: AUC undefined (only one class present): Fracture, Lung Lesion\n")
+    found, metrics = json.loads(call.out), json.loads(project.layout.metrics.read_text())
+    assert {name: found.pop(name) for name in metrics} == metrics
+    assert set(found) == {"counts", "labels_per_image", "images_per_label", "statistics"}
+    assert {
+        name: one["value"] for name, one in found["statistics"]["auc"].items() if name in metrics["auc"]
+    } == (metrics["auc"])
+    assert all(
+        one.keys() >= {"value", "low", "high"} for of in found["statistics"].values() for one in of.values()
     )
-    assert json.loads(call.out) == json.loads(project.layout.metrics.read_text())
+
+
+def test_intervals_can_be_left_out(door: Door, project: Project) -> None:
+    words = ["evaluate", "--scores", project.layout.scores(0, views=False), "--labels", project.labels]
+    assert "95 % interval" in door(*words, "--resamples", 20).out
+    call = door(*words, "--resamples", 0)
+    assert call.code == 0 and "interval" not in call.out
+    assert door(*words, "--resamples", -1).code == 2
 
 
 def test_a_score_table_is_measured_without_a_project(door: Door, project: Project, tmp_path: Path) -> None:

@@ -18,12 +18,33 @@ from test_checkpoint import CARD
 
 from cxrscore.ablation.table import table_blocks
 from cxrscore.benchmarks.result_tables import text_blocks
-from cxrscore.cli.messages import facts_blocks, metrics_blocks
+from cxrscore.cli.evaluation_text import metrics_blocks
+from cxrscore.cli.messages import facts_blocks
 from cxrscore.cli.terminal import draw
 from cxrscore.core.text_table import Block, TextTable, plain_text
 from cxrscore.reseal import sealed_blocks
 
 LONG = "a finding whose name is as long as names can be [red] in a table of somebody else"
+SURE = {"value": 0.75, "low": 0.7, "high": 0.8}
+RARE = {"value": 1.0, "low": None, "high": None, "why": "fewer than 5 patients show it, or do not"}
+SHOWN = "macro of the findings shown often enough"
+
+
+def statistics(*findings: str) -> dict[str, Any]:
+    """What as_facts adds, where the last finding is rare and one figure of it undefined."""
+    by_finding = dict.fromkeys(findings, SURE) | {findings[-1]: RARE, "macro": RARE, SHOWN: SURE}
+    names = ("auc", "average_precision", "brier", "sensitivity_at_specificity_90")
+    certain = {finding: one for finding, one in by_finding.items() if finding != findings[-1]}
+    of_table = ("cp", "cr", "cf1", "op", "or", "of1", "ap_all", "subset_accuracy", "hamming_loss", "cp_top3")
+    figures = dict.fromkeys(names, by_finding) | {"calibration_error": certain}
+    return {
+        "counts": {finding: {"patients_with": 4, "patients_without": 1200} for finding in findings},
+        "labels_per_image": {"mean": 1.256, "median": 1.0, "maximum": 7},
+        "images_per_label": {"mean": 120.5, "median": 99.5, "maximum": 300},
+        "statistics": figures | {name: {"all findings": SURE} for name in of_table},
+    }
+
+
 METRICS = {
     "macro_auc": 0.75,
     "images": 1365,
@@ -31,7 +52,8 @@ METRICS = {
     "patients": 447,
     "auc": {"Edema": 0.5, "Lung Opacity": 1.0},
     "views": {"macro_auc": 0.76},
-    "folds": {"0": {"macro_auc": 0.7}, "1": {}},
+    "folds": {"0": {"macro_auc": 0.7}, "1": {}, "mean": {"macro_auc": 0.7}},
+    **statistics("Edema", "Lung Opacity"),
 }
 CHECKED = {"listed": 1200, "kinds": {"TRUNCATED": 3}, "turned_upright": 0, "shortest_side": None}
 TIMES = {"median": 2.0, "low": 1.5, "high": 2.5}
@@ -54,7 +76,7 @@ ROW = {"macro_auc": 0.5, "folds": {"0": 0.5, "1": 0.51}, "seed_sd": 0.01, "param
 ENDS = {"macro_auc": 0.01, "low": -0.02, "high": 0.04}
 ABLATED = {"heads": {"independent": ROW, LONG: ROW | {"difference": ENDS}}, "notes": [f"left out: {LONG}"]}
 PRINTED: dict[str, list[Block]] = {
-    "evaluate": metrics_blocks(METRICS | {"auc": {LONG: 0.5}}),
+    "evaluate": metrics_blocks(METRICS | statistics("Edema", LONG)),
     "check": facts_blocks(CHECKED),
     "ablate": table_blocks(ABLATED),
     "bench": text_blocks(BENCHED),
@@ -76,13 +98,42 @@ def letters(text: str) -> list[str]:
 
 def test_metrics_in_a_pipe_are_a_line_each() -> None:
     assert plain_text(metrics_blocks(METRICS)).splitlines() == [
-        "Edema         0.5000",
-        "Lung Opacity  1.0000",
-        "macro-AUC     0.7500  (2 findings, 1,365 images, 447 patients)",
-        "with all views  0.7600",
-        "fold 0        0.7000",
-        "fold 1        undefined",
+        "                AUC   95 % interval     AP  Brier  cal. error  sensitivity  patients with  without",
+        "Edema         0.750  0.700 to 0.800  0.750  0.750       0.750        0.750              4    1,200",
+        "Lung Opacity  1.000         too few  1.000  1.000   undefined        1.000              4    1,200",
+        "mean          1.000         too few  1.000  1.000       1.000        1.000",
+        "AP: average precision; cal. error: 15 bins of equal width; sensitivity: at 90 % specificity",
+        "no interval (fewer than 5 patients show it, or do not): Lung Opacity",
+        "",
+        "called above 0.5     CP         CR        CF1         OP         OR        OF1",
+        "all findings      0.750      0.750      0.750      0.750      0.750      0.750",
+        "top 3             0.750  undefined  undefined  undefined  undefined  undefined",
+        "",
+        "mAP                    1.000         too few",
+        "AP_all                 0.750  0.700 to 0.800",
+        "subset accuracy        0.750  0.700 to 0.800",
+        "Hamming loss           0.750  0.700 to 0.800",
+        "example-based F1   undefined                ",
+        "micro-averaged F1  undefined                ",
+        "macro-averaged F1  undefined                ",
+        "",
+        "macro-AUC, out of fold, 2 folds pooled  0.7500  too few  (2 findings, 1,365 images, 447 patients)",
+        "of the 1 finding with an interval       0.750  0.700 to 0.800",
+        "labels per image                        1.26  (median 1, at most 7)",
+        "images per label                        120  (median 99.5, at most 300)",
+        "with all views                          0.7600",
+        "fold 0                                  0.7000",
+        "fold 1                                  undefined",
+        "fold mean                               0.7000",
     ]
+
+
+def test_metrics_without_resamples_have_no_column_of_intervals() -> None:
+    value = {"value": 0.75, "low": None, "high": None}
+    bare = {name: dict.fromkeys(of, value) for name, of in METRICS["statistics"].items()}  # type: ignore[attr-defined]
+    lines = plain_text(metrics_blocks(METRICS | {"statistics": bare})).splitlines()
+    assert lines[1].split() == ["Edema", *["0.750"] * 5, "4", "1,200"]
+    assert not any("interval" in line or "too few" in line for line in lines)
 
 
 def test_facts_in_a_pipe_are_a_line_each() -> None:
@@ -225,10 +276,11 @@ def test_the_same_command_writes_lines_to_a_pipe_and_a_table_to_a_terminal(
         check=True,
         env=forced,
     ).stdout
-    assert piped == "Edema  1.0000\nmacro-AUC  1.0000  (1 finding, 2 images)\n"
+    assert "\nEdema  1.000 " in piped
+    assert "\nmacro-AUC         1.0000  too few  (1 finding, 2 images)\n" in piped
     shown = on_a_terminal(scored, tmp_path, NO_COLOR="1")
     assert shown != piped.replace("\n", "\r\n")
-    assert letters(shown) == letters(piped)
+    assert Counter(letters(piped)) <= Counter(letters(shown))  # each part repeats the first column
     assert all(len(line) <= 40 for line in shown.splitlines())
 
 

@@ -1,10 +1,13 @@
 """Figures and differences of samples, with intervals where there are patients enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxrscore.statistics.estimates import MACRO, SHOWN, differences, estimates
+from cxrscore.statistics.estimates import MACRO, SHOWN, TABLE, differences, estimates
+from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.sample import Sample
 
 
@@ -43,3 +46,34 @@ def test_a_sample_does_not_differ_from_itself_and_a_clearer_one_is_better() -> N
     same = differences(sample, sample, ["auc"], resamples=50)["auc", MACRO].difference
     assert (same.value, same.low, same.high) == (0, 0, 0)
     assert differences(sample, clearer, ["auc"], resamples=50)["auc", MACRO].difference.low > 0
+
+
+def test_every_measure_of_one_sample_has_an_interval_or_says_why_not() -> None:
+    sample = a_sample()
+    probs = (1 / (1 + np.exp(-sample.scores))).astype(np.float32)
+    found = estimates(replace(sample, scores=probs), resamples=100)
+    assert {measure for measure, _ in found} == set(MEASURES)
+    for (measure, of), one in found.items():
+        assert (of == TABLE) == (MEASURES[measure].of == "table")
+        assert one.low < one.high, (measure, of)
+
+
+def test_one_patient_with_all_images_has_figures_and_no_interval() -> None:
+    sample = a_sample()
+    probs = (1 / (1 + np.exp(-sample.scores))).astype(np.float32)
+    found = estimates(replace(sample, scores=probs, cluster=np.zeros(200, dtype=np.int64)), resamples=20)
+    assert all(np.isfinite(one.value) and np.isnan(one.low) for one in found.values())
+    assert all("fewer than" in one.why for one in found.values())
+
+
+def test_a_figure_that_many_resamples_lack_has_no_interval() -> None:
+    """One image keeps the classes from being separated: without it no slope is finite."""
+    y = np.repeat(np.array([[0], [1]], dtype=np.int8), 10, axis=0)
+    scores = np.linspace(0.05, 0.95, 20, dtype=np.float32)[:, None].copy()
+    scores[0] = 0.75
+    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), scores, np.arange(20))
+    one = estimates(sample, ["calibration_slope"], resamples=400)["calibration_slope", "A"]
+    assert one.value > 0 and np.isnan(one.low)
+    assert one.why.startswith("undefined in 3") and one.why.endswith(
+        "% of the resamples"
+    )  # 36 % are expected

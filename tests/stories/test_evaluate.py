@@ -47,7 +47,7 @@ SCORES = {
 
 
 OF_SCORES = ("auc.csv", "auc_pooled.csv", "correlations.csv", "histograms.csv", "pr.csv", "roc.csv")
-OF_SCORES += ("worst_images.csv",)
+OF_SCORES += ("statistics.csv", "worst_images.csv")
 HEAD = {"kind": "coupling", "alpha": 0.3}
 
 
@@ -138,6 +138,9 @@ def test_a_finding_of_one_class_is_absent_and_a_masked_label_counts_nowhere(tmp_
     assert measure(tmp_path) == {
         "macro_auc": 0.5,  # a 0.9 over d 0.6 and b 0.5; c 0.4 under both; e is uncertain
         "ap_all": 0.64286,  # two positives, first and seventh of nine known pairs: (1 + 2 / 7) / 2
+        "map": 0.75,  # of Edema: first, then last of four: (1 + 2 / 4) / 2
+        "brier": 0.2025,  # Edema: 0.1, 0.6, 0.6, 0.5 squared: 0.245; Fracture: 0.5, 0.5, 0.5, 0.1, 0.2: 0.16
+        "calibration_error": 0.405,  # Edema (0.1 + 0.6 + 0.6 + 0.5) / 4; Fracture (1.5 + 0.1 + 0.2) / 5
         "images": 5,
         "findings_defined": 1,
         "patients": 3,
@@ -145,6 +148,66 @@ def test_a_finding_of_one_class_is_absent_and_a_masked_label_counts_nowhere(tmp_
         "views": {"macro_auc": 1.0},
         "folds": {"0": {"macro_auc": 0.5}, "1": {}, "mean": {"macro_auc": 0.5}},
     }
+
+
+def figures_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["measure"], row["finding"]): row for row in rows_of(path)}
+
+
+def test_every_figure_stands_in_a_table_and_what_is_undefined_does_not(tmp_path: Path) -> None:
+    measure(tmp_path)
+    rows = figures_of(tmp_path / "out" / "plots" / "statistics.csv")
+    assert {key: row["value"] for key, row in rows.items() if "Edema" in key} == {
+        ("auc", "Edema"): "0.50000",
+        ("average_precision", "Edema"): "0.75000",
+        ("brier", "Edema"): "0.24500",
+        ("calibration_error", "Edema"): "0.45000",
+        ("calibration_intercept", "Edema"): rows["calibration_intercept", "Edema"]["value"],
+        ("calibration_slope", "Edema"): rows["calibration_slope", "Edema"]["value"],
+        ("sensitivity_at_specificity_90", "Edema"): "0.50000",
+        ("specificity_at_sensitivity_90", "Edema"): "0.00000",
+        ("prevalence", "Edema"): "0.50000",
+        ("patients_with", "Edema"): "2",
+        ("patients_without", "Edema"): "2",
+    }
+    assert ("auc", "Fracture") not in rows and rows["prevalence", "Fracture"]["value"] == "0.00000"
+    assert rows["or", "all findings"]["value"] == "0.50000"
+    assert rows["labels_per_image_mean", "all findings"]["value"] == "0.40000"
+    assert {row["low"] for row in rows.values()} == {""}  # of three patients nothing can be said
+    assert "fewer than" in rows["auc", "Edema"]["why"] and rows["patients_with", "Edema"]["why"] == ""
+
+
+def test_figures_in_the_table_lie_within_their_intervals_and_the_headlines_are_among_them(
+    tmp_path: Path,
+) -> None:
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 2, (90, 2))
+    scores = np.clip(0.25 + 0.3 * y + 0.2 * draw.random(y.shape), 0, 1)
+    truth = "".join(f"i{i},{i % 45},{a},{b}\n" for i, (a, b) in enumerate(y))
+    lines = [f"i{i},{a:.4f},{b:.4f}\n" for i, (a, b) in enumerate(scores)]
+    tables = {
+        f"fold{fold}{views}": "Image_name,Edema,Fracture\n" + "".join(lines[fold::2])
+        for fold in (0, 1)
+        for views in ("", ".views")
+    }
+    labels_csv, layout = a_project(tmp_path, **tables)
+    labels_csv.write_text("Image_name,Patient_ID,Edema,Fracture\n" + truth)
+    found = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1], resamples=200)
+    rows = figures_of(layout.plots / "statistics.csv")
+    assert all(
+        float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in rows.values() if row["low"]
+    )
+    assert rows["brier", "macro"]["low"] < rows["brier", "macro"]["high"]
+    for name, key in (("map", "average_precision"), ("brier", "brier"), ("macro_auc", "auc")):
+        assert found.metrics[name] == float(rows[key, "macro"]["value"])
+    assert any("scores of 2 models are pooled" in note for note in found.notes)
+    without = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1], resamples=0)
+    assert without.metrics == found.metrics
+    bare = figures_of(layout.plots / "statistics.csv")
+    assert {key: row["value"] for key, row in bare.items()} == {
+        key: row["value"] for key, row in rows.items()
+    }
+    assert {row["low"] for row in bare.values()} == {""}
 
 
 def test_the_study_metric_is_of_scores_replaced_by_the_mean_over_their_study(project: Project) -> None:
@@ -263,7 +326,7 @@ def test_what_was_measured_is_handed_on(tmp_path: Path) -> None:
 
 def test_a_score_table_is_measured_on_its_rows_and_the_others_are_counted(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
-    metrics, notes, _ = evaluate_table(read_scores(layout.scores(0, views=False)), labels_csv, labels=LABELS)
+    metrics, notes, *_ = evaluate_table(read_scores(layout.scores(0, views=False)), labels_csv, labels=LABELS)
     assert (metrics["images"], metrics["auc"]) == (3, {"Edema": 0.5})
     assert "2 of 5 labelled images without a score" in notes
     assert any(note.startswith("AUC undefined (only one class present): ") for note in notes)
@@ -530,7 +593,7 @@ def test_scores_as_other_programs_write_them_are_measured_alike(
 ) -> None:
     labels_csv, _ = a_project(tmp_path)
     (tmp_path / "sub.csv").write_text(text)
-    metrics, notes, _ = evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
+    metrics, notes, *_ = evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
     (tmp_path / "plain.csv").write_text("Image_name,Edema\na,0.9\nd,0.6\nc,0.7\n")
     plain, *_ = evaluate_table(read_scores(tmp_path / "plain.csv"), labels_csv, labels=LABELS)
     assert metrics == plain
@@ -540,7 +603,7 @@ def test_scores_as_other_programs_write_them_are_measured_alike(
 def test_the_scores_of_a_folder_are_measured_with_labels_of_bare_names(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("Image_name,Edema\na.png,1\nb.png,0\nc.png,0\n")
     (tmp_path / "sub.csv").write_text("Image_name,Edema\nx/b.png,0.2\ny/a.png,0.9\n")
-    metrics, notes, _ = evaluate_table(
+    metrics, notes, *_ = evaluate_table(
         read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None
     )
     assert metrics["auc"] == {"Edema": 1.0}
@@ -553,7 +616,7 @@ def test_the_scores_of_a_folder_are_measured_with_labels_of_bare_names(tmp_path:
 def test_labels_without_the_projects_patients_and_id_column_are_measured_too(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image_id,Edema\na,1\nb,0\n")
     (tmp_path / "sub.csv").write_text("Image_name,Edema\na,0.9\nb,0.2\n")
-    metrics, notes, _ = evaluate_table(
+    metrics, notes, *_ = evaluate_table(
         read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=LABELS
     )
     assert metrics["auc"] == {"Edema": 1.0} and "patients" not in metrics
