@@ -22,25 +22,7 @@ from cxrscore.project.params import Params, Section
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cxrscore"
 PAGE = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
-STATES = ("works", "not yet", "out of scope")
-WAITING = {  # (head, section, element): the only rows that may still say "not yet"; empty, none may
-    ("coupling", "V", "calibrated thresholds"),
-    ("coupling", "table I, V", "reliable calibration"),
-    ("coupling", "V", "outputs with uncertainty and abstention"),
-    ("lamp", "table 6", "labels per sample, samples per label"),
-    ("lamp", "8.2", "best threshold of each metric on validation"),
-    ("lamp", "table 1, 8.2", "example-based F1"),
-    ("lamp", "table 2, 8.2", "micro-averaged F1"),
-    ("lamp", "table 3, 8.2", "macro-averaged F1"),
-    ("lamp", "table 7, 8.2", "subset accuracy"),
-    ("lamp", "table 8, 8.2", "Hamming accuracy"),
-    ("agcn", "metrics", "CP, CR, CF1"),
-    ("agcn", "metrics", "OP, OR, OF1"),
-    ("agcn", "metrics", "positive from 0.5 on"),
-    ("agcn", "metrics", "the same of the top 3 labels"),
-    ("salgl", "tables 2, 3", "CP, CR, CF1, OP, OR, OF1"),
-    ("salgl", "tables 2, 3", "the same of the top 3 labels"),
-}
+STATES = ("works", "out of scope")
 PRESET_OF = {"coupling": "paper", "lamp": "lamp", "agcn": "a-gcn", "salgl": "salgl"}  # in the page's order
 HEADS = tuple(PRESET_OF)
 OF_PREDICTIONS = ("correlations", "histograms", "worst_images")
@@ -128,8 +110,8 @@ def in_yaml(text: str) -> Any:
 
 
 def counted(some: list[Row], before: str = "") -> str:
-    work, not_yet, out = (sum(row.state == state for row in some) for state in STATES)
-    return f"**{before}{len(some)} elements: {work} work, {not_yet} not yet, {out} out of scope.**"
+    work, out = (sum(row.state == state for row in some) for state in STATES)
+    return f"**{before}{len(some)} elements: {work} work, {out} out of scope.**"
 
 
 def test_every_row_has_a_state_and_what_shows_it_or_why_it_is_not_here() -> None:
@@ -138,13 +120,7 @@ def test_every_row_has_a_state_and_what_shows_it_or_why_it_is_not_here() -> None
         assert row.state in STATES, row
         assert row.section and row.element and len(row.where) > 5, row
         assert row.names or row.state != "works", f"works, and nothing shows it: {row}"
-        assert not row.where.startswith("`") or row.state != "not yet", f"the reason comes first: {row}"
     assert len(set(rows())) == len(rows()) > 167
-
-
-def test_there_are_two_answers_and_no_third_but_for_what_is_being_built() -> None:
-    waiting = {(row.head, row.section, row.element) for row in rows() if row.state == "not yet"}
-    assert waiting == WAITING, "say what shows the element, or why it is out of scope"
 
 
 def test_the_counts_are_those_of_the_rows() -> None:
