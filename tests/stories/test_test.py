@@ -96,7 +96,7 @@ def test_its_files_are_the_same_bytes_each_time(mine: Project, cpu: Machine) -> 
 
     measure(mine, cpu)
     first = files()
-    assert set(first) == {"scores.csv", "scores.csv.manifest.csv"}
+    assert set(first) == {"scores.csv", "scores.csv.manifest.csv", "scores.csv.folds.csv"}
     measure(mine, cpu)
     assert files() == first
 
