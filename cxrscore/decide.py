@@ -142,9 +142,7 @@ def _models(
             )
         views.add(tuple(card.views))
     if len(views) > 1:
-        raise UserError(
-            f"{layout.models}/: folds trained with different views; train them again with the same."
-        )
+        raise UserError(f"{path}: averages other views than the other folds; train them again with the same.")
     return tuple((fold, sha256_file(layout.checkpoint(fold))) for fold in folds), views.pop()
 
 

@@ -47,7 +47,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("model/loss.py", {"train"}),
         ("evaluation/figures.py", {"report"}),
         ("report.html.j2", {"report"}),
-        ("statistics/roc_area.py", {"train", "evaluate", "test"}),
+        ("statistics/roc_area.py", {"train", "evaluate", "test", "decide"}),
         ("tables/stratify.py", {"folds"}),
         ("images/image_store.py", {"prepare", "train", "test"}),
         ("core/errors.py", set(STAGES)),

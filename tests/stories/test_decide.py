@@ -332,7 +332,7 @@ def test_an_ensemble_in_memory_decides_as_score_does(
     project: Project, mine: Project, tmp_path: Path, cpu: Machine
 ) -> None:
     run(mine)
-    how = {"folds": FOLDS, "device": "cpu", "batch_size": 16}
+    how = {"folds": FOLDS, "device": "cpu", "dtype": "fp32", "batch_size": 16}
     ensemble = load_ensemble(mine.layout.models, calibrated=True, **how)
     names = sorted(path.name for path in (project.data / "test").iterdir())
     pixels = np.stack([ensemble.read(project.data / "test" / name) for name in names])
