@@ -14,8 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
-from cxrscore.statistics.bootstrap import Prepared, replicates
-from cxrscore.statistics.intervals import FEWEST, interval
+from cxrscore.statistics.bootstrap import Prepared, freedoms, replicates
+from cxrscore.statistics.intervals import (
+    FEWEST,
+    Freedom,
+    effective_patients,
+    freedom_of,
+    interval,
+    pooled_freedom,
+)
 from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.roc_area import Floats, quotient
 from cxrscore.statistics.sample import Sample
@@ -60,8 +67,9 @@ def estimates(
     values = _with_means(_once(prepared, len(sample)), sample.findings, shown)
     drawn = _resampled(prepared, sample, resamples, after)
     replicated = _with_means(drawn, sample.findings, shown)
+    freedoms_of, few = _freedom(sample, replicated), _too_few(sample)
     return {
-        key: _estimate(key, value, replicated.get(key), sample.findings, shown)
+        key: _estimate(key, value, replicated.get(key), freedoms_of.get(key), few)
         for key, value in _scalars(values).items()
     }
 
@@ -91,6 +99,8 @@ def differences(
     first, second = of("a", once), of("b", once)
     less = {key: second[key] - first[key] for key in first.keys() & second.keys()}
     spread_a, spread_b = of("a", drawn), of("b", drawn)
+    spread = {key: spread_b[key] - spread_a[key] for key in spread_a.keys() & spread_b.keys()}
+    freedoms_of, few = _freedom(a, spread), _too_few(a)
     return {
         key: Difference(
             float(first[key][0]),
@@ -98,9 +108,9 @@ def differences(
             _estimate(
                 key,
                 float(less[key][0]),
-                spread_b[key] - spread_a[key] if key in spread_a else None,
-                a.findings,
-                shown,
+                spread.get(key),
+                freedoms_of.get(key),
+                few,
                 difference=True,
             ),
         )
@@ -112,6 +122,33 @@ def differences(
 def _shown(sample: Sample) -> NDArray[np.bool_]:
     """(L,) whether enough patients show the finding and enough do not."""
     found: NDArray[np.bool_] = np.minimum(*sample.shown()) >= FEWEST
+    return found
+
+
+def _too_few(sample: Sample) -> dict[str, str]:
+    """Finding that too few patients show, or do not -> how many do, in words; MACRO: of the rarest."""
+    counts = zip(sample.findings, *(side.tolist() for side in sample.shown()), strict=True)
+    rare = sorted((min(yes, no), name, yes, no) for name, yes, no in counts if min(yes, no) < FEWEST)
+    words = f"fewer than {FEWEST} patients show"
+    found = {name: f"{words} it, or do not: {yes:,} and {no:,}" for _, name, yes, no in rare}
+    for _, name, yes, no in rare[:1]:
+        found[MACRO] = f"{words} {name}, or do not: {yes:,} and {no:,}"
+    return found
+
+
+def _freedom(sample: Sample, resampled: Mapping[Key, Floats]) -> dict[Key, Freedom]:
+    """Of each figure: a mean's from its findings, a table's from all patients."""
+    each = dict(zip(sample.findings, freedoms(sample.y, sample.mask, sample.cluster), strict=True))
+    often = dict(zip(sample.findings, _shown(sample), strict=True))
+    whole = freedom_of(effective_patients(np.asarray(sample.mask.any(axis=1)), sample.cluster))
+    found = {}
+    for measure, of in resampled:
+        names = [name for name in each if (measure, name) in resampled and (of == MACRO or often[name])]
+        if of in (MACRO, SHOWN):
+            drawn = np.stack([resampled[measure, name] for name in names])
+            found[measure, of] = pooled_freedom([each[name] for name in names], drawn)
+        else:
+            found[measure, of] = each.get(of, whole)
     return found
 
 
@@ -167,8 +204,8 @@ def _estimate(
     key: Key,
     value: float,
     resampled: Floats | None,
-    findings: Sequence[str],
-    shown: NDArray[np.bool_],
+    freedom: Freedom | None,
+    few: Mapping[str, str],
     *,
     difference: bool = False,
 ) -> Estimate:
@@ -177,10 +214,11 @@ def _estimate(
         return Estimate(value, why="undefined")
     if resampled is None:
         return Estimate(value)
-    rare = [name for name, enough in zip(findings, shown, strict=True) if not enough]
-    if of in rare or (of == MACRO and rare):
-        return Estimate(value, why=f"fewer than {FEWEST} patients show it, or do not")
-    ends = interval(value, resampled, scale="plain" if difference else MEASURES[measure].scale)
+    if of in few:
+        return Estimate(value, why=few[of])
+    ends = interval(
+        value, resampled, scale="plain" if difference else MEASURES[measure].scale, freedom=freedom
+    )
     return Estimate(value, *ends)
 
 
