@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cxrscore.core.errors import promise
 from cxrscore.statistics.roc_area import Floats
 
-FEWEST = 15  # patients of either class from which intervals held the truth 93 to 97 times of 100
+FEWEST = 20  # patients of either class from which intervals held the truth 93 to 97 times of 100
 
 
 @dataclass(frozen=True)
