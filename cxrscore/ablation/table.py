@@ -18,13 +18,14 @@ from cxrscore.core.text_table import Block, TextTable, column_widths
 from cxrscore.statistics.average_precision import average_precision_by_finding
 from cxrscore.statistics.bootstrap import (
     FEWEST_IN_FOLD,
-    Patients,
     Truth,
-    rarer,
+    freedoms,
+    rarer_patients,
     resampled_areas,
+    together,
     well_shown,
 )
-from cxrscore.statistics.intervals import FEWEST, interval, pooled
+from cxrscore.statistics.intervals import FEWEST, Freedom, interval, pooled_freedom
 from cxrscore.statistics.roc_area import Floats, auc_by_finding, macro
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.polars_frames import places
@@ -137,7 +138,9 @@ def compare(
     resampled = resampled_areas(
         scored.truth, scored.ways, resamples=RESAMPLES, generator=generator, after=after
     )
-    patients = rarer(scored.truth)
+    whole = together(scored.truth)
+    few = rarer_patients(whole.y, whole.mask, whole.patient) < FEWEST
+    each = freedoms(whole.y, whole.mask, whole.patient)
     by_finding = {name: _areas(scored.truth, seeds) for name, seeds in scored.ways.items()}
     areas = {
         name: np.array([[macro(fold) for fold in seed] for seed in area]) for name, area in by_finding.items()
@@ -145,9 +148,8 @@ def compare(
 
     def difference(name: str, other: str) -> dict[str, float]:
         estimate = areas[name].mean() - areas[other].mean()
-        known_from = pooled(patients.worth, resampled[name].findings - resampled[other].findings)
-        more = resampled[name].macro - resampled[other].macro
-        return _with_interval("macro_auc", estimate, more, known_from)
+        of_mean = pooled_freedom(each, resampled[name].findings - resampled[other].findings)
+        return _with_interval("macro_auc", estimate, resampled[name].macro - resampled[other].macro, of_mean)
 
     reference = scored.reference
     swept = list(sweep.rows) if sweep else []
@@ -164,7 +166,8 @@ def compare(
         if name != reference:
             row["difference"] = difference(name, reference)
             more = resampled[name].findings - resampled[reference].findings
-            row["gains"] = _gains(scored.findings, by_finding[name] - by_finding[reference], more, patients)
+            apart = by_finding[name] - by_finding[reference]
+            row["gains"] = _gains(scored.findings, apart, more, each, few)
         if name in swept:
             row["mean_ap"] = _round(_mean_ap(scored.truth, scored.ways[name]))
         if name in swept[1:]:
@@ -174,7 +177,11 @@ def compare(
 
 
 def _gains(
-    findings: Sequence[str], differences: np.ndarray, resampled: Floats, patients: Patients
+    findings: Sequence[str],
+    differences: np.ndarray,
+    resampled: Floats,
+    each: Sequence[Freedom],
+    few: np.ndarray,
 ) -> dict[str, dict[str, float]]:
     """(seeds, folds, L) differences in area, and (L, R) of resamples -> finding -> mean and interval, where a
     fold defines it.
@@ -182,15 +189,15 @@ def _gains(
     found = {}
     for j, finding in enumerate(findings):
         defined = differences[..., j][~np.isnan(differences[..., j])]
-        if len(defined) and patients.number[j] >= FEWEST:
-            found[finding] = _with_interval("auc", defined.mean(), resampled[j], patients.worth[j])
+        if len(defined) and not few[j]:
+            found[finding] = _with_interval("auc", defined.mean(), resampled[j], each[j])
         elif len(defined):
             found[finding] = {"auc": _round(defined.mean())}
     return found
 
 
-def _with_interval(name: str, estimate: float, resampled: Floats, patients: float) -> dict[str, float]:
-    low, high = interval(estimate, resampled, patients=patients)
+def _with_interval(name: str, estimate: float, resampled: Floats, freedom: Freedom) -> dict[str, float]:
+    low, high = interval(estimate, resampled, freedom=freedom)
     return {name: _round(estimate), "low": _round(low), "high": _round(high)}
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
 from cxrscore.core.resources import usable_cores
-from cxrscore.statistics.intervals import worth
+from cxrscore.statistics.intervals import Freedom, effective_patients, freedom_of
 from cxrscore.statistics.roc_area import Floats, Ranked, quotient, ranked
 
 FEWEST_IN_FOLD = 5  # patients of either class; of one alone, intervals held the truth 85 times of 100
@@ -60,24 +60,25 @@ def well_shown(fold: Truth) -> NDArray[np.bool_]:
     )
 
 
-@dataclass(frozen=True)
-class Patients:
-    """Of each finding's rarer class, masked labels apart: how many patients it has (L,), and how many they
-    are worth (L,), since some have many images.
-    """
-
-    number: NDArray[np.int64]
-    worth: Floats
+def rarer_patients(y: np.ndarray, mask: np.ndarray, patient: np.ndarray) -> NDArray[np.int64]:
+    """(n, L), (n, L), (n,) -> (L,) patients of each finding's rarer class, masked labels apart."""
+    counts = [[len(np.unique(patient[rows])) for rows in (mask & (y == value)).T] for value in (0, 1)]
+    fewest: NDArray[np.int64] = np.array(counts, dtype=np.int64).min(axis=0)
+    return fewest
 
 
-def rarer(folds: Sequence[Truth]) -> Patients:
-    """Of all folds together."""
-    y, mask = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("y", "mask"))
-    patient = np.concatenate([fold.patient for fold in folds])
-    rows = [[known & (truth == value) for truth, known in zip(y.T, mask.T, strict=True)] for value in (1, 0)]
-    number = [[len(np.unique(patient[one])) for one in of] for of in rows]
-    worths = [[worth(one, patient) for one in of] for of in rows]
-    return Patients(np.min(number, axis=0), np.min(worths, axis=0))
+def freedoms(y: np.ndarray, mask: np.ndarray, patient: np.ndarray) -> list[Freedom]:
+    """(n, L), (n, L), (n,) -> of each finding, from the patients of its two classes."""
+    return [
+        freedom_of(*(effective_patients(rows & (truth == value), patient) for value in (0, 1)))
+        for truth, rows in zip(y.T, mask.T, strict=True)
+    ]
+
+
+def together(folds: Sequence[Truth]) -> Truth:
+    """All folds as one."""
+    arrays = ([getattr(fold, name) for fold in folds] for name in ("y", "mask", "patient"))
+    return Truth(*map(np.concatenate, arrays))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,15 @@ from typing import TypeVar
 import numpy as np
 
 from cxrscore.core.errors import promise
-from cxrscore.statistics.bootstrap import Prepared, replicates
-from cxrscore.statistics.intervals import FEWEST, interval
+from cxrscore.statistics.bootstrap import Prepared, freedoms, replicates
+from cxrscore.statistics.intervals import (
+    FEWEST,
+    Freedom,
+    effective_patients,
+    freedom_of,
+    interval,
+    pooled_freedom,
+)
 from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.roc_area import Floats, quotient
 from cxrscore.statistics.sample import Sample
@@ -62,8 +69,10 @@ def estimates(
     values = _with_means(_once(prepared, len(sample)), sample.findings, enough)
     drawn = _resampled(prepared, sample, resamples, after)
     replicated = _with_means(drawn, sample.findings, enough)
+    freedoms_of, few = _freedom(sample, replicated, enough), _too_few(sample)
     return {
-        key: _estimate(key, value, replicated.get(key), enough) for key, value in _scalars(values).items()
+        key: _estimate(key, value, replicated.get(key), freedoms_of.get(key), few)
+        for key, value in _scalars(values).items()
     }
 
 
@@ -92,6 +101,8 @@ def differences(
     first, second = of("a", once), of("b", once)
     less = {key: second[key] - first[key] for key in first.keys() & second.keys()}
     spread_a, spread_b = of("a", drawn), of("b", drawn)
+    spread = {key: spread_b[key] - spread_a[key] for key in spread_a.keys() & spread_b.keys()}
+    freedoms_of, few = _freedom(a, spread, enough), _too_few(a)
     return {
         key: Difference(
             float(first[key][0]),
@@ -99,8 +110,9 @@ def differences(
             _estimate(
                 key,
                 float(less[key][0]),
-                spread_b[key] - spread_a[key] if key in spread_a else None,
-                enough,
+                spread.get(key),
+                freedoms_of.get(key),
+                few,
                 difference=True,
             ),
         )
@@ -110,12 +122,43 @@ def differences(
 
 
 def _enough(sample: Sample) -> dict[str, bool]:
-    """Whether enough patients show a finding and enough do not; MACRO: each of them; TABLE: any of them."""
-    often = [bool(least >= FEWEST) for least in np.minimum(*sample.shown())]
-    sides = (sample.cluster[(sample.mask & (sample.y == value)).any(axis=1)] for value in (1, 0))
-    any_of_them = min(len(np.unique(patients)) for patients in sides) >= FEWEST
-    found = dict(zip(sample.findings, often, strict=True))
-    return found | {MACRO: all(often), SHOWN: True, TABLE: any_of_them}
+    """Whether enough patients show a finding, and enough do not."""
+    often = (bool(least >= FEWEST) for least in np.minimum(*sample.shown()))
+    return dict(zip(sample.findings, often, strict=True))
+
+
+def _too_few(sample: Sample) -> dict[str, str]:
+    """Finding that too few patients show, or do not -> how many do, in words; MACRO: of the rarest; TABLE: of
+    any finding.
+    """
+    counts = zip(sample.findings, *(side.tolist() for side in sample.shown()), strict=True)
+    rare = sorted((min(yes, no), name, yes, no) for name, yes, no in counts if min(yes, no) < FEWEST)
+    words = f"fewer than {FEWEST} patients show"
+    found = {name: f"{words} it, or do not: {yes:,} and {no:,}" for _, name, yes, no in rare}
+    for _, name, yes, no in rare[:1]:
+        found[MACRO] = f"{words} {name}, or do not: {yes:,} and {no:,}"
+    rows = ((sample.mask & (sample.y == value)).any(axis=1) for value in (1, 0))
+    yes, no = (len(np.unique(sample.cluster[some])) for some in rows)
+    if min(yes, no) < FEWEST:
+        found[TABLE] = f"{words} a finding, or lack one: {yes:,} and {no:,}"
+    return found
+
+
+def _freedom(
+    sample: Sample, resampled: Mapping[Key, Floats], enough: Mapping[str, bool]
+) -> dict[Key, Freedom]:
+    """Of each figure: a mean's from its findings, a table's from all patients."""
+    each = dict(zip(sample.findings, freedoms(sample.y, sample.mask, sample.cluster), strict=True))
+    whole = freedom_of(effective_patients(np.asarray(sample.mask.any(axis=1)), sample.cluster))
+    found = {}
+    for measure, of in resampled:
+        names = [name for name in each if (measure, name) in resampled and (of == MACRO or enough[name])]
+        if of in (MACRO, SHOWN):
+            drawn = np.stack([resampled[measure, name] for name in names])
+            found[measure, of] = pooled_freedom([each[name] for name in names], drawn)
+        else:
+            found[measure, of] = each.get(of, whole)
+    return found
 
 
 def _prepared(sample: Sample, measures: Sequence[str]) -> dict[Key, Prepared]:
@@ -170,7 +213,8 @@ def _estimate(
     key: Key,
     value: float,
     resampled: Floats | None,
-    enough: Mapping[str, bool],
+    freedom: Freedom | None,
+    few: Mapping[str, str],
     *,
     difference: bool = False,
 ) -> Estimate:
@@ -179,12 +223,13 @@ def _estimate(
         return Estimate(value, why="undefined")
     if resampled is None:
         return Estimate(value)
-    if not enough[of]:
-        return Estimate(value, why=f"fewer than {FEWEST} patients show it, or do not")
+    if of in few:
+        return Estimate(value, why=few[of])
     undefined = float(np.isnan(resampled).mean())
     if undefined > MOST_UNDEFINED:
         return Estimate(value, why=f"undefined in {undefined:.0%} of the resamples")
-    ends = interval(value, resampled, scale="plain" if difference else MEASURES[measure].scale)
+    scale = "plain" if difference else MEASURES[measure].scale
+    ends = interval(value, resampled, scale=scale, freedom=freedom)
     return Estimate(value, *ends)
 
 

@@ -73,7 +73,7 @@ def test_a_study_shows_what_any_image_shows_and_lacks_what_all_lack() -> None:
     ids=["as score names the column", "as a template names it"],
 )
 def test_studies_are_measured_with_their_patients(tmp_path: Path, scores: str) -> None:
-    metrics, notes, scored = measured(tmp_path, scores, labels=settings())
+    metrics, notes, scored, _ = measured(tmp_path, scores, labels=settings())
     assert (metrics["images"], metrics["patients"]) == (3, 2)
     assert metrics["auc"] == {"Edema": 1.0, "Fracture": 1.0}
     assert "study" not in metrics

@@ -26,14 +26,14 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, t
 
-from cxrscore.statistics.intervals import interval
+from cxrscore.statistics.intervals import Freedom, effective_patients, freedom_of, interval
 
 LARGEST, TAIL = 20, 1.6  # images of a patient: P(k) ~ k^-1.6, 51 % have one, 3.4 on average
 SHARED = 0.5  # of a score's variance: the patient's own
 TOGETHER = 0.7  # correlation of the two ways
 STEP = 0.5  # of rounded scores, a quarter of their range between the classes
 AREAS = {"fair": (0.75, 0.70), "good": (0.92, 0.88)}  # of the two ways
-PATIENTS = [(5, 100), (10, 100), (20, 100), (20, 20), (10, 10), (50, 100), (100, 400), (400, 400)]
+PATIENTS = [(5, 100), (10, 100), (20, 100), (20, 20), (10, 10), (15, 15), (50, 100), (100, 400), (400, 400)]
 OTHERS_OF = [(10, 100), (20, 100), (100, 400)]
 HEADER = ["figure", "areas", "ties", "positive", "negative", "simulations", "method"]
 HEADER += ["covered", "above", "below", "width", "given"]
@@ -190,7 +190,9 @@ def studentised(value: float, error: float, values: np.ndarray, errors: np.ndarr
     return value - high * error, value - low * error
 
 
-def simple_ends(value: float, values: np.ndarray, df: dict[str, float], *, unit: bool) -> Ends:
+def simple_ends(
+    value: float, values: np.ndarray, df: dict[str, float], freedom: Freedom, *, unit: bool
+) -> Ends:
     error = float(values.std(ddof=1))
     found: Ends = {"percentile": tuple(np.quantile(values, [0.025, 0.975]))}
     few = df["t"] + 1
@@ -202,12 +204,13 @@ def simple_ends(value: float, values: np.ndarray, df: dict[str, float], *, unit:
             found[f"logit {name} wider"] = on_logit(value, more, k)
         else:
             found[f"plain {name} wider"] = around(value, more, k)
-    patients, scale = df["kish"] + 1, "unit" if unit else "plain"
-    found["the package's"] = interval(value, values, scale=scale, patients=patients)
+    scale = "unit" if unit else "plain"
+    found["the package's"] = interval(value, values, scale=scale, freedom=freedom)
     return found
 
 
 def area_ends(images: Images, draw: np.random.Generator, resamples: int) -> dict[str, Ends]:
+    freedom = freedom_of(*(effective_patients(rows, images.patient) for rows in (images.y, ~images.y)))
     ways, df = [Areas(images, s) for s in images.scores], degrees(images)
     once, weights = np.ones((1, ways[0].total), dtype=np.float32), drawn(draw, ways[0].total, resamples)
     (v, a, b), (v2, a2, b2) = (way.of(once) for way in ways)
@@ -221,7 +224,7 @@ def area_ends(images: Images, draw: np.random.Generator, resamples: int) -> dict
         error = float(ways[0].variance(once, *parts)[0].clip(0)) ** 0.5
         errors = ways[0].variance(weights, *more)[defined].clip(0) ** 0.5
         values, unit = values[defined], figure == "auc"
-        ends = simple_ends(one, values, df, unit=unit)
+        ends = simple_ends(one, values, df, freedom, unit=unit)
         ends["bca"] = bca(one, values, (parts[0] + parts[1])[0])
         ends["studentised"] = studentised(one, error, values, errors)
         for name, k in df.items():
@@ -260,13 +263,16 @@ OTHERS = {"average precision": precisions, "brier": briers}
 
 def other_ends(images: Images, draw: np.random.Generator, resamples: int) -> dict[str, Ends]:
     df, found = degrees(images), {}
+    freedom = freedom_of(*(effective_patients(rows, images.patient) for rows in (images.y, ~images.y)))
     weights = drawn(draw, int(images.patient[-1]) + 1, resamples)[:, images.patient]
     for figure, of in OTHERS.items():
         (value, second), (values, others) = of(images, np.ones((1, len(images.y)))), of(images, weights)
         defined = np.isfinite(values) & np.isfinite(others)
-        found[figure] = simple_ends(float(value[0]), values[defined], df, unit=True)
+        found[figure] = simple_ends(float(value[0]), values[defined], df, freedom, unit=True)
         apart = (others - values)[defined]
-        found[f"{figure} difference"] = simple_ends(float((second - value)[0]), apart, df, unit=False)
+        found[f"{figure} difference"] = simple_ends(
+            float((second - value)[0]), apart, df, freedom, unit=False
+        )
     return found
 
 
@@ -312,7 +318,7 @@ def cells(quick: bool) -> list[Cell]:
     return found
 
 
-def known(path: Path) -> set[tuple[str, ...]]:
+def written(path: Path) -> set[tuple[str, ...]]:
     """Cells that the table has: whether of areas, and columns 1 to 4."""
     if not path.exists():
         return set()
@@ -330,7 +336,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("coverage.csv"))
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
-    done = known(args.to)
+    done = written(args.to)
     if not done:
         args.to.write_text(",".join(HEADER) + "\n", encoding="utf-8")
     for cell in cells(args.quick)[part::parts]:

@@ -12,12 +12,14 @@ from cxrscore.statistics import bootstrap, roc_area
 from cxrscore.statistics.bootstrap import (
     FEWEST_IN_FOLD,
     Truth,
-    rarer,
+    freedoms,
+    rarer_patients,
     replicates,
     resampled_areas,
+    together,
     well_shown,
 )
-from cxrscore.statistics.intervals import interval, pooled
+from cxrscore.statistics.intervals import freedom_of, interval, pooled_freedom
 from cxrscore.statistics.roc_area import auc_by_finding, macro, ranked
 
 Scores = list[np.ndarray]
@@ -213,9 +215,10 @@ def test_the_interval_holds_the_true_difference_about_as_often_as_it_says() -> N
         fold = Truth(y, mask, patient)
         found = resampled_areas([fold], ways, resamples=200, generator=draw)
         areas = {name: macro(auc_by_finding(y, mask, scores[0])) for name, (scores,) in ways.items()}
-        patients = pooled(rarer([fold]).worth, found["one"].findings - found["other"].findings)
+        apart = found["one"].findings - found["other"].findings
+        of_mean = pooled_freedom(freedoms(y, mask, patient), apart)
         more = found["one"].macro - found["other"].macro
-        low, high = interval(areas["one"] - areas["other"], more, patients=patients)
+        low, high = interval(areas["one"] - areas["other"], more, freedom=of_mean)
         hits.append(low <= truth <= high)
     assert 0.92 <= np.mean(hits) <= 0.985
 
@@ -237,9 +240,16 @@ def test_well_shown_counts_patients_of_either_class_and_no_masked_label() -> Non
 def test_patients_of_the_rarer_class_are_counted_over_folds_once() -> None:
     mask = np.ones((3, 2), dtype=bool)
     one = Truth(np.array([[1, 1], [0, 0], [1, 0]]), mask, np.array([0, 1, 2]))
-    other = Truth(np.array([[1, 0], [1, 1], [0, 1]]), mask & [[True, True]] * 3, np.array([0, 3, 4]))
-    both = rarer([one, other])
-    assert both.number.tolist() == [2, 3]  # 0, 2, 3 have the first; 1 and 4 have it not
-    assert both.worth.tolist() == [2, 3]
-    masked = Truth(other.y, mask & [[True, False]], other.patient)
-    assert rarer([one, masked]).number.tolist() == [2, 1]
+    other = Truth(np.array([[1, 0], [1, 1], [0, 1]]), mask, np.array([0, 3, 4]))
+    whole = together([one, other])
+    found = rarer_patients(whole.y, whole.mask, whole.patient)
+    assert found.tolist() == [2, 3]  # 0, 2, 3 have the first; 1 and 4 have it not
+    masked = together([one, Truth(other.y, mask & [[True, False]], other.patient)])
+    assert rarer_patients(masked.y, masked.mask, masked.patient).tolist() == [2, 1]
+
+
+def test_a_figure_is_known_from_what_patients_are_worth_that_show_it_and_that_do_not() -> None:
+    y = np.array([[1], [1], [1], [0], [0], [0], [0]], dtype=np.int8)
+    mask = np.array([[True]] * 6 + [[False]])
+    (found,) = freedoms(y, mask, np.array([0, 0, 1, 1, 2, 3, 4]))
+    assert found == freedom_of(9 / 5, 3)
