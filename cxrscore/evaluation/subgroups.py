@@ -23,7 +23,7 @@ from cxrscore.evaluation.group_columns import BANDS, SEVERAL, UNKNOWN, Grouping,
 from cxrscore.evaluation.joined_scores import Scored, label_settings
 from cxrscore.statistics.bootstrap import Prepared, replicates
 from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, TABLE, Estimate, Key
-from cxrscore.statistics.intervals import FEWEST, interval
+from cxrscore.statistics.intervals import FEWEST, interval, pooled, worth
 from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.roc_area import Floats, quotient
 from cxrscore.statistics.sample import Sample
@@ -78,6 +78,17 @@ class _Part:
 
     def values(self, weights: Floats) -> Floats:
         return self.inner.values(weights[self.rows])
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A figure, its resamples, and what it was made of: the patients that each part is known from, and its
+    resamples.
+    """
+
+    value: float
+    drawn: Floats
+    sources: tuple[tuple[float, Floats], ...]
 
 
 def checked_measures(names: Sequence[str]) -> tuple[str, ...]:
@@ -138,23 +149,23 @@ def subgroups(
         for i, (mine, often) in enumerate(zip(rows, enough, strict=True))
         for key, one in _prepared(sample, mine, often, measures, whole=patients[i] >= FEWEST).items()
     }
-    once = _by_group({key: one.values(np.ones((len(sample), 1))) for key, one in prepared.items()})
-    drawn = {}
+    once = {key: one.values(np.ones((len(sample), 1)))[0] for key, one in prepared.items()}
+    drawn: Mapping[tuple[int, str, str], Floats] = {}
     if resamples and prepared:
         generator = np.random.default_rng(SEED)
-        found = replicates(prepared, sample.cluster, resamples=resamples, generator=generator, after=after)
-        drawn = _by_group(found)
+        drawn = replicates(prepared, sample.cluster, resamples=resamples, generator=generator, after=after)
+    made: list[dict[Key, _Made]] = [{} for _ in rows]
+    for (i, measure, of), value in once.items():
+        spread = drawn.get((i, measure, of), np.full(1, np.nan))
+        worths = _worth(sample, rows[i], of)
+        made[i][measure, of] = _Made(float(value), spread, ((worths, spread),))
     reference = _reference(grouping, patients)
 
     def group(i: int) -> Group:
-        value, spread = once.get(i, {}), drawn.get(i, {})
-        other, others = once.get(reference, {}), drawn.get(reference, {})
-        gaps: Mapping[Key, Figure] = {}
-        if i != reference:
-            gaps = _gaps(sample.findings, (value, other), (spread, others), measures)
-        figures = _figures(sample.findings, value, spread, measures)
+        figures = _figures(sample.findings, made[i], measures)
         shown = dict(zip(sample.findings, zip(*counts[i], strict=True), strict=True))
         figures = {key: _told(one, key, shown, patients[i], unit) for key, one in figures.items()}
+        gaps = _gaps(sample.findings, made[i], made[reference], measures) if i != reference else {}
         return Group(grouping.groups[i], patients[i], rows[i].stop - rows[i].start, figures, gaps)
 
     groups = tuple(map(group, range(len(rows))))
@@ -198,67 +209,60 @@ def _prepared(
     return found
 
 
-def _by_group(values: Mapping[tuple[int, str, str], Floats]) -> dict[int, dict[Key, Floats]]:
-    found: dict[int, dict[Key, Floats]] = {}
-    for (i, *key), value in values.items():
-        found.setdefault(i, {})[key[0], key[1]] = value
-    return found
-
-
-def _keys(findings: Sequence[str], measure: str) -> list[str]:
-    return [TABLE] if MEASURES[measure].of == "table" else [*findings, MACRO]
+def _worth(sample: Sample, rows: slice, of: str) -> float:
+    """What the group's patients of the rarer class are worth, or all of them where it is of all findings."""
+    cluster = sample.cluster[rows]
+    if of == TABLE:
+        return worth(np.ones(len(cluster), dtype=bool), cluster)
+    j = sample.findings.index(of)
+    y, known = sample.y[rows, j], sample.mask[rows, j]
+    return min(worth(known & (y == value), cluster) for value in (0, 1))
 
 
 def _figures(
-    findings: Sequence[str],
-    values: Mapping[Key, Floats],
-    spread: Mapping[Key, Floats],
-    measures: Sequence[str],
-    *,
-    scale: str | None = None,
+    findings: Sequence[str], made: Mapping[Key, _Made], measures: Sequence[str], *, scale: str | None = None
 ) -> dict[Key, Figure]:
     """Of each finding and their mean, or of all findings together; NaN where there is none."""
     found = {}
     for measure in measures:
-        mine = [of for of in findings if (measure, of) in values and not np.isnan(values[measure, of][0])]
-        for of in _keys(findings, measure):
-            over = mine if of == MACRO else [of] * ((measure, of) in values)
-            value = _mean([values[measure, one] for one in over])
-            drawn = _mean([spread[measure, one] for one in over if (measure, one) in spread])
-            estimate = _estimate(float(value[0]), drawn, scale or MEASURES[measure].scale)
-            found[measure, of] = Figure(estimate, len(over))
+        whole = MEASURES[measure].of == "table"
+        mine = {of: made[measure, of] for of in (TABLE, *findings) if (measure, of) in made}
+        defined = [one for one in mine.values() if not np.isnan(one.value)]
+        for of in [TABLE] if whole else [*findings, MACRO]:
+            over = defined if of == MACRO else [one for name, one in mine.items() if name == of]
+            found[measure, of] = Figure(_estimate(over, scale or MEASURES[measure].scale), len(over))
     return found
 
 
 def _gaps(
-    findings: Sequence[str],
-    values: tuple[Mapping[Key, Floats], Mapping[Key, Floats]],
-    spread: tuple[Mapping[Key, Floats], Mapping[Key, Floats]],
-    measures: Sequence[str],
+    findings: Sequence[str], mine: Mapping[Key, _Made], other: Mapping[Key, _Made], measures: Sequence[str]
 ) -> dict[Key, Figure]:
     """The first group less the second, of what both have."""
-    less, drawn = (
-        {key: one[key] - other[key] for key in one.keys() & other.keys()} for one, other in (values, spread)
-    )
-    found = _figures(findings, less, drawn, measures, scale="plain")
-    why = Estimate(np.nan, why="no figure in one of the groups")
+    less = {key: _less(one, other[key]) for key, one in mine.items() if key in other}
+    found = _figures(findings, less, measures, scale="plain")
+    nothing = Estimate(np.nan, why="no figure in one of the groups")
     return {
-        key: replace(one, estimate=why) if np.isnan(one.estimate.value) else one for key, one in found.items()
+        key: replace(gap, estimate=nothing) if np.isnan(gap.estimate.value) else gap
+        for key, gap in found.items()
     }
 
 
-def _mean(values: Sequence[Floats]) -> Floats:
-    """Over what is defined in each resample; NaN where nothing is."""
-    stacked = np.stack(values) if values else np.full((1, 1), np.nan)
-    return quotient(np.nansum(stacked, 0), (~np.isnan(stacked)).sum(0).astype(float))
+def _less(one: _Made, other: _Made) -> _Made:
+    return _Made(one.value - other.value, one.drawn - other.drawn, one.sources + other.sources)
 
 
-def _estimate(value: float, drawn: Floats, scale: str) -> Estimate:
-    if np.isnan(value):
-        return Estimate(value, why="undefined")
+def _estimate(over: Sequence[_Made], scale: str) -> Estimate:
+    """Of the mean of these, in each resample over what is defined there."""
+    if not over or np.isnan(over[0].value):
+        return Estimate(np.nan, why="undefined")
+    value = float(np.mean([one.value for one in over]))
+    drawn = np.stack([one.drawn for one in over])
     if np.isnan(drawn).all():
         return Estimate(value)
-    return Estimate(value, *interval(value, drawn, scale=scale))
+    mean = quotient(np.nansum(drawn, 0), (~np.isnan(drawn)).sum(0).astype(float))
+    worths, spreads = zip(*(source for one in over for source in one.sources), strict=True)
+    patients = pooled(np.array(worths), np.stack(spreads))
+    return Estimate(value, *interval(value, mean, scale=scale, patients=patients))
 
 
 def _told(figure: Figure, key: Key, shown: Mapping[str, tuple[int, int]], patients: int, unit: str) -> Figure:

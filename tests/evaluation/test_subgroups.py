@@ -3,11 +3,14 @@
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from conftest import Project
 from sklearn.metrics import roc_auc_score
 
@@ -20,7 +23,7 @@ from cxrscore.evaluation.subgroup_tables import COLUMNS, as_json, blocks, long_r
 from cxrscore.evaluation.subgroups import Subgroups, checked_measures, subgroups, subgroups_of
 from cxrscore.statistics.bootstrap import draws
 from cxrscore.statistics.estimates import MACRO, SEED, estimates
-from cxrscore.statistics.intervals import FEWEST, interval
+from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.sample import Sample
 from cxrscore.tables.score_file import read_score_file
 
@@ -57,27 +60,42 @@ def test_a_groups_figures_are_those_of_its_images_alone() -> None:
             assert figure.estimate.value == pytest.approx(alone[key].value, abs=1e-12)
 
 
+def worth_slowly(sample: Sample, rows: np.ndarray, j: int) -> float:
+    """How many patients with equally many images those of the rarer class are worth, by Kish's formula."""
+    worths = []
+    for value in (0, 1):
+        images = Counter(
+            int(sample.cluster[i]) for i in rows if sample.mask[i, j] and sample.y[i, j] == value
+        )
+        worths.append(sum(images.values()) ** 2 / sum(count**2 for count in images.values()))
+    return min(worths)
+
+
 def test_a_gap_is_the_difference_in_the_same_resamples_of_patients() -> None:
-    """Against a loop that repeats the images of the drawn patients and asks scikit-learn."""
+    """Against a loop that repeats the images of the drawn patients and asks scikit-learn; degrees of freedom
+    by Satterthwaite's formula over the areas that the gap is made of.
+    """
     sample = a_sample(patients=40)
     grouping = by_image(sample)
     found = subgroups(sample, grouping, resamples=50)
     (times,) = draws(sample.clusters, 50, np.random.default_rng(SEED), rows=len(sample))
-    gaps = np.full((50, 3), np.nan)
-    for r in range(50):
+    areas = np.full((50, 2, 3), np.nan)
+    for r, side, j in product(range(50), range(2), range(3)):
         drawn = np.repeat(np.arange(len(sample)), times[sample.cluster, r].astype(int))
-        for j in range(3):
-            known = drawn[sample.mask[drawn, j]]
-            sides = [known[grouping.member[known] == i] for i in (0, 1)]
-            areas = [roc_auc_score(sample.y[rows, j], sample.scores[rows, j]) for rows in sides]
-            gaps[r, j] = areas[0] - areas[1]
+        rows = drawn[sample.mask[drawn, j] & (grouping.member[drawn] == side)]
+        areas[r, side, j] = roc_auc_score(sample.y[rows, j], sample.scores[rows, j])
+    sides = [np.flatnonzero(grouping.member == side) for side in (0, 1)]
+    worths = np.array([[worth_slowly(sample, rows, j) for j in range(3)] for rows in sides])
     group = found.groups[0]
     assert (found.reference, group.name) == ("PA", "AP")
-    for j, name in enumerate((*FINDINGS, MACRO)):
+    for name, these in (*((name, [j]) for j, name in enumerate(FINDINGS)), (MACRO, [0, 1, 2])):
         estimate = group.gaps["auc", name].estimate
-        loop = gaps[:, j] if name != MACRO else gaps.mean(1)
-        low, high = interval(estimate.value, loop, scale="plain")
-        assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9)
+        variances = areas[:, :, these].var(0)
+        degrees = variances.sum() ** 2 / (variances**2 / (worths[:, these] - 1)).sum()
+        gaps = (areas[:, 0] - areas[:, 1])[:, these].mean(1)
+        reach = scipy.stats.t.ppf(0.975, degrees) * gaps.std(ddof=1)
+        ends = (estimate.value - reach, estimate.value + reach)
+        assert (estimate.low, estimate.high) == pytest.approx(ends, abs=1e-9)
 
 
 def test_a_gap_of_groups_of_the_same_patients_is_known_better_than_of_other_patients() -> None:
