@@ -23,7 +23,14 @@ from cxrscore.evaluation.group_columns import BANDS, SEVERAL, UNKNOWN, Grouping,
 from cxrscore.evaluation.joined_scores import Scored, label_settings
 from cxrscore.statistics.bootstrap import Prepared, replicates
 from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, TABLE, Estimate, Key
-from cxrscore.statistics.intervals import FEWEST, interval, pooled, worth
+from cxrscore.statistics.intervals import (
+    FEWEST,
+    Freedom,
+    effective_patients,
+    freedom_of,
+    interval,
+    pooled_freedom,
+)
 from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.roc_area import Floats, quotient
 from cxrscore.statistics.sample import Sample
@@ -82,13 +89,13 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Made:
-    """A figure, its resamples, and what it was made of: the patients that each part is known from, and its
+    """A figure, its resamples, and what it was made of: the freedom that each part has from its patients, and its
     resamples.
     """
 
     value: float
     drawn: Floats
-    sources: tuple[tuple[float, Floats], ...]
+    sources: tuple[tuple[Freedom, Floats], ...]
 
 
 def checked_measures(names: Sequence[str]) -> tuple[str, ...]:
@@ -157,8 +164,8 @@ def subgroups(
     made: list[dict[Key, _Made]] = [{} for _ in rows]
     for (i, measure, of), value in once.items():
         spread = drawn.get((i, measure, of), np.full(1, np.nan))
-        worths = _worth(sample, rows[i], of)
-        made[i][measure, of] = _Made(float(value), spread, ((worths, spread),))
+        source = _freedom(sample, rows[i], of), spread
+        made[i][measure, of] = _Made(float(value), spread, (source,))
     reference = _reference(grouping, patients)
 
     def group(i: int) -> Group:
@@ -209,14 +216,14 @@ def _prepared(
     return found
 
 
-def _worth(sample: Sample, rows: slice, of: str) -> float:
-    """What the group's patients of the rarer class are worth, or all of them where it is of all findings."""
+def _freedom(sample: Sample, rows: slice, of: str) -> Freedom:
+    """From the group's patients of either class, or all of them where it is of all findings."""
     cluster = sample.cluster[rows]
     if of == TABLE:
-        return worth(np.ones(len(cluster), dtype=bool), cluster)
+        return freedom_of(effective_patients(np.ones(len(cluster), dtype=bool), cluster))
     j = sample.findings.index(of)
     y, known = sample.y[rows, j], sample.mask[rows, j]
-    return min(worth(known & (y == value), cluster) for value in (0, 1))
+    return freedom_of(*(effective_patients(known & (y == value), cluster) for value in (0, 1)))
 
 
 def _figures(
@@ -260,9 +267,9 @@ def _estimate(over: Sequence[_Made], scale: str) -> Estimate:
     if np.isnan(drawn).all():
         return Estimate(value)
     mean = quotient(np.nansum(drawn, 0), (~np.isnan(drawn)).sum(0).astype(float))
-    worths, spreads = zip(*(source for one in over for source in one.sources), strict=True)
-    patients = pooled(np.array(worths), np.stack(spreads))
-    return Estimate(value, *interval(value, mean, scale=scale, patients=patients))
+    each, spreads = zip(*(source for one in over for source in one.sources), strict=True)
+    freedom = pooled_freedom(each, np.stack(spreads))
+    return Estimate(value, *interval(value, mean, scale=scale, freedom=freedom))
 
 
 def _told(figure: Figure, key: Key, shown: Mapping[str, tuple[int, int]], patients: int, unit: str) -> Figure:
