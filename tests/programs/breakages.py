@@ -443,9 +443,9 @@ BREAKAGES = [
     Breakage(
         "bootstrap: one fold's patients for all",
         "statistics/bootstrap.py",
-        "weights = [times[fold.patient] for fold in folds]",
-        "weights = [times[folds[0].patient][: len(fold.y)] for fold in folds]",
-        "evaluation/test_bootstrap.py",
+        "weights = [_of_images(times, fold.patient) for fold in folds]",
+        "weights = [_of_images(times, folds[0].patient)[: len(fold.y)] for fold in folds]",
+        "statistics/test_bootstrap.py",
     ),
     Breakage(
         "evaluate: scores of another row",
