@@ -89,8 +89,8 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Made:
-    """A figure, its resamples, and what it was made of: the freedom that each part has from its patients, and its
-    resamples.
+    """A figure, its resamples, and what it was made of: the freedom that each part has from its patients,
+    and its resamples.
     """
 
     value: float
