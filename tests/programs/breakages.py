@@ -625,13 +625,8 @@ BREAKAGES = [
     Breakage(
         "bootstrap: one fold's patients for all",
         "statistics/bootstrap.py",
-<<<<<<< HEAD
-        "weights = [times[fold.patient] for fold in folds]",
-        "weights = [times[folds[0].patient][: len(fold.y)] for fold in folds]",
-=======
         "weights = [_of_images(times, fold.patient) for fold in folds]",
         "weights = [_of_images(times, folds[0].patient)[: len(fold.y)] for fold in folds]",
->>>>>>> 7516d262fb1969e8cf370d59bdf6b5954b05f2e1
         "statistics/test_bootstrap.py",
     ),
     Breakage(
