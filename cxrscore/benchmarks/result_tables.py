@@ -5,7 +5,7 @@ from typing import Any
 
 from cxrscore.core.text_table import Block, TextTable
 
-WIDTHS = (10, 10, 30)  # milliseconds, things a second, and times with their range
+WIDTHS = (10, 10, 38)  # milliseconds, things a second, and times with their range
 INDENT = "  "
 
 
