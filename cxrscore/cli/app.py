@@ -15,11 +15,12 @@ from cxrscore.cli.comparing import compare
 from cxrscore.cli.exit_codes import exit_code_lines
 from cxrscore.cli.explaining import explain
 from cxrscore.cli.help_page import HelpIndex, HelpPage
+from cxrscore.cli.measured_stages import decide, evaluate, test
 from cxrscore.cli.measuring import bench
 from cxrscore.cli.projects import data_use, init, phantom
 from cxrscore.cli.scoring import check, score, verify
 from cxrscore.cli.slow_imports import tell_of_slow_imports
-from cxrscore.cli.stages import code, decide, evaluate, folds, prepare, report, test, train
+from cxrscore.cli.stages import code, folds, prepare, report, train
 from cxrscore.cli.terminal import print_lines
 from cxrscore.cli.version import version_lines
 from cxrscore.cli.weights import weights_convert

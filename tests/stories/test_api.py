@@ -26,7 +26,7 @@ import cxrscore
 import cxrscore.score
 from cxrscore import api
 from cxrscore.__main__ import main
-from cxrscore.cli import comparing, projects, scoring, stages
+from cxrscore.cli import comparing, measured_stages, projects, scoring, stages
 from cxrscore.cli.app import app
 from cxrscore.core.errors import Stopped, Unreadable, UserError
 from cxrscore.python_api.arguments import processes
@@ -120,9 +120,9 @@ PAIRS: list[
     (api.folds, stages.folds, set()),
     (api.train, stages.train, {"gpus"}),
     (api.report, stages.report, set()),
-    (api.decide, stages.decide, {"as_json"}),
-    (api.test, stages.test, {"as_json"}),
-    (api.evaluate, stages.evaluate, {"as_json"}),
+    (api.decide, measured_stages.decide, {"as_json"}),
+    (api.test, measured_stages.test, {"as_json"}),
+    (api.evaluate, measured_stages.evaluate, {"as_json"}),
     (api.compare, comparing.compare, {"as_json"}),
     (api.phantom, projects.phantom, {"sheet"}),
 ]
