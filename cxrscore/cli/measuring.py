@@ -95,7 +95,7 @@ def bench(
     dtype: BenchDtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: decoding, inference, training, statistics.
+    """Measure this machine: decoding, scoring, training, figures.
 
     Each is compared with code that people write by hand, and each label head with the bare backbone. All
     variants take turns in one process; a ratio is the median over rounds. `score --compile auto` uses what

@@ -36,7 +36,7 @@ class Sample:
         return 1 + int(self.cluster.max(initial=-1))
 
     def rows(self, keep: NDArray[np.bool_]) -> "Sample":
-        """Those images alone; their patients are numbered anew."""
+        """Those images alone; their patients get new numbers."""
         cluster = np.unique(self.cluster[keep], return_inverse=True)[1].astype(np.int64)
         return replace(self, y=self.y[keep], mask=self.mask[keep], scores=self.scores[keep], cluster=cluster)
 

@@ -29,9 +29,9 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PACKAGE = Path(cxrscore.__file__).parent
 # what a command does
-VERBS = "Add|Assign|Compare|Convert|Decode|Explain|List|Make|Measure|Replace|Score|Train|Write"
+VERBS = "Add|Assign|Calibrate|Compare|Convert|Decode|Explain|List|Make|Measure|Replace|Score|Train|Write"
 SUMMARY = 60  # characters that `cxrscore --help` has room for at 80 columns
-PANELS = {"Input", "Models", "Output", "Failures", "Machine"}
+PANELS = {"Decisions", "Input", "Models", "Output", "Failures", "Machine"}
 COUNTED = (
     "row|line|file|image|patient|forward|pass|batch|side|pixel|finding|fold|GPU|study|command|head|epoch|value"
     "|panel|entry|ms|scene"
@@ -117,6 +117,10 @@ def test_a_default_is_stated_in_one_form(name: str) -> None:
 
 
 NO_DEFAULT = (  # without them something is left out, and there is nothing to choose
+    "abstain",
+    "binary",
+    "by",
+    "by_out",
     "entry",
     "init_except",
     "models",  # of verify
@@ -153,7 +157,7 @@ def test_the_main_help_says_where_to_start_and_what_exit_codes_mean() -> None:
     assert asking == {code for code in EXIT_CODES if code > 128}
 
 
-def test_the_options_of_score_stand_in_five_panels() -> None:
+def test_the_options_of_score_stand_in_six_panels() -> None:
     by_panel = {option.name: option.rich_help_panel for option in options(commands()["score"])}
     assert set(by_panel.values()) == PANELS, by_panel
 
