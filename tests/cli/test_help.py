@@ -117,6 +117,8 @@ def test_a_default_is_stated_in_one_form(name: str) -> None:
 
 
 NO_DEFAULT = (  # without them something is left out, and there is nothing to choose
+    "by",
+    "by_out",
     "entry",
     "init_except",
     "models",  # of verify
