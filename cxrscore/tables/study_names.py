@@ -1,4 +1,4 @@
-"""Studies that the names of image files give, as those of Grand X-Ray SLAM.
+"""Studies as the names of image files give them, such as those of Grand X-Ray SLAM.
 
 In    a path such as a/00000005_001_002.jpg: patient, study, image.
 Out   patient and study, 00000005_001, or None for another name.
