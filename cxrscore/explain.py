@@ -211,10 +211,15 @@ def _attention(
     gray = torch.from_numpy(pixels.copy())[None, None].to(device)
     own = [None] * len(engine.exact) if inputs is None else torch.from_numpy(inputs.copy()).to(device)
     pairs = zip(engine.exact, own, strict=True)
-    seen = [model.label_head.look(model.features(gray), values) for model, values in pairs]
+    seen = [_looked(model.label_head, model.features(gray), values) for model, values in pairs]
     maps = np.stack([one["attention_tokens"].values[0, finding] for one in seen]).astype(np.float64)
     probes = np.stack([one["probes"].values[0] for one in seen]).astype(np.float64)
     return Attention(pixels, maps.mean(0), probes.mean(0))
+
+
+def _looked(head: Any, features: Tensor, inputs: Tensor | None) -> dict[str, Any]:
+    pictures: dict[str, Any] = head.look(features) if inputs is None else head.look(features, inputs)
+    return pictures
 
 
 def _explain_all(work: _Work, how: Mapping[str, Any], progress: Progress) -> dict[int, Explained | Cause]:

@@ -48,7 +48,7 @@ def write_report(layout: Layout, *, folds: Sequence[int]) -> None:
         "auc": figures.auc_by_finding(list(pooled), [row["auc"] for row in pooled.values()], by_fold),
         "history": figures.history({str(fold): _history(layout.history(fold)) for fold in folds}),
         "positives": figures.positives(
-            {name: row["positives"] for name, row in pooled.items()}, images=int(metrics["images"])
+            {name: int(row["positives"]) for name, row in pooled.items()}, images=int(metrics["images"])
         ),
         "histograms": histogram_picture(_rows(layout.plots / "histograms.csv"), list(pooled)),
     }

@@ -77,7 +77,7 @@ def label_settings(
     """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""
     settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
     columns, notes = read_foreign_table(labels_csv).columns, []
-    settings["id"] = column_names.id_column(columns, settings["id"], id_column)
+    settings["id"] = column_names.id_column(columns, str(settings["id"]), id_column)
     derived = settings["format"] == "chexpert"  # from the path
     for key in ("patient", "study"):
         name = settings[key]
