@@ -150,9 +150,10 @@ def test(
         0
     """
     from cxrscore.core.paths import Layout
+    from cxrscore.evaluation.subgroups import MOST_RESAMPLES
     from cxrscore.project.params_file import read_params
 
-    decoders, drawn = processes(workers), number("resamples", resamples, least=0)
+    decoders, drawn = processes(workers), number("resamples", resamples, least=0, most=MOST_RESAMPLES)
     settings = read_params(Path(params))
 
     from cxrscore.core.device import choose_machine
