@@ -100,7 +100,7 @@ class Ranked:
         The probability that a positive outranks a negative, ties counted half (as roc_auc), among
         images repeated by their weights. Whole weights make it exact.
         """
-        width, rows = 3 * self.distinct + 2, max(1, CELLS // len(self.box))
+        width, rows = 3 * self.distinct + 2, max(1, CELLS // max(1, len(self.box)))
         boxes = self.box + width * np.arange(min(rows, weights.shape[1]))[:, None]  # a resample's are its own
         found = [np.empty(0)]
         for start in range(0, weights.shape[1], rows):

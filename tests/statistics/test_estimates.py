@@ -70,10 +70,10 @@ def test_one_patient_with_all_images_has_figures_and_no_interval() -> None:
 
 def test_a_figure_that_many_resamples_lack_has_no_interval() -> None:
     """One image keeps the classes from being separated: without it no slope is finite."""
-    y = np.repeat(np.array([[0], [1]], dtype=np.int8), 10, axis=0)
-    scores = np.linspace(0.05, 0.95, 20, dtype=np.float32)[:, None].copy()
+    y = np.repeat(np.array([[0], [1]], dtype=np.int8), 20, axis=0)
+    scores = np.linspace(0.05, 0.95, 40, dtype=np.float32)[:, None].copy()
     scores[0] = 0.75
-    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), scores, np.arange(20))
+    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), scores, np.arange(40))
     one = estimates(sample, ["calibration_slope"], resamples=400)["calibration_slope", "A"]
     assert one.value > 0 and np.isnan(one.low)
     assert one.why.startswith("undefined in 3") and one.why.endswith(
