@@ -97,7 +97,10 @@ def _decisions(layout: Layout) -> dict[str, Any] | None:
     perhaps = [*names, *(f"test.{name}" for name in names)]
     found = _facts(layout.decision_metrics, [], perhaps=perhaps)
     curves: dict[str, dict[str, list[float]]] = {}
-    for row in _rows(layout.decision_tables / "curve.csv"):
+    curve = layout.decision_tables / "curve.csv"
+    _there(curve)
+    drawn = len(curve.read_text(encoding="utf-8").splitlines()) > 1  # of too few patients there is no curve
+    for row in _rows(curve) if drawn else ():
         if row["finding"] == "all findings":
             points = curves.setdefault(f"{row['scores']}, by {row['by']}", {})
             for column in ("kept", "accuracy", "balanced_accuracy"):

@@ -219,7 +219,10 @@ def scored_by_hand(folder: Path, heads: list[str]) -> tuple[dict[str, dict[int, 
     return layouts, LabelTable(Path("labels.csv"), ids, FINDINGS, y, np.ones(y.shape, dtype=bool), None)
 
 
-def test_gains_are_mean_differences_in_auc_by_finding_where_a_fold_defines_it(tmp_path: Path) -> None:
+def test_gains_are_mean_differences_in_auc_by_finding_where_a_fold_defines_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxrscore.ablation.table.FEWEST", 1)  # of patients
     layouts, table = scored_by_hand(tmp_path, [REFERENCE, "other"])
     scored = read_scored(layouts, [0, 1], table)
     rows = compare(scored)

@@ -86,7 +86,7 @@ def test_studies_are_measured_with_their_patients(tmp_path: Path, scores: str) -
 def test_studies_of_a_column_are_found_without_a_project(tmp_path: Path) -> None:
     text = LABELS.replace("-1", "1")
     scores = "Study,Edema,Fracture\n2/1,0.3,0.1\n1/1,0.9,0.2\n"
-    metrics, notes, _ = measured(tmp_path, scores, labels=None, text=text)
+    metrics, notes, _, *_ = measured(tmp_path, scores, labels=None, text=text)
     assert (metrics["images"], metrics["auc"]["Edema"]) == (2, 1.0)
     assert "1 of 3 labelled studies without a score" in notes
 

@@ -50,7 +50,7 @@ def by_image(sample: Sample, seed: int = 1) -> Grouping:
 
 
 def test_a_groups_figures_are_those_of_its_images_alone() -> None:
-    sample = a_sample()
+    sample = a_sample(patients=160)
     grouping = by_image(sample)
     found = subgroups(sample, grouping, resamples=0)
     for i, group in enumerate(found.groups):
@@ -60,22 +60,24 @@ def test_a_groups_figures_are_those_of_its_images_alone() -> None:
             assert figure.estimate.value == pytest.approx(alone[key].value, abs=1e-12)
 
 
-def worth_slowly(sample: Sample, rows: np.ndarray, j: int) -> float:
-    """How many patients with equally many images those of the rarer class are worth, by Kish's formula."""
+def freedom_slowly(sample: Sample, rows: np.ndarray, j: int) -> tuple[float, float]:
+    """Degrees of freedom and widening, by Kish's formula for the patients of a class and Welch's for two."""
     worths = []
     for value in (0, 1):
         images = Counter(
             int(sample.cluster[i]) for i in rows if sample.mask[i, j] and sample.y[i, j] == value
         )
         worths.append(sum(images.values()) ** 2 / sum(count**2 for count in images.values()))
-    return min(worths)
+    a, b = worths
+    degrees = (1 / a + 1 / b) ** 2 / (1 / a**2 / (a - 1) + 1 / b**2 / (b - 1))
+    return degrees, ((1 / a + 1 / b) / ((a - 1) / a**2 + (b - 1) / b**2)) ** 0.5
 
 
 def test_a_gap_is_the_difference_in_the_same_resamples_of_patients() -> None:
     """Against a loop that repeats the images of the drawn patients and asks scikit-learn; degrees of freedom
     by Satterthwaite's formula over the areas that the gap is made of.
     """
-    sample = a_sample(patients=40)
+    sample = a_sample(patients=160)
     grouping = by_image(sample)
     found = subgroups(sample, grouping, resamples=50)
     (times,) = draws(sample.clusters, 50, np.random.default_rng(SEED), rows=len(sample))
@@ -85,15 +87,17 @@ def test_a_gap_is_the_difference_in_the_same_resamples_of_patients() -> None:
         rows = drawn[sample.mask[drawn, j] & (grouping.member[drawn] == side)]
         areas[r, side, j] = roc_auc_score(sample.y[rows, j], sample.scores[rows, j])
     sides = [np.flatnonzero(grouping.member == side) for side in (0, 1)]
-    worths = np.array([[worth_slowly(sample, rows, j) for j in range(3)] for rows in sides])
+    freedoms = np.array([[freedom_slowly(sample, rows, j) for j in range(3)] for rows in sides])
     group = found.groups[0]
     assert (found.reference, group.name) == ("PA", "AP")
     for name, these in (*((name, [j]) for j, name in enumerate(FINDINGS)), (MACRO, [0, 1, 2])):
         estimate = group.gaps["auc", name].estimate
         variances = areas[:, :, these].var(0)
-        degrees = variances.sum() ** 2 / (variances**2 / (worths[:, these] - 1)).sum()
+        own, widening = freedoms[:, these, 0], freedoms[:, these, 1]
+        wider = variances * widening**2
+        degrees = wider.sum() ** 2 / (wider**2 / own).sum()
         gaps = (areas[:, 0] - areas[:, 1])[:, these].mean(1)
-        reach = scipy.stats.t.ppf(0.975, degrees) * gaps.std(ddof=1)
+        reach = scipy.stats.t.ppf(0.975, degrees) * gaps.std(ddof=1) * (wider.sum() / variances.sum()) ** 0.5
         ends = (estimate.value - reach, estimate.value + reach)
         assert (estimate.low, estimate.high) == pytest.approx(ends, abs=1e-9)
 
@@ -168,7 +172,7 @@ def test_other_resamples_do_not_change_with_the_order_of_images() -> None:
 
 
 def test_the_page_says_how_many_gaps_there_were_and_what_chance_does() -> None:
-    sample = a_sample()
+    sample = a_sample(patients=160)
     found = subgroups(sample, by_image(sample), resamples=50)
     sentences = [block for block in blocks([found]) if isinstance(block, str)]
     assert any(block.startswith("3 gaps with an interval; ") for block in sentences)

@@ -304,7 +304,7 @@ def test_folds_of_other_bytes_at_the_same_path_are_no_one_model(mine: Project, t
         mine.train(fold, head=head, epochs=1, warmup_epochs=0.0)
         np.save(path, np.load(path) + 1)
     with pytest.raises(
-        UserError, match=r"fold1.json: of the head .*embeddings_sha256.* a mixture of trainings"
+        UserError, match=r"fold1.safetensors: trained otherwise than fold 0: sha256.embeddings"
     ):
         evaluate(mine.labels, mine.layout, labels=mine.params.labels, folds=[0, 1])
 
@@ -353,7 +353,7 @@ def test_other_edges_at_the_same_path_are_another_training(mine: Project, tmp_pa
     assert not told.goes_on
     edges_of(tmp_path, *EDGES)
     mine.train(1, head=head)
-    with pytest.raises(UserError, match=r"fold1.json: of the head .*graph_sha256.* a mixture of trainings"):
+    with pytest.raises(UserError, match=r"fold1.safetensors: trained otherwise than fold 0: sha256.graph"):
         evaluate(mine.labels, mine.layout, labels=mine.params.labels, folds=[0, 1])
 
 
@@ -395,7 +395,8 @@ def test_a_wrong_embedding_is_refused_without_importing_torch(mine: Project) -> 
         "import sys; from pathlib import Path; from types import SimpleNamespace as S; "
         "from cxrscore.core.paths import Layout; from cxrscore.training.preflight import refuse_early; "
         "head = S(embeddings='cooccurence'); "
-        "train = S(batch_size=8, accumulate=1, init='none', augment=S(mixup=0), head=head); "
+        "train = S(batch_size=8, accumulate=1, epochs=1, schedule='cosine', init='none', "
+        "augment=S(mixup=0), head=head); "
         f"\ntry: refuse_early(0, layout=Layout(Path({str(mine.layout.root)!r})), params=train)"
         "\nexcept Exception as e: print(e, 'torch' in sys.modules)"
     )

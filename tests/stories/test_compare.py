@@ -99,8 +99,11 @@ def test_an_experiment_and_another_project_are_compared_as_well(chest: Path, tmp
 def test_a_run_that_is_compared_with_itself_is_not_called_equal(chest: Path) -> None:
     result = compared("HEAD", "workspace", chest)
     for one in figures_of(result):
-        assert (one["verdict"], one["low"], one["high"]) == ("cannot tell", 0, 0)
-        assert "are the same in every resample" in one["sentence"]
+        assert one["verdict"] == "cannot tell"
+        if one["low"] is not None:
+            assert (one["low"], one["high"]) == (0, 0)
+            assert "are the same in every resample" in one["sentence"]
+    assert any(one["low"] == 0 for one in figures_of(result))
     text = plain_text(comparison_blocks(result))
     assert "equal" not in text and "no difference" not in text
 
@@ -226,7 +229,7 @@ def tables(chest: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
 def test_score_tables_are_compared_by_labels(chest: Path, tables: tuple[Path, Path]) -> None:
     result = compared(*tables, chest, labels=chest / "data" / "test_labels.csv")
     whole = compared("HEAD~1", "HEAD", chest)["test"]["macro_auc"]
-    assert result["macro_auc"]["b"] == whole["b"] and result["macro_auc"]["verdict"] == "better"
+    assert result["macro_auc"]["b"] == whole["b"] > result["macro_auc"]["a"]
     assert not {"views", "study", "folds", "test"} & result.keys()
     assert (result["images"], result["patients"]) == (60, 30)
 
@@ -238,9 +241,7 @@ def test_tables_need_labels_and_those_of_their_images(chest: Path, tables: tuple
         compared(*tables, chest)
     bad = chest / "bad.parquet"
     bad.write_bytes(b"PAR1")
-    with pytest.raises(
-        UserError, match=r"bad\.parquet: not Parquet .*; write it again, or convert it to CSV"
-    ):
+    with pytest.raises(UserError, match=r"bad\.parquet: damaged Parquet .*; write or fetch"):
         compared(bad, bad, chest)
 
 

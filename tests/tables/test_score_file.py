@@ -51,7 +51,7 @@ def test_readers_of_a_table_outside_a_project(tmp_path: Path, rule: str, positiv
 def test_patients_are_known_by_their_columns_name_outside_a_project(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("Image_name,Patient ID,Edema\na,1,1\nb,1,0\n")
     FRAME.write_csv(tmp_path / "sub.csv")
-    metrics, notes, _ = evaluate_table(
+    metrics, notes, _, *_ = evaluate_table(
         read_score_file(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None
     )
     assert metrics["patients"] == 1
