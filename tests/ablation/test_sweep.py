@@ -24,6 +24,7 @@ from cxrscore.core.text_table import plain_text
 from cxrscore.evaluation import figures
 from cxrscore.model.head_variants import REFERENCE, settings_of
 from cxrscore.statistics import bootstrap
+from cxrscore.statistics.intervals import FEWEST
 from cxrscore.tables.labels import LabelTable
 from cxrscore.tables.score_table import write_scores
 from cxrscore.train import Keeping
@@ -219,10 +220,7 @@ def scored_by_hand(folder: Path, heads: list[str]) -> tuple[dict[str, dict[int, 
     return layouts, LabelTable(Path("labels.csv"), ids, FINDINGS, y, np.ones(y.shape, dtype=bool), None)
 
 
-def test_gains_are_mean_differences_in_auc_by_finding_where_a_fold_defines_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cxrscore.ablation.table.FEWEST", 1)  # of patients
+def test_gains_are_mean_differences_in_auc_by_finding_where_a_fold_defines_it(tmp_path: Path) -> None:
     layouts, table = scored_by_hand(tmp_path, [REFERENCE, "other"])
     scored = read_scored(layouts, [0, 1], table)
     rows = compare(scored)
@@ -236,7 +234,11 @@ def test_gains_are_mean_differences_in_auc_by_finding_where_a_fold_defines_it(
                 differences.append(roc_auc_score(truth, own) - roc_auc_score(truth, other))
         found = rows["other"]["gains"][finding]
         assert found["auc"] == pytest.approx(np.mean(differences), abs=1e-5)
-        assert found["low"] < found["auc"] < found["high"]
+        if finding != FINDINGS[2]:
+            assert found["low"] < found["auc"] < found["high"]
+    assert scored.truth[1].y[:, 2].sum() < FEWEST and rows["other"]["gains"][FINDINGS[2]].keys() == {"auc"}
+    told = gain_cells(rows)
+    assert told[3][3:] == ["", ""] and "" not in told[2]
 
 
 def test_a_finding_that_no_fold_defines_has_no_gain(tmp_path: Path) -> None:
@@ -276,6 +278,7 @@ def test_a_picture_of_many_gains_shows_the_ten_largest_and_the_ten_smallest() ->
     drawn = figures.gains(many, head="lamp", reference=REFERENCE)
     assert [f">Finding {i}<" in drawn for i in range(30)] == [i < 10 or i >= 20 for i in range(30)]
     assert "the 10 largest gains and losses of 30 findings" in drawn
+    assert "<svg" in figures.gains({"A": {"auc": 0.1}}, head="lamp", reference=REFERENCE)  # no interval
     few = figures.gains({"A": gain(0.1, 0.05), "B": gain(-0.1, 0.2)}, head="lamp", reference=REFERENCE)
     assert ">A<" in few and "lamp, gain per finding" in few
     assert few == figures.gains(
