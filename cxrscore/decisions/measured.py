@@ -16,7 +16,7 @@ from cxrscore.decisions.abstention import Limits, kept_by_limits
 from cxrscore.decisions.probability_errors import brier, calibration_error, log_loss
 from cxrscore.decisions.thresholds import calls_of
 from cxrscore.statistics.bootstrap import replicates
-from cxrscore.statistics.intervals import FEWEST, interval
+from cxrscore.statistics.intervals import FEWEST, freedom_of, interval
 from cxrscore.statistics.roc_area import quotient, roc_auc
 from cxrscore.statistics.sample import Sample
 
@@ -112,7 +112,10 @@ def coverages(sample: Sample, ruled_out: Floats, kept: NDArray[np.bool_]) -> lis
     for (j, truth), share in shares.items():
         value = float(share.values(np.ones((len(sample), 1)))[0])
         patients = len(np.unique(sample.cluster[share.rows]))
-        ends = interval(value, drawn[j, truth], scale="unit") if patients >= FEWEST else (np.nan, np.nan)
+        ends = (np.nan, np.nan)
+        if patients >= FEWEST:  # each weighs as much as another, so they are worth their number
+            freedom = freedom_of(patients)
+            ends = interval(value, drawn[j, truth], scale="unit", freedom=freedom)
         word = "present" if truth else "absent"
         left = float(kept[share.rows, j].mean())
         found.append(Coverage(sample.findings[j], word, patients, len(share.rows), value, *ends, left))

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from cxrscore.evaluation.joined_scores import Scored
 from cxrscore.evaluation.verdict_sentences import sentence
-from cxrscore.statistics.bootstrap import Truth, resampled_areas, well_shown
+from cxrscore.statistics.bootstrap import Truth, freedoms, resampled_areas, together, well_shown
 from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, SHOWN, Difference, Estimate, differences
-from cxrscore.statistics.intervals import interval
+from cxrscore.statistics.intervals import interval, pooled_freedom
 from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.statistics.sample import Sample
 from cxrscore.statistics.verdicts import POWER, Verdict, verdicts
@@ -155,7 +155,10 @@ def fold_means(
     generator = np.random.default_rng(SEED)
     drawn = resampled_areas(truth, ways, generator=generator, resamples=RESAMPLES, after=after)
     one, other = (_mean_of_folds(side, folds, truth) for side in (a, b))
-    ends = interval(other - one, drawn["b"].macro - drawn["a"].macro)
+    whole = together(truth)
+    apart = drawn["b"].findings - drawn["a"].findings
+    freedom = pooled_freedom(freedoms(whole.y, whole.mask, whole.patient), apart)
+    ends = interval(other - one, drawn["b"].macro - drawn["a"].macro, freedom=freedom)
     return Difference(one, other, Estimate(other - one, *ends))
 
 
