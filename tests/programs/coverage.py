@@ -34,7 +34,7 @@ TOGETHER = 0.7  # correlation of the two ways
 STEP = 0.5  # of rounded scores, a quarter of their range between the classes
 AREAS = {"fair": (0.75, 0.70), "good": (0.92, 0.88)}  # of the two ways
 PATIENTS = [(5, 100), (10, 100), (20, 100), (20, 20), (10, 10), (15, 15), (50, 100), (100, 400), (400, 400)]
-OTHERS_OF = [(10, 100), (20, 100), (100, 400)]
+OTHERS_OF = [(10, 100), (20, 100), (20, 20), (100, 400)]
 HEADER = ["figure", "areas", "ties", "positive", "negative", "simulations", "method"]
 HEADER += ["covered", "above", "below", "width", "given"]
 
