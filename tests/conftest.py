@@ -171,16 +171,12 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_project(phantoms: Path, root: Path) -> Project:
-    """Prepared images and folds of the phantoms, in `root`; nothing is trained yet."""
-    root.mkdir(exist_ok=True)
-    shutil.copy(PRESETS / "demo.yaml", root / "params.yaml")
-    make_tiny(root / "params.yaml")
-    made = Project(phantoms, read_params(root / "params.yaml"), Layout(root / "out"))
+def prepare_and_split(made: Project) -> None:
+    """The stages before training."""
     layout, params = made.layout, made.params
     prepare(
         made.labels,
-        phantoms / "images",
+        made.data / "images",
         layout.prepared,
         labels=params.labels,
         params=params.prepare,
@@ -195,6 +191,15 @@ def make_project(phantoms: Path, root: Path) -> Project:
         labels=params.labels,
         params=params.folds,
     )
+
+
+def make_project(phantoms: Path, root: Path) -> Project:
+    """Prepared images and folds of the phantoms, in `root`; nothing is trained yet."""
+    root.mkdir(exist_ok=True)
+    shutil.copy(PRESETS / "demo.yaml", root / "params.yaml")
+    make_tiny(root / "params.yaml")
+    made = Project(phantoms, read_params(root / "params.yaml"), Layout(root / "out"))
+    prepare_and_split(made)
     return made
 
 

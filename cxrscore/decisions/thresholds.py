@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.statistics.intervals import FEWEST
+from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.sample import Sample
 
 Floats = NDArray[np.float64]
@@ -84,31 +85,7 @@ BY_FINDING: dict[str, Callable[[Cuts, float], int]] = {
 }
 
 
-def _cf1(y: NDArray[np.bool_], known: NDArray[np.bool_], calls: NDArray[np.bool_]) -> float:
-    """From the means over findings of precision and recall, those of no call and of no truth being 0."""
-    hits = (calls & y).sum(0)
-    precision = hits / np.maximum((calls & known).sum(0), 1)
-    recall = hits / np.maximum(y.sum(0), 1)
-    both = float(precision.mean() + recall.mean())
-    return 2 * float(precision.mean() * recall.mean()) / both if both else 0.0
-
-
-def _example_f1(y: NDArray[np.bool_], known: NDArray[np.bool_], calls: NDArray[np.bool_]) -> float:
-    """Mean over images; 0 for one with neither a finding nor a call."""
-    sums = y.sum(1) + (calls & known).sum(1)
-    return float((2 * (calls & y).sum(1) / np.maximum(sums, 1)).mean())
-
-
-def _subset_accuracy(y: NDArray[np.bool_], known: NDArray[np.bool_], calls: NDArray[np.bool_]) -> float:
-    return float(((calls == y) | ~known).all(1).mean())
-
-
-Together = Callable[[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]], float]
-TOGETHER: dict[str, Together] = {
-    "cf1": _cf1,
-    "example_f1": _example_f1,
-    "subset_accuracy": _subset_accuracy,
-}
+TOGETHER = ("cf1", "example_f1", "subset_accuracy")  # figures of all findings, as `evaluate` measures them
 RULES = (*BY_FINDING, "micro_f1", *TOGETHER)
 
 
@@ -124,8 +101,8 @@ def choose_thresholds(sample: Sample, *, sensitivity: float, specificity: float)
             found[rule][j] = mine.threshold[best(mine, least)]
     if enough.any():
         found["micro_f1"][enough] = _micro_f1(sample, enough)
-        for rule, measure in TOGETHER.items():
-            found[rule][enough] = _common(sample, enough, measure)
+        for rule in TOGETHER:
+            found[rule][enough] = _common(sample, enough, rule)
     return found
 
 
@@ -140,7 +117,9 @@ def _micro_f1(sample: Sample, enough: NDArray[np.bool_]) -> float:
     return float(mine.threshold[_f1(mine, 0.0)])
 
 
-def _common(sample: Sample, enough: NDArray[np.bool_], measure: Together) -> float:
-    known, probs = sample.mask[:, enough], sample.scores[:, enough]
-    y = (sample.y[:, enough] == 1) & known
-    return float(COMMON[int(np.argmax([measure(y, known, probs >= t) for t in COMMON]))])
+def _common(sample: Sample, enough: NDArray[np.bool_], measure: str) -> float:
+    """The first of COMMON at which the measure is highest."""
+    y, known, probs = sample.y[:, enough], sample.mask[:, enough], sample.scores[:, enough]
+    prepare, once = MEASURES[measure].prepare, np.ones((len(y), 1))
+    figures = [prepare(y, known, (probs >= t).astype(float)).values(once)[0] for t in COMMON]
+    return float(COMMON[int(np.nanargmax(figures))])  # a finding is shown, so each has a figure somewhere

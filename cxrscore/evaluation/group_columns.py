@@ -88,8 +88,8 @@ def _grouping(
     if len(order) > MOST_GROUPS:
         ages = f", or {AGE_BAND}" if plain(column) in AGES else ""
         raise UserError(
-            f"--by {name}: {column!r} of {table.path} has {len(order):,} values; name a column of at most "
-            f"{MOST_GROUPS}{ages}."
+            f"--by {name}: {column!r} of {table.path} has {len(order):,} values; name a column of "
+            f"{MOST_GROUPS} values or fewer{ages}."
         )
     place = {group: i for i, group in enumerate(order)}
     member = np.array([place[group] for group in of_row], dtype=np.int64)

@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PRESETS, TINY, Project
+from conftest import PRESETS, TINY, Project, prepare_and_split
 from ruamel.yaml import YAML
 
 import cxrscore
 from cxrscore.core.paths import Layout
-from cxrscore.core.progress import Silent
 from cxrscore.evaluate import evaluate
-from cxrscore.folds import make_folds
 from cxrscore.model.checkpoint import read_card
-from cxrscore.prepare import prepare
 from cxrscore.project.params import Params
 from cxrscore.project.params_file import read_params
 
@@ -139,23 +136,7 @@ def test_a_recipe_runs_from_images_to_metrics(name: str, phantoms: Path, tmp_pat
     layout, params, stated = made.layout, made.params, preset(name).train
     for key in ("optimizer", "schedule", "augment", "loss", "head", "lr", "weights", "clip_norm"):
         assert getattr(params.train, key) == getattr(stated, key)
-    prepare(
-        made.labels,
-        phantoms / "images",
-        layout.prepared,
-        labels=params.labels,
-        params=params.prepare,
-        workers=1,
-        progress=Silent(),
-    )
-    make_folds(
-        made.labels,
-        layout.prepared / "index.csv",
-        layout.folds,
-        layout.balance,
-        labels=params.labels,
-        params=params.folds,
-    )
+    prepare_and_split(made)
     for fold in (0, 1):
         made.train(fold)
         summary = json.loads(layout.summary(fold).read_text())
