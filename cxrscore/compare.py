@@ -21,11 +21,13 @@ from cxrscore.core.paths import Layout
 from cxrscore.core.progress import Progress
 from cxrscore.core.text_table import Block, TextTable, column_widths
 from cxrscore.evaluation.compared_figures import KINDS, Row, bootstraps, compared
+from cxrscore.evaluation.fold_trainings import notes_on_patients
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, label_settings, pool
 from cxrscore.evaluation.paired_scores import numbered, paired
 from cxrscore.project.params_file import read_compared_params
 from cxrscore.project.revisions import commit_of, copy_files
 from cxrscore.statistics.group_means import group_means
+from cxrscore.statistics.verdicts import Seen
 from cxrscore.tables.labels import read_labels
 from cxrscore.tables.polars_frames import places
 from cxrscore.tables.score_file import read_score_file
@@ -84,9 +86,14 @@ def compare_sides(a: Side, b: Side, *, progress: Progress) -> dict[str, Any]:
             )
     else:
         fold = None
+    seen_by = [
+        [] if side.fold is None else notes_on_patients(side.scored.table, side.fold) for side in (a, b)
+    ]
+    seen: Seen = "" if bool(seen_by[0]) == bool(seen_by[1]) else "A" if seen_by[0] else "B"
     notes += _notes_on_runs(a, b)
+    notes += [f"{name}: {note}" for name, found in zip(called, seen_by, strict=True) for note in found]
     progress.start("comparing", bootstraps(kinds, by_fold=fold is not None))
-    found = compared(one, other, kinds=kinds, fold=fold, after=progress.advance)
+    found = compared(one, other, kinds=kinds, fold=fold, seen=seen, after=progress.advance)
     said = dict.fromkeys([*found.notes, *notes, *a.notes, *b.notes])
     return _result(one, called, found.rows) | {"notes": list(said)}
 
@@ -120,6 +127,10 @@ def _notes_on_runs(a: Side, b: Side) -> list[str]:
             "on these images, or are not several"
         ]
     return []
+
+
+def _seen(side: Side) -> list[str]:
+    return [] if side.fold is None else notes_on_patients(side.scored.table, side.fold)
 
 
 @contextmanager

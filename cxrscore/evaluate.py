@@ -20,7 +20,7 @@ from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import write_text
 from cxrscore.core.paths import Layout
 from cxrscore.core.progress import Progress, Silent
-from cxrscore.evaluation.fold_trainings import check_rows, check_trainings
+from cxrscore.evaluation.fold_trainings import check_rows, check_trainings, notes_on_patients
 from cxrscore.evaluation.head_pictures import TABLES
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
 from cxrscore.evaluation.learned_tables import learned_tables
@@ -98,7 +98,8 @@ def evaluate(
             write_table(layout.plots / f"{name}.csv", columns, cells)
     others = ", ".join(map(str, sorted(layout.of_other_folds(folds))))
     stale = [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
-    notes += [*undefined(pooled), *_pooling(len(folds)), *stale]
+    fold = np.repeat(folds, [len(part.table.ids) for part in plain])
+    notes += [*notes_on_patients(pooled.table, fold), *undefined(pooled), *_pooling(len(folds)), *stale]
     return Measured(metrics, notes, pooled, statistics)
 
 

@@ -7,6 +7,7 @@ Out   Row of each figure that both have; notes on what the rows rest on, and on 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,14 @@ from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, SHOWN, Differe
 from cxrscore.statistics.intervals import interval, pooled_freedom
 from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.statistics.sample import Sample
-from cxrscore.statistics.verdicts import POWER, Verdict, verdicts
+from cxrscore.statistics.verdicts import POWER, Seen, Verdict, verdicts
 
 KINDS = {  # of scores beside the plain ones -> what a row calls them
     "views": "all views",
     "study": "study means",
     "test": "held-out test",
 }
+HELD_OUT = "test"  # of patients of whom no model has seen an image
 WITHOUT = ", rare findings left out"  # those of which no interval is shown
 After = Callable[[int], None]
 
@@ -57,10 +59,12 @@ def compared(
     *,
     kinds: Mapping[str, tuple[Scored, Scored]],
     fold: NDArray[np.int64] | None,
+    seen: Seen = "",
     after: After,
 ) -> Compared:
     """`kinds`: other scores of both, by the names of KINDS. `fold` (n,): of each image, where both sides have
-    the same folds.
+    the same folds. `seen`: the one side whose folds divide patients, so that its models have seen other
+    images of the patients whom they score out of fold.
     """
     unit = "images" if a.table.patient is None else "patients"
     sample = a.sample()
@@ -72,12 +76,14 @@ def compared(
     counts = {"": sample.clusters} | {kind: one.sample().clusters for kind, (one, _) in kinds.items()}
     defined = {kind: {of: one for (_, of), one in found.items()} for kind, found in by_kind.items()}
     rare = [name for name in a.findings if name in defined[""] and _without_interval(defined[""][name])]
-    rows = _means(defined[""], (), "", rare, counts[""], unit)
-    rows += _findings(a.findings, defined[""], counts[""], unit)
+    out_of_fold = partial(_means, unit=unit, seen=seen)
+    rows = out_of_fold(defined[""], (), "", rare, counts[""])
+    rows += _findings(a.findings, defined[""], counts[""], unit, seen=seen)
     for kind, found in defined.items():
         if kind:
             too_few = [name for name in a.findings if name in found and _without_interval(found[name])]
-            rows += _means(found, (kind,), KINDS[kind], too_few, counts[kind], unit)
+            means = partial(_means, unit=unit) if kind == HELD_OUT else out_of_fold
+            rows += means(found, (kind,), KINDS[kind], too_few, counts[kind])
     if fold is not None:
         rows += _fold_rows(sample, b.sample(), fold, unit, after=after)
     rests_on = f"{sample.clusters:,} {unit}" + (f" ({len(sample):,} images)" if unit == "patients" else "")
@@ -90,38 +96,49 @@ def _means(
     kind: str,
     rare: Sequence[str],
     patients: int,
+    *,
     unit: str,
+    seen: Seen = "",
 ) -> list[Row]:
     """macro_auc and, where some finding is too rare for an interval, the mean over the others."""
     what = f"macro-AUC, {kind}" if kind else "macro-AUC"
     why = f"too few {unit} show {', '.join(rare)}, or do not"
     rows = []
     if MACRO in found and not np.isnan(found[MACRO].difference.value):
-        rows.append(_row((*key, "macro_auc"), what, found[MACRO], patients, unit, why=why))
+        rows.append(_row((*key, "macro_auc"), what, found[MACRO], patients, unit, why=why, seen=seen))
     if SHOWN in found:
-        rows.append(_row((*key, "macro_auc_shown"), f"{what}{WITHOUT}", found[SHOWN], patients, unit))
+        what += WITHOUT
+        rows.append(_row((*key, "macro_auc_shown"), what, found[SHOWN], patients, unit, seen=seen))
     return rows
 
 
 def _findings(
-    findings: Sequence[str], found: Mapping[str, Difference], patients: int, unit: str
+    findings: Sequence[str], found: Mapping[str, Difference], patients: int, unit: str, *, seen: Seen
 ) -> list[Row]:
     """One family: with more findings, more intervals leave out 0 by chance."""
     names = [name for name in findings if name in found and not np.isnan(found[name].difference.value)]
     family = [found[name].difference for name in names]
     size = sum(not _without_interval(found[name]) for name in names)
     rows = []
-    for name, verdict in zip(names, verdicts(family, patients=patients), strict=True):
-        one = found[name]
+    for name, told in zip(names, verdicts(family, patients=patients), strict=True):
+        one, verdict = found[name], told.unless(seen)
         words = sentence(name, one.difference, verdict, unit=unit, family=size, why=one.difference.why)
         rows.append(Row(("auc", name), name, one, verdict, words))
     return rows
 
 
 def _row(
-    key: tuple[str, ...], what: str, found: Difference, patients: int, unit: str, *, why: str = ""
+    key: tuple[str, ...],
+    what: str,
+    found: Difference,
+    patients: int,
+    unit: str,
+    *,
+    why: str = "",
+    seen: Seen = "",
 ) -> Row:
-    (verdict,) = verdicts([found.difference], patients=patients)
+    (told,) = verdicts([found.difference], patients=patients)
+    verdict = told.unless(seen)
     return Row(key, what, found, verdict, sentence(what, found.difference, verdict, unit=unit, why=why))
 
 

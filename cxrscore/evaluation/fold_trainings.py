@@ -1,5 +1,5 @@
 """Whether out-of-fold tables are whole, and of one training: rows against out/folds.csv, checkpoints by their
-cards.
+cards; and whether a model has seen the patients whom it scores.
 
 In    out/folds.csv; the ids that each fold's tables hold; out/models/fold{k}.safetensors.
 Out   notes on what could not be compared and on versions that differ. Raises UserError for a table with other
@@ -11,9 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxrscore.core.errors import UserError, counted
 from cxrscore.core.paths import Layout
-from cxrscore.tables.fold_table import read_folds
+from cxrscore.tables.fold_table import Folds, read_folds, split_patients
+from cxrscore.tables.label_table import LabelTable
 
 CARD = "cxrscore"  # the one entry of a checkpoint's metadata, see core/safetensors_digest.py
 OF_A_TRAINING = ("size", "preprocessing", "bit_depth", "k", "params", "sha256")  # fields of a card
@@ -38,6 +42,15 @@ def check_rows(layout: Layout, ids: Mapping[tuple[int, bool], Sequence[str]]) ->
                 "`dvc repro train`."
             )
     return []
+
+
+def notes_on_patients(table: LabelTable, fold: NDArray[np.int64]) -> list[str]:
+    """`fold` (n,): of each row of the table."""
+    split = split_patients(Folds(table.ids, table.patient, fold))
+    return [
+        f"{counted(len(split), 'patient is', 'patients are')} in more than one fold: models have seen other "
+        "images of patients whom they score, so figures out of fold are too high"
+    ] * bool(split)
 
 
 def check_trainings(layout: Layout, folds: Sequence[int]) -> list[str]:

@@ -109,7 +109,12 @@ def _groups_blocks(one: Subgroups) -> list[Block]:
         for key in keys:
             row += _group_cells(group, key, is_reference=group.name == one.reference)
         rows.append(row)
-    return [TextTable(rows, headed=True, widths=column_widths(rows))]
+    shared = [f"less {one.reference}: over those findings that both groups have"] * any(
+        of == MACRO and group.figures[measure, of].findings != one.groups[0].figures[measure, of].findings
+        for group in one.groups
+        for measure, of in keys
+    )
+    return [TextTable(rows, headed=True, widths=column_widths(rows)), *shared]
 
 
 def _group_cells(group: Group, key: Key, *, is_reference: bool) -> list[str]:

@@ -26,6 +26,11 @@ def sentence(
         return f"{what}: B is {verdict.word} than A, by {abs(difference.value):.{DIGITS}f} (interval {ends})."
     if difference.low == difference.high == 0:
         return f"{what}: cannot tell; the figures of A and B are the same in every resample."
+    if verdict.seen:
+        return (
+            f"{what}: cannot tell; {verdict.seen} is higher, by {abs(difference.value):.{DIGITS}f} (interval "
+            f"{ends}), but its models have seen other images of the patients whom they score."
+        )
     needed = _needed(difference, verdict, unit)
     if verdict.chance:
         return (

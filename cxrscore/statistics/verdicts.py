@@ -24,17 +24,26 @@ MOST = 100  # times the patients there are; an answer beyond that helps nobody
 DIGITS = 2  # of a number of patients, which is a guess
 NORMAL = NormalDist()
 Word = Literal["better", "worse", "cannot tell"]
+Seen = Literal["", "A", "B"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """`chance`: an interval that leaves out 0, as that of one among so many may by chance. `more`: patients,
-    where the verdict is "cannot tell" and they can be counted.
+    where the verdict is "cannot tell" and they can be counted. `seen`: the side that is higher, and of which
+    nobody knows how much of it comes from models that have seen other images of the patients they score.
     """
 
     word: Word
     chance: bool = False
     more: int | None = None
+    seen: Seen = ""
+
+    def unless(self, seen: Seen) -> "Verdict":
+        """The same, unless the side that would be the better one is `seen`."""
+        if (seen, self.word) in {("A", "worse"), ("B", "better")}:
+            return Verdict("cannot tell", seen=seen)
+        return self
 
 
 def verdicts(family: Sequence[Estimate], *, patients: int) -> list[Verdict]:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import Door
-from scored_projects import FINDINGS, commit, empty_workspace, git, make_run, start, write_params
+from scored_projects import FINDINGS, TESTED, commit, empty_workspace, git, make_run, start, write_params
 from trainings import Told
 
 from cxrscore import api
@@ -146,6 +146,32 @@ def test_other_folds_are_said_and_their_means_are_left_out(tmp_path: Path) -> No
     assert "folds" in compared(a, a, tmp_path)
 
 
+def test_a_side_that_is_higher_because_its_models_saw_the_patients_is_not_called_better(
+    tmp_path: Path,
+) -> None:
+    whole = make_run(tmp_path / "whole", seed=1, noise=3.0, test=True)
+    divided = make_run(tmp_path / "divided", seed=2, noise=1.0, divide=True, test=True)
+    for a, b, higher in ((whole, divided, "B"), (divided, whole, "A")):
+        result = compared(a, b, tmp_path)
+        told = [result["macro_auc"], result["views"]["macro_auc"], result["study"]["macro_auc"]]
+        told += result["auc"].values()
+        assert {one["verdict"] for one in told} == {"cannot tell"}
+        assert f"cannot tell; {higher} is higher, by " in result["macro_auc"]["sentence"]
+        assert result["macro_auc"]["low"] * result["macro_auc"]["high"] > 0  # shown all the same
+        assert result["test"]["macro_auc"]["verdict"] == {"B": "better", "A": "worse"}[higher]
+        notes = [note for note in result["notes"] if "models have seen other images of patients" in note]
+        assert len(notes) == 1 and notes[0].startswith(f"{divided}: 66 patients are in more than one fold")
+
+
+def test_a_side_that_is_lower_though_its_models_saw_the_patients_is_called_worse(tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole", seed=1, noise=1.0)
+    divided = make_run(tmp_path / "divided", seed=2, noise=3.0, divide=True)
+    assert compared(whole, divided, tmp_path)["macro_auc"]["verdict"] == "worse"
+    both = compared(divided, make_run(tmp_path / "other", seed=3, noise=1.0, divide=True), tmp_path)
+    assert both["macro_auc"]["verdict"] == "better" and "folds" in both
+    assert sum("models have seen other images" in note for note in both["notes"]) == 2
+
+
 def test_without_patients_images_are_the_units_and_that_is_said(tmp_path: Path) -> None:
     a, b = (make_run(tmp_path / name, seed=i, noise=2.5, patients=False) for i, name in enumerate("ab"))
     result = compared(a, b, tmp_path)
@@ -231,13 +257,13 @@ def test_score_tables_are_compared_by_labels(chest: Path, tables: tuple[Path, Pa
     whole = compared("HEAD~1", "HEAD", chest)["test"]["macro_auc"]
     assert result["macro_auc"]["b"] == whole["b"] > result["macro_auc"]["a"]
     assert not {"views", "study", "folds", "test"} & result.keys()
-    assert (result["images"], result["patients"]) == (60, 30)
+    assert (result["images"], result["patients"]) == (TESTED, TESTED // 2)
 
 
 def test_tables_need_labels_and_those_of_their_images(chest: Path, tables: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match=r"labels\.csv: no such table of labels; use --labels to name"):
         compared(*tables, chest.parent / "elsewhere")
-    with pytest.raises(UserError, match=r"scores\.csv: 60 rows are not in .*labels\.csv"):
+    with pytest.raises(UserError, match=r"scores\.csv: 120 rows are not in .*labels\.csv"):
         compared(*tables, chest)
     bad = chest / "bad.parquet"
     bad.write_bytes(b"PAR1")

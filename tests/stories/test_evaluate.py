@@ -317,6 +317,17 @@ def test_files_of_folds_that_are_not_trained_are_noted(tmp_path: Path) -> None:
     assert "files of fold 2 are left out, as folds.train does not list them" in notes
 
 
+def test_patients_in_two_folds_are_said_as_their_figures_are_too_high(tmp_path: Path) -> None:
+    labels_csv, layout = a_project(tmp_path)  # 1 and 3 are in both folds, 2 is not
+    seen = "2 patients are in more than one fold: models have seen other images of patients whom they score"
+    notes = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1]).notes
+    assert sum(note.startswith(seen) for note in notes) == 1
+    without = LABELS.model_copy(update={"patient": None})
+    for labels, folds in ((without, [0, 1]), (LABELS, [0])):
+        notes = evaluate(labels_csv, layout, labels=labels, folds=folds).notes
+        assert not any("more than one fold" in note for note in notes)
+
+
 def test_what_was_measured_is_handed_on(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
     found = evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1])
