@@ -22,9 +22,17 @@ from numpy.typing import NDArray
 from cxrscore.core.errors import UserError
 from cxrscore.core.files import sha256_file, write_text
 from cxrscore.core.paths import Layout
-from cxrscore.decisions.abstention import Limits, conformal_limits, doubt
+from cxrscore.decisions.abstention import (
+    CONFORMAL,
+    DISAGREEMENT,
+    Limits,
+    conformal_limits,
+    doubt,
+    kept_by_all,
+)
 from cxrscore.decisions.decision_file import Decisions, write_decisions
-from cxrscore.decisions.fold_maps import NONE, POOLED, cross_calibrated, fit_fold_maps
+from cxrscore.decisions.fold_maps import FEWEST as FEWEST_OF_A_FOLD
+from cxrscore.decisions.fold_maps import FEWEST_POOLED, NONE, POOLED, cross_calibrated, fit_fold_maps
 from cxrscore.decisions.measured import (
     AREA,
     ERRORS,
@@ -35,6 +43,8 @@ from cxrscore.decisions.measured import (
     error_rows,
     headlines,
     kept_calls,
+    kept_headlines,
+    predictive_rows,
     ruled_out,
     spread_of,
     threshold_rows,
@@ -44,6 +54,7 @@ from cxrscore.decisions.thresholds import RULES, calls_of, choose_thresholds
 from cxrscore.evaluation.held_out import read_test_labels
 from cxrscore.evaluation.joined_scores import Scored, join, pool
 from cxrscore.model.checkpoint import read_card
+from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.sample import Sample
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.fold_scores import read_fold_scores
@@ -55,6 +66,7 @@ if TYPE_CHECKING:
     from cxrscore.project.params import DecideParams, LabelParams
 
 OUT_OF_FOLD, TEST = "out of fold", "test"
+ALL_CALLS = "all calls"
 RULE = "youden"  # whose calls the coverage and the curve are of
 Floats = NDArray[np.float64]
 ERROR_COLUMNS = [f"{name}_{when}" for name in (*ERRORS, *AREA) for when in ("before", "after")]
@@ -62,10 +74,11 @@ COLUMNS = {
     "calibration": ["scores", "finding", "images", "positives", *ERROR_COLUMNS],
     "thresholds": [
         *("scores", "rule", "finding", "threshold"),
-        *("positives", "negatives", "sensitivity", "specificity"),
+        *("positives", "negatives", "sensitivity", "specificity", "reached"),
     ],
     "coverage": ["scores", "finding", "truth", "patients", "images", "coverage", "low", "high", "kept"],
-    "curve": ["scores", "by", "finding", "kept", "accuracy", "balanced_accuracy"],
+    "predictive": ["scores", "kept_by", "finding", "call", "patients", "calls", "right", "low", "high"],
+    "curve": ["scores", "by", "finding", "kept", "accuracy", "ppv", "npv"],
 }
 
 
@@ -123,7 +136,9 @@ def decide(
     if test is not None:
         metrics["test"] = measured[TEST].metrics
     write_text(layout.decision_metrics, json.dumps(metrics, indent=1) + "\n")
-    return Decided(metrics, [*_notes(decisions), *_notes_on_test(layout, test_labels_csv, test)])
+    return Decided(
+        metrics, [*_notes(decisions, together(crossed)), *_notes_on_test(layout, test_labels_csv, test)]
+    )
 
 
 def _models(
@@ -191,14 +206,21 @@ def _measure_out_of_fold(
     before, after = together(samples), together(crossed).scores
     made = {rule: np.concatenate(found) for rule, found in calls.items()}
     errors = list(error_rows(OUT_OF_FOLD, before, after, areas=False))
-    found = coverages(before, np.concatenate(wrong), np.concatenate(kept))
+    left = np.concatenate(kept)
+    found = coverages(before, np.concatenate(wrong), left)
     rows = {
         "calibration": errors,
         "thresholds": list(threshold_rows(OUT_OF_FOLD, before, decisions.thresholds, made)),
         "coverage": list(coverage_rows(OUT_OF_FOLD, found)),
-        "curve": list(curve_rows(OUT_OF_FOLD, "conformal", before, made[RULE], np.concatenate(doubts))),
+        "predictive": list(
+            predictive_rows(
+                OUT_OF_FOLD, before, made[RULE], {ALL_CALLS: ~np.isnan(made[RULE]), CONFORMAL: left}
+            )
+        ),
+        "curve": list(curve_rows(OUT_OF_FOLD, CONFORMAL, before, made[RULE], np.concatenate(doubts))),
     }
-    return Measured(rows, headlines(errors, found, _fitted(decisions)))
+    numbers = headlines(errors, found, _fitted(decisions)) | kept_headlines(before, made[RULE], left)
+    return Measured(rows, numbers)
 
 
 def _measure_test(
@@ -213,16 +235,20 @@ def _measure_test(
     kept = kept_calls(probs, decisions.thresholds[RULE], decisions.limits)
     found = coverages(sample, ruled_out(sample, probs, decisions.limits), kept)
     calls = made[RULE]
+    agreed = kept_by_all(calibrated, calls, decisions.thresholds[RULE])
+    ways = {ALL_CALLS: ~np.isnan(calls), CONFORMAL: kept, DISAGREEMENT: agreed}
     rows = {
         "calibration": errors,
         "thresholds": list(threshold_rows(TEST, sample, decisions.thresholds, made)),
         "coverage": list(coverage_rows(TEST, found)),
+        "predictive": list(predictive_rows(TEST, sample, calls, ways)),
         "curve": [
-            *curve_rows(TEST, "conformal", sample, calls, doubt(chosen_on, probs, calls)),
-            *curve_rows(TEST, "disagreement", sample, calls, spread_of(calibrated)),
+            *curve_rows(TEST, CONFORMAL, sample, calls, doubt(chosen_on, probs, calls)),
+            *curve_rows(TEST, DISAGREEMENT, sample, calls, spread_of(calibrated)),
         ],
     }
-    return Measured(rows, headlines(errors, found, _fitted(decisions)))
+    numbers = headlines(errors, found, _fitted(decisions)) | kept_headlines(sample, calls, kept)
+    return Measured(rows, numbers)
 
 
 def _test(
@@ -250,18 +276,22 @@ def _fitted(decisions: Decisions) -> list[str]:
     return [name for name, source in pairs if source != NONE]
 
 
-def _notes(decisions: Decisions) -> Iterator[str]:
-    for source, words in (
-        (POOLED, "calibrated by one map for all folds, as too few patients of a fold show them, or do not"),
-        (NONE, "not calibrated, as too few patients show them, or do not"),
-    ):
-        pairs = zip(decisions.findings, decisions.maps.source, strict=True)
-        if names := [name for name, found in pairs if found == source]:
+def _notes(decisions: Decisions, whole: Sample) -> Iterator[str]:
+    """`whole`: of all folds; said of a finding that lacks something are its patients with and without it."""
+    patients = [f"{with_it:,} and {without:,}" for with_it, without in zip(*whole.shown(), strict=True)]
+    told = [f"{name} ({both})" for name, both in zip(decisions.findings, patients, strict=True)]
+    show = "show it, or do not"
+    few_of_a_fold = f"fewer than {FEWEST_OF_A_FOLD} patients of a fold {show}"
+    one_for_all = f"calibrated by one map for all folds, as {few_of_a_fold}"
+    as_it_is = f"not calibrated, as fewer than {FEWEST_POOLED} patients {show}"
+    for source, words in ((POOLED, one_for_all), (NONE, as_it_is)):
+        if names := [
+            name for name, found in zip(told, decisions.maps.source, strict=True) if found == source
+        ]:
             yield f"{words}: {', '.join(names)}"
     without = np.isnan(decisions.thresholds[RULE])
-    if without.any():
-        names = [name for name, none in zip(decisions.findings, without, strict=True) if none]
-        yield f"no threshold, as too few patients show them, or do not: {', '.join(names)}"
+    if names := [name for name, none in zip(told, without, strict=True) if none]:
+        yield f"no threshold, as fewer than {FEWEST} patients {show}: {', '.join(names)}"
 
 
 def _notes_on_test(layout: Layout, test_labels_csv: Path, test: object) -> Iterator[str]:

@@ -94,6 +94,7 @@ def _decisions(layout: Layout) -> dict[str, Any] | None:
     errors = ("calibration_error", "brier", "log_loss")
     names = [f"{name}.{when}" for name in errors for when in ("before", "after")]
     names += ["coverage.present", "coverage.absent", "calls_kept"]
+    names += [f"{name}.{of}" for name in ("ppv", "npv") for of in ("all", "kept")]
     perhaps = [*names, *(f"test.{name}" for name in names)]
     found = _facts(layout.decision_metrics, [], perhaps=perhaps)
     curves: dict[str, dict[str, list[float]]] = {}
@@ -102,11 +103,13 @@ def _decisions(layout: Layout) -> dict[str, Any] | None:
     drawn = len(curve.read_text(encoding="utf-8").splitlines()) > 1  # of too few patients there is no curve
     for row in _rows(curve) if drawn else ():
         if row["finding"] == "all findings":
-            points = curves.setdefault(f"{row['scores']}, by {row['by']}", {})
-            for column in ("kept", "accuracy", "balanced_accuracy"):
+            points = curves.setdefault(f"{row['scores']}, {row['by']}", {})
+            for column in ("kept", "accuracy", "ppv", "npv"):
                 points.setdefault(column, []).append(float(row[column] or "nan"))
     parts = {"out of fold": found} | ({"test": found["test"]} if "test" in found else {})
-    return {"parts": parts, "errors": errors, "picture": figures.kept_calls(curves) if curves else ""}
+    stops = {f"{name}, conformal": part["calls_kept"] for name, part in parts.items() if part["calls_kept"]}
+    picture = figures.kept_calls(curves, stops) if curves else ""
+    return {"parts": parts, "errors": errors, "picture": picture}
 
 
 def _published(layout: Layout, metrics: Mapping[str, Any], findings: Sequence[str]) -> dict[str, Any] | None:

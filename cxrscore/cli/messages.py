@@ -132,10 +132,12 @@ def facts_blocks(facts: dict[str, Any]) -> list[Block]:
 
 
 def decision_blocks(metrics: dict[str, Any]) -> list[Block]:
-    """Errors before and after calibration, coverage and kept calls, out of fold and on the held-out test."""
+    """Errors before and after calibration, coverage and kept calls, out of fold and on the held-out test, a
+    model's calls beside those it keeps.
+    """
     rows = []
     for where, found in {"out of fold": metrics, "test": metrics.get("test", {})}.items():
-        for name in ("calibration_error", "brier", "log_loss", "auc"):
+        for name in ("calibration_error", "brier", "log_loss", "macro_auc"):
             if name in found:
                 before, after = found[name]["before"], found[name]["after"]
                 rows.append(
@@ -144,5 +146,9 @@ def decision_blocks(metrics: dict[str, Any]) -> list[Block]:
         for truth, share in found.get("coverage", {}).items():
             rows.append([where, f"coverage, {truth}", f"{share:.4f}", ""])
         if "calls_kept" in found:
-            rows.append([where, "calls kept", f"{found['calls_kept']:.4f}", ""])
+            rows.append([where, "share of calls kept", "", f"{found['calls_kept']:.4f} kept"])
+        for name, words in (("ppv", "right, of calls of 1"), ("npv", "right, of calls of 0")):
+            if name in found:
+                of_all, kept = found[name]["all"], found[name]["kept"]
+                rows.append([where, words, f"{of_all:.4f} of all", f"{kept:.4f} of those kept"])
     return [TextTable(rows)]

@@ -5,7 +5,8 @@ In    Sample of probabilities before and after calibration; thresholds and limit
 Out   rows of tables, and headline numbers: means over the findings that have them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,16 +15,25 @@ from numpy.typing import NDArray
 
 from cxrscore.decisions.abstention import Limits, kept_by_limits
 from cxrscore.decisions.probability_errors import brier, calibration_error, log_loss
-from cxrscore.decisions.thresholds import calls_of
-from cxrscore.statistics.bootstrap import replicates
-from cxrscore.statistics.intervals import FEWEST, freedom_of, interval
-from cxrscore.statistics.roc_area import quotient, roc_auc
+from cxrscore.decisions.shares import Counted, shares
+from cxrscore.decisions.thresholds import calls_of, table_figure
+from cxrscore.statistics.roc_area import roc_auc
 from cxrscore.statistics.sample import Sample
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 ERRORS = {"calibration_error": calibration_error, "brier": brier, "log_loss": log_loss}
 AREA = {"auc": roc_auc}
-RESAMPLES = 1000
+NAMES = {"auc": "macro_auc"}  # of a mean over findings
+REACHED: dict[
+    str, Callable[[float, float, int, int], float]
+] = {  # of sensitivity, specificity, how many have
+    "youden": lambda hit, spared, p, n: hit + spared - 1,  # the finding, and how many have not
+    "f1": lambda hit, spared, p, n: 2 * hit * p / (hit * p + (1 - spared) * n + p) if p else math.nan,
+    "accuracy": lambda hit, spared, p, n: (hit * p + spared * n) / (p + n) if p and n else math.nan,
+    "sensitivity": lambda hit, spared, p, n: hit,
+    "specificity": lambda hit, spared, p, n: spared,
+}
 STEPS = 20  # of a curve: 5 % of the calls, 10 %, ...
 ALL = "all findings"
 Row = Sequence[object]
@@ -47,8 +57,9 @@ def error_rows(source: str, before: Sample, after: NDArray[np.floating], *, area
 def threshold_rows(
     source: str, sample: Sample, chosen: Mapping[str, Floats], calls: Mapping[str, Floats]
 ) -> Iterator[Row]:
-    """scores, rule, finding, threshold, positives, negatives, sensitivity, specificity. `calls` (n, L) by
-    rule; NaN where a rule has no threshold.
+    """scores, rule, finding, threshold, positives, negatives, sensitivity, specificity, reached. `calls`
+    (n, L) by rule; NaN where a rule has no threshold. `reached`: what the rule makes as large as it can. A
+    rule of one threshold for all findings has it in a row of its own.
     """
     for rule, thresholds in chosen.items():
         for j, finding in enumerate(sample.findings):
@@ -56,22 +67,16 @@ def threshold_rows(
             known = sample.mask[:, j] & ~np.isnan(made)
             present, absent = known & (y == 1), known & (y == 0)
             right = [made[present] == 1, made[absent] == 0]
-            shares = [float(one.mean()) if len(one) else np.nan for one in right]
+            hit, spared = (float(one.mean()) if len(one) else np.nan for one in right)
             counts = [int(present.sum()), int(absent.sum())]
-            yield [source, rule, finding, number(thresholds[j], 9), *counts, *map(number, shares)]
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which of some rows have something, each with its weight; as bootstrap.Prepared."""
-
-    rows: NDArray[np.int64]
-    has: NDArray[np.bool_]
-    weight: Floats
-
-    def values(self, weights: Floats) -> Floats:
-        mine = weights[self.rows] * self.weight[:, None]
-        return quotient((mine * self.has[:, None]).sum(0), mine.sum(0))
+            reached = REACHED[rule](hit, spared, *counts) if rule in REACHED else np.nan
+            shown = map(number, (hit, spared, reached))
+            yield [source, rule, finding, number(thresholds[j], 9), *counts, *shown]
+        if rule not in REACHED:
+            known = sample.mask & ~np.isnan(calls[rule])
+            reached = table_figure(rule, sample.y, known, np.nan_to_num(calls[rule]))
+            counts = [int((known & (sample.y == value)).sum()) for value in (1, 0)]
+            yield [source, rule, ALL, "", *counts, "", "", number(reached)]
 
 
 @dataclass(frozen=True)
@@ -95,31 +100,37 @@ def coverages(sample: Sample, ruled_out: Floats, kept: NDArray[np.bool_]) -> lis
     """`sample.scores` is not read. `ruled_out` (n, L): 1 where the label that is true is ruled out, 0 where
     not, NaN where there is no limit.
     """
-    shares: dict[tuple[int, int], Share] = {}
+    counted = {}
     for j in range(len(sample.findings)):
         for truth in (1, 0):
             known = sample.mask[:, j] & (sample.y[:, j] == truth) & ~np.isnan(ruled_out[:, j])
-            rows = np.flatnonzero(known)
-            if len(rows):
-                _, own, images = np.unique(sample.cluster[rows], return_inverse=True, return_counts=True)
-                shares[j, truth] = Share(rows, ruled_out[rows, j] == 0, 1 / images[own])
-    drawn = (
-        replicates(shares, sample.cluster, resamples=RESAMPLES, generator=np.random.default_rng(0))
-        if shares
-        else {}
-    )
+            if known.any():
+                counted[j, truth] = Counted(known, known & (ruled_out[:, j] == 0), one_together=True)
     found = []
-    for (j, truth), share in shares.items():
-        value = float(share.values(np.ones((len(sample), 1)))[0])
-        patients = len(np.unique(sample.cluster[share.rows]))
-        ends = (np.nan, np.nan)
-        if patients >= FEWEST:  # each weighs as much as another, so they are worth their number
-            freedom = freedom_of(patients)
-            ends = interval(value, drawn[j, truth], scale="unit", freedom=freedom)
-        word = "present" if truth else "absent"
-        left = float(kept[share.rows, j].mean())
-        found.append(Coverage(sample.findings[j], word, patients, len(share.rows), value, *ends, left))
+    for (j, truth), (value, low, high, patients) in shares(counted, sample.cluster).items():
+        word, rows = "present" if truth else "absent", counted[j, truth].cells
+        left, images = float(kept[rows > 0, j].mean()), int(rows.sum())
+        found.append(Coverage(sample.findings[j], word, patients, images, value, low, high, left))
     return found
+
+
+def predictive_rows(source: str, sample: Sample, calls: Floats, kept: Mapping[str, Bools]) -> Iterator[Row]:
+    """scores, kept by, finding, call, patients, calls, right, low, high: of those calls of 1, and of those of
+    0, that are kept in each way, the share that is right (positive and negative predictive value). It is as
+    high as the finding is common among these images.
+    """
+    columns: dict[str, Any] = {ALL: slice(None)} | {name: [j] for j, name in enumerate(sample.findings)}
+    right = calls == sample.y
+    for by, mine in kept.items():
+        counted = {}
+        for finding, j in columns.items():
+            for call in (1, 0):
+                cells = (sample.mask & mine & (calls == call))[:, j]
+                if cells.any():
+                    counted[finding, call] = Counted(cells.sum(1), (cells & right[:, j]).sum(1))
+        for (finding, call), share in shares(counted, sample.cluster).items():
+            shown = map(number, (share.value, share.low, share.high))
+            yield [source, by, finding, call, share.patients, int(counted[finding, call].cells.sum()), *shown]
 
 
 def ruled_out(sample: Sample, probs: NDArray[np.floating], limits: Limits) -> Floats:
@@ -138,8 +149,9 @@ def coverage_rows(source: str, found: Sequence[Coverage]) -> Iterator[Row]:
 
 
 def curve_rows(source: str, by: str, sample: Sample, calls: Floats, doubt: Floats) -> Iterator[Row]:
-    """scores, by, finding, kept, accuracy, balanced_accuracy: of the calls with the least doubt, 5 % to
-    all."""
+    """scores, by, finding, kept, accuracy, ppv, npv: of the calls with the least doubt, 5 % to all, the
+    shares that are right: of all, of those of 1, of those of 0.
+    """
     known = sample.mask & ~np.isnan(calls) & ~np.isnan(doubt)
     columns: dict[str, Any] = {ALL: slice(None)} | {name: j for j, name in enumerate(sample.findings)}
     for finding, j in columns.items():
@@ -147,10 +159,10 @@ def curve_rows(source: str, by: str, sample: Sample, calls: Floats, doubt: Float
         y, made, order = sample.y[:, j][rows], calls[:, j][rows], np.argsort(doubt[:, j][rows], kind="stable")
         for step in range(1, STEPS + 1 if len(order) else 1):
             first = order[: max(1, round(len(order) * step / STEPS))]
-            right, truth = made[first] == y[first], y[first] == 1
-            both = [float(right[part].mean()) for part in (truth, ~truth) if part.any()]
-            balanced = float(np.mean(both)) if len(both) == 2 else np.nan
-            yield [source, by, finding, number(step / STEPS), number(float(right.mean())), number(balanced)]
+            right, of_1 = made[first] == y[first], made[first] == 1
+            parts = (right, right[of_1], right[~of_1])
+            shown = [float(part.mean()) if len(part) else np.nan for part in parts]
+            yield [source, by, finding, number(step / STEPS), *map(number, shown)]
 
 
 def spread_of(calibrated: Floats) -> Floats:
@@ -164,7 +176,7 @@ def kept_calls(probs: NDArray[np.floating], thresholds: Floats, limits: Limits) 
 
 
 def headlines(errors: Sequence[Row], found: Sequence[Coverage], fitted: Sequence[str]) -> dict[str, object]:
-    """Means over the findings in `fitted`, and of the coverages over those that have a limit."""
+    """Means over the findings in `fitted`, and of the coverages over those that have an interval."""
     numbers: dict[str, object] = {}
     mine = [row for row in errors if row[1] in fitted]
     for i, name in enumerate((*ERRORS, *AREA)):
@@ -172,16 +184,31 @@ def headlines(errors: Sequence[Row], found: Sequence[Coverage], fitted: Sequence
         values = np.array([[float(str(cell)) for cell in pair] for pair in pairs if "" not in pair])
         if len(values):
             before, after = values.mean(0)
-            numbers[name] = {"before": round(float(before), 5), "after": round(float(after), 5)}
+            numbers[NAMES.get(name, name)] = {
+                "before": round(float(before), 5),
+                "after": round(float(after), 5),
+            }
     coverage = {}
     for truth in ("present", "absent"):
-        shares = [one.coverage for one in found if one.truth == truth]
-        if shares:
-            coverage[truth] = round(float(np.mean(shares)), 5)
-    if coverage:
-        images = sum(one.images for one in found)
-        kept = sum(one.kept * one.images for one in found) / images
-        numbers |= {"coverage": coverage, "calls_kept": round(kept, 5)}
+        known = [one.coverage for one in found if one.truth == truth and not np.isnan(one.low)]
+        if known:
+            coverage[truth] = round(float(np.mean(known)), 5)
+    return numbers | ({"coverage": coverage} if coverage else {})
+
+
+def kept_headlines(sample: Sample, calls: Floats, kept: NDArray[np.bool_]) -> dict[str, object]:
+    """The share of all calls that is kept, and the shares of right ones among those of 1 and those of 0,
+    before and after. Without a call there is nothing to keep.
+    """
+    made = sample.mask & ~np.isnan(calls)
+    if not made.any():
+        return {}
+    numbers: dict[str, object] = {"calls_kept": round(float(kept[made].mean()), 5)}
+    for name, call in (("ppv", 1), ("npv", 0)):
+        mine, right = made & (calls == call), sample.y == call
+        if (mine & kept).any():
+            before, after = right[mine].mean(), right[mine & kept].mean()
+            numbers[name] = {"all": round(float(before), 5), "kept": round(float(after), 5)}
     return numbers
 
 

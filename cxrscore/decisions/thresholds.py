@@ -120,6 +120,10 @@ def _micro_f1(sample: Sample, enough: NDArray[np.bool_]) -> float:
 def _common(sample: Sample, enough: NDArray[np.bool_], measure: str) -> float:
     """The first of COMMON at which the measure is highest."""
     y, known, probs = sample.y[:, enough], sample.mask[:, enough], sample.scores[:, enough]
-    prepare, once = MEASURES[measure].prepare, np.ones((len(y), 1))
-    figures = [prepare(y, known, (probs >= t).astype(float)).values(once)[0] for t in COMMON]
+    figures = [table_figure(measure, y, known, (probs >= t).astype(float)) for t in COMMON]
     return float(COMMON[int(np.nanargmax(figures))])  # a finding is shown, so each has a figure somewhere
+
+
+def table_figure(measure: str, y: NDArray[np.int8], known: NDArray[np.bool_], calls: Floats) -> float:
+    """Of all findings together, as `evaluate` has it for scores of 0 and 1."""
+    return float(MEASURES[measure].prepare(y, known, calls).values(np.ones((len(y), 1)))[0])

@@ -374,23 +374,35 @@ def sweep(points: Sequence[Mapping[str, float]], *, head: str, key: str, referen
         return _svg(figure)
 
 
-def kept_calls(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Of each curve by its name, `kept` shares of all calls, and the `accuracy` and `balanced_accuracy` of
-    those: one panel for each of the two; NaN is not drawn.
+def kept_calls(curves: Mapping[str, Mapping[str, Sequence[float]]], stops: Mapping[str, float]) -> str:
+    """Of each curve by its name, `kept` shares of all calls, and which share of those is right: of all, of
+    those of 1 (`ppv`), of those of 0 (`npv`), a panel each; NaN is not drawn. `stops`: the share that is
+    kept in the end, a dot on the curve.
     """
-    accuracy, balanced = "accuracy of the kept calls", "mean of sensitivity and specificity"
+    titles = {"accuracy": "of all answers", "ppv": "of the answers yes", "npv": "of the answers no"}
+    lowest = min(
+        one for points in curves.values() for column in titles for one in points[column] if one == one
+    )
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 3.0), layout="constrained")
-        panels = figure.subplots(1, 2)
-        columns = {"accuracy": accuracy, "balanced_accuracy": balanced}
-        for axes, (column, title) in zip(panels, columns.items(), strict=True):
+        figure = Figure(figsize=(9.2, 3.3), layout="constrained")
+        panels = figure.subplots(1, 3, sharey=True)
+        for axes, (column, title) in zip(panels, titles.items(), strict=True):
             for n, (name, points) in enumerate(curves.items()):
                 colour = FOLD_COLOURS[n % len(FOLD_COLOURS)]
-                axes.plot(points["kept"], points[column], "o-", ms=3, lw=1.4, color=colour, label=name)
+                axes.plot(points["kept"], points[column], lw=1.6, color=colour, label=name)
+                if name in stops:
+                    there = np.interp(stops[name], points["kept"], points[column])
+                    axes.plot(stops[name], there, "o", ms=6, color=colour)
             axes.set_title(title, loc="left", fontsize=9.5)
-            axes.set_xlabel("share of calls kept, the surest first")
+            axes.set(xlim=(0, 1.02), ylim=(min(0.5, lowest - 0.02), 1.01))
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        panels[1].legend(frameon=False, loc="best", fontsize=8)
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        panels[0].set_ylabel("share that is right")
+        panels[1].set_xlabel("share of questions that are answered, those with the least doubt first")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, frameon=False, loc="outside lower center", ncols=len(labels), fontsize=8.5
+        )
         return _svg(figure)
 
 

@@ -33,11 +33,12 @@ class Freedom:
     widening: float = 1.0
 
 
-def effective_patients(rows: NDArray[np.bool_], patient: NDArray[np.int64]) -> float:
-    """(n,) each: how many patients with equally many images are as good as those of these rows. Ten patients
-    of one image each are ten; with one who has ninety beside them, hardly more than one. 0: no row.
+def effective_patients(rows: NDArray[np.integer | np.bool_], patient: NDArray[np.int64]) -> float:
+    """(n,) whether an image counts, or how often, and whose it is: how many patients with equally many images
+    are as good as these. Ten patients of one image each are ten; with one who has ninety beside them, hardly
+    more than one. 0: no row.
     """
-    images = np.bincount(patient[rows]).astype(float)
+    images = np.bincount(patient, weights=rows)
     return float(images.sum() ** 2 / np.square(images).sum()) if images.any() else 0.0
 
 
