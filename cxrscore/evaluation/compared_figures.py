@@ -176,7 +176,7 @@ def fold_means(
     apart = drawn["b"].findings - drawn["a"].findings
     freedom = pooled_freedom(freedoms(whole.y, whole.mask, whole.patient), apart)
     ends = interval(other - one, drawn["b"].macro - drawn["a"].macro, freedom=freedom)
-    return Difference(one, other, Estimate(other - one, *ends))
+    return Difference(one, other, Estimate(other - one, *ends, degrees=freedom.degrees))
 
 
 def _mean_of_folds(side: Sample, folds: Sequence[NDArray[np.int64]], truth: Sequence[Truth]) -> float:
