@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxrscore.evaluation.joined_scores import Scored
 from cxrscore.evaluation.verdict_sentences import sentence
-from cxrscore.statistics.bootstrap import Truth, freedoms, resampled_areas, together, well_shown
+from cxrscore.statistics.bootstrap import Truth, freedoms, resampled_areas, shown_by_fold, together
 from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, SHOWN, Difference, Estimate, differences
 from cxrscore.statistics.intervals import interval, pooled_freedom
 from cxrscore.statistics.roc_area import auc_by_finding, macro
@@ -149,12 +149,12 @@ def _fold_rows(a: Sample, b: Sample, fold: NDArray[np.int64], unit: str, *, afte
     """
     folds = [np.flatnonzero(fold == one) for one in np.unique(fold)]
     truth = [Truth(a.y[rows], a.mask[rows], a.cluster[rows]) for rows in folds]
-    enough = [well_shown(one) for one in truth]
+    enough = shown_by_fold(truth)
     key, what = ("folds", "mean", "macro_auc"), "macro-AUC, mean of folds"
     if all(shown[there].all() for shown, there in zip(enough, map(_defined, truth), strict=True)):
         return [_row(key, what, fold_means(a, b, folds, truth, after=after), a.clusters, unit)]
     one, other = (_mean_of_folds(side, folds, truth) for side in (a, b))
-    why = f"in a fold, too few {unit} show some finding, or do not"
+    why = f"in a fold or in all, too few {unit} show some finding, or do not"
     all_of_them = Difference(one, other, Estimate(other - one))
     rows = [_row(key, what, all_of_them, a.clusters, unit, why=why)]
     if all(shown.any() for shown in enough):

@@ -110,7 +110,8 @@ def test_a_run_that_is_compared_with_itself_is_not_called_equal(chest: Path) -> 
 
 def test_the_mean_of_folds_has_the_interval_of_an_ablation(tmp_path: Path) -> None:
     """`ablate` averages within folds over 2,000 resamples, of which these are the first 1,000."""
-    for rare in (0, 12):  # of 12 patients, none is shown by five in each fold and all have an area
+    # of 12 patients four show it in each fold; 18 are enough for a fold, and too few for an interval
+    for rare in (0, 12, 18):
         a = make_run(tmp_path / f"a{rare}", seed=1, noise=2.0, rare=rare)
         b = make_run(tmp_path / f"b{rare}", seed=2, noise=1.5, rare=rare)
         labels = read_labels(
@@ -125,6 +126,9 @@ def test_the_mean_of_folds_has_the_interval_of_an_ablation(tmp_path: Path) -> No
         assert ours["difference"] == pytest.approx(theirs["macro_auc"], abs=2e-5)
         for end in ("low", "high"):
             assert ours[end] == pytest.approx(theirs[end], abs=0.01)
+        if rare:
+            assert scored.left_out == {FINDINGS[2]: [0, 1, 2]}
+            assert result["folds"]["mean"]["macro_auc"]["low"] is None
 
 
 def test_a_rare_finding_has_no_interval_and_a_mean_without_it_has(tmp_path: Path) -> None:
