@@ -185,6 +185,7 @@ def _run(root: Path, called: str, *, labels_csv: Path | None) -> Side:
     labels = labels_csv or root / LABELS
     settings, notes = label_settings(_labels_there(labels), plain[0].id_column, params.labels)
     table = read_labels(labels, **settings | {"findings": plain[0].findings})
+    notes = [f"out of fold: {note}" for note in (*notes, *table.notes)]
     parts, by_view = ([join(one, table) for one in scores] for scores in (plain, averaged))
     ids = [name for part in parts for name in part.table.ids]
     if len(set(ids)) != len(ids):
@@ -198,9 +199,9 @@ def _run(root: Path, called: str, *, labels_csv: Path | None) -> Side:
     test, test_labels = root / TEST_SCORES, root / TEST_LABELS
     if test.is_file() and test_labels.is_file():
         kinds["test"], more = join_file(read_scores(test), test_labels, labels=params.labels)
-        notes += more
+        notes += [f"{KINDS['test']}: {note}" for note in more]
     fold = np.repeat(params.folds.train, [len(part.table.ids) for part in parts]).astype(np.int64)
-    return Side(called, pool(parts), fold, kinds, (*notes, *table.notes))
+    return Side(called, pool(parts), fold, kinds, tuple(notes))
 
 
 def _present(path: Path) -> ScoreTable:

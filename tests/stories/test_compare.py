@@ -200,6 +200,12 @@ def test_a_held_out_test_of_one_side_or_of_other_images_is_left_out_and_said(tmp
     assert "test" not in result and any("no image in common" in note for note in result["notes"])
 
 
+def test_notes_on_labels_say_of_which_images_they_are(chest: Path) -> None:
+    notes = compared("HEAD~1", "HEAD", chest)["notes"]
+    told = [note for note in notes if "none of the findings" in note]
+    assert [note.split(":")[0] for note in told] == ["out of fold", "held-out test"]
+
+
 def test_other_labels_are_refused_and_one_table_measures_both(chest: Path, tmp_path: Path) -> None:
     labels = chest / "data" / "labels.csv"
     first = tmp_path / "first.csv"
