@@ -65,11 +65,13 @@ def test_holm_rejects_what_stepping_down_rejects(p_values: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "half", "word"),
-    [(0.1, 0.05, "better"), (-0.1, 0.05, "worse"), (0.1, 0.11, "cannot tell"), (0.0, 0.0, "cannot tell")],
+    [(0.1, 0.05, "better"), (-0.1, 0.05, "worse"), (0.1, 0.11, "cannot tell"), (0.0, 0.0, "same")],
 )
 def test_one_figure_is_judged_by_its_interval(value: float, half: float, word: str) -> None:
     (verdict,) = verdicts([an_estimate(value, half)], patients=100)
     assert verdict.word == word and not verdict.chance
+    (other,) = verdicts([an_estimate(value, half)], patients=100, better="lower")
+    assert other.word == {"better": "worse", "worse": "better"}.get(word, word)
 
 
 def test_among_many_an_interval_that_just_leaves_out_0_tells_nothing() -> None:
@@ -82,7 +84,7 @@ def test_among_many_an_interval_that_just_leaves_out_0_tells_nothing() -> None:
 
 def test_a_finding_without_an_interval_is_not_counted_in_the_family() -> None:
     found = verdicts([an_estimate(0.1, 0.095), *[Estimate(0.1, why="few")] * 13], patients=100)
-    assert [one.word for one in found] == ["better", *["cannot tell"] * 13]
+    assert [one.word for one in found] == ["better", *["no interval"] * 13]
     assert all(one.more is None for one in found)
 
 
