@@ -313,6 +313,15 @@ def test_score_tables_are_compared_by_labels(chest: Path, tables: tuple[Path, Pa
 def test_tables_need_labels_and_those_of_their_images(chest: Path, tables: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match=r"labels\.csv: no such table of labels; use --labels to name"):
         compared(*tables, chest.parent / "elsewhere")
+    tested = chest / "data" / "test_labels.csv"
+    told = rf"none of its 120 rows is in .*labels\.csv, and all are in {tested}; name that with --labels"
+    with pytest.raises(UserError, match=rf"{told} {tested}\."):
+        compared(*tables, chest)
+    few = pl.read_csv(tested)[1:]
+    few.write_csv(tested)
+    with pytest.raises(UserError, match=r"scores\.csv: 120 rows are not in .*labels\.csv"):
+        compared(*tables, chest)
+    tested.write_bytes(b"\x00")
     with pytest.raises(UserError, match=r"scores\.csv: 120 rows are not in .*labels\.csv"):
         compared(*tables, chest)
     bad = chest / "bad.parquet"

@@ -369,6 +369,18 @@ def test_a_score_table_that_does_not_fit_the_labels_is_refused(
         evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
 
 
+def test_scores_of_the_held_out_test_are_measured_by_its_labels_which_are_named(tmp_path: Path) -> None:
+    labels_csv, _ = a_project(tmp_path)
+    tested = labels_csv.with_name("test_labels.csv")
+    tested.write_text(labels_csv.read_text().strip().replace("\n", "\ntest_") + "\n")
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\ntest_a,0.5\ntest_b,0.4\n")
+    told = (
+        rf"none of its 2 rows is in {labels_csv}, and all are in {tested}; name that with --labels {tested}"
+    )
+    with pytest.raises(UserError, match=told):
+        evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
+
+
 def test_without_a_project_an_uncertain_label_is_an_error(tmp_path: Path) -> None:
     labels_csv, layout = a_project(tmp_path)
     with pytest.raises(UserError, match=r"labels.csv:6: 'Edema' is uncertain"):
