@@ -94,7 +94,14 @@ def join_file(
         rows = places(scores.ids, studies.table.ids)
         joined = replace(joined, images=[studies.images[row] for row in rows])
         notes += studies.notes
-    return joined, [*notes, *scores.notes, *table.notes, *joined.notes]
+    return joined, [*notes, *scores.notes, *_calls(scores), *table.notes, *joined.notes]
+
+
+def _calls(scores: ScoreTable) -> list[str]:
+    return [
+        f"{scores.source}: holds only 0 and 1: calls, whose AUC and calibration are not those of the scores "
+        "that they were made of."
+    ] * bool(np.isin(scores.probs, (0, 1)).all())
 
 
 def _with_studies(table: LabelTable, labels_csv: Path, settings: dict[str, Any]) -> LabelTable:
