@@ -270,6 +270,6 @@ def comparison_blocks(result: Mapping[str, Any]) -> list[Block]:
     if not result["same_scores"]:
         blocks += [one["sentence"] for one in figures if one["verdict"] != "same"]
         same = [one["what"] for one in figures if one["verdict"] == "same"]
-        blocks += [f"The figures of A and B are the same in every resample: {', '.join(same)}."] * bool(same)
+        blocks += [f"The figures of A and B are the same in every resample: {'; '.join(same)}."] * bool(same)
         blocks += [""]
     return [*blocks, *result["notes"]]

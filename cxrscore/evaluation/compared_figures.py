@@ -125,7 +125,8 @@ def compared(
     alike = {FIRST: (a, b)} | {KINDS[name]: pair for name, pair in kinds.items()}
     same = [words for words, (one, other) in alike.items() if np.array_equal(one.scores, other.scores)]
     all_same = len(same) == len(alike)
-    summary = [SAME] if all_same else [*_some_same(same), *_which_mean(first)]
+    which = [line for kind in (first, *others) if kind.name in WITH_HEADLINES for line in _which_mean(kind)]
+    summary = [SAME] if all_same else [*_some_same(same), *which]
     notes = [*_notes(rows, rests_on, unit), *_left_out(first.rare, unit)]
     return Compared(rows, notes, summary, all_same)
 
@@ -155,7 +156,7 @@ def _means(kind: Kind) -> list[Row]:
             if one is None or not _defined_both(one) or (of == SHOWN and measure in NO_INTERVAL):
                 continue
             place = (kind.name, f"{key}{ending}") if kind.name else (f"{key}{ending}",)
-            what = f"{TITLES[key]}{', ' * bool(kind.name)}{KINDS.get(kind.name, '')}{words}"
+            what = f"{_titled(key, kind.name)}{words}"
             told = NO_INTERVAL.get(measure) or why or one.difference.why
             better: Better = "lower" if MEASURES[measure].better == "lower" else "higher"
             rows.append(
@@ -264,13 +265,18 @@ def _which_mean(kind: Kind) -> list[str]:
         return []
     few = f"shown, or not shown, by fewer than {FEWEST} {kind.unit}"
     left = kind.areas - len(kind.rare)
+    what = _titled("macro_auc", kind.name)
     if not left:
-        return [f"No mean over findings has an interval here: each finding is {few}."]
+        return [f"{what} has no interval here: each finding is {few}."]
     verb = "is" if len(kind.rare) == 1 else "are"
     return [
-        f"macro-AUC has no interval here: {len(kind.rare)} of {kind.areas} findings {verb} {few}; read the "
-        f"row of the other {left} ({TITLES['macro_auc']}{WITHOUT})."
+        f"{what} has no interval here: {len(kind.rare)} of {kind.areas} findings {verb} {few}; read the row "
+        f"of the other {left} ({what}{WITHOUT})."
     ]
+
+
+def _titled(key: str, kind: str) -> str:
+    return f"{TITLES[key]}, {KINDS[kind]}" if kind else TITLES[key]
 
 
 def _left_out(rare: Sequence[str], unit: str) -> list[str]:

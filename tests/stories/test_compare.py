@@ -139,7 +139,7 @@ def test_other_scores_of_the_same_ranks_have_the_same_areas_and_one_sentence_for
     text = plain_text(comparison_blocks(result))
     assert text.splitlines()[2] == "A and B hold the same scores: held-out test."
     assert text.count("same in every resample") == 1
-    assert f"same in every resample: macro-AUC, AP_all, mean average precision, {FINDINGS[0]}" in text
+    assert f"same in every resample: macro-AUC; AP_all; mean average precision; {FINDINGS[0]}" in text
 
 
 def test_the_mean_of_folds_has_the_interval_of_an_ablation(tmp_path: Path) -> None:
