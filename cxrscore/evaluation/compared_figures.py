@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrscore.evaluation.fold_means import defined, fold_means, mean_of_folds
 from cxrscore.evaluation.joined_scores import Scored
 from cxrscore.evaluation.statistics_table import HEADLINES
 from cxrscore.evaluation.verdict_sentences import sentence
-from cxrscore.statistics.bootstrap import Truth, freedoms, resampled_areas, shown_by_fold, together
+from cxrscore.statistics.bootstrap import Truth, shown_by_fold
 from cxrscore.statistics.estimates import (
     MACRO,
     RESAMPLES,
-    SEED,
     SHOWN,
     TABLE,
     Difference,
@@ -27,9 +27,8 @@ from cxrscore.statistics.estimates import (
     Key,
     differences,
 )
-from cxrscore.statistics.intervals import FEWEST, interval, pooled_freedom
+from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.measures import MEASURES
-from cxrscore.statistics.roc_area import auc_by_finding, macro
 from cxrscore.statistics.sample import Sample
 from cxrscore.statistics.verdicts import POWER, Better, Seen, Verdict, verdicts
 
@@ -204,9 +203,9 @@ def _fold_rows(a: Sample, b: Sample, fold: NDArray[np.int64], unit: str, *, afte
     truth = [Truth(a.y[rows], a.mask[rows], a.cluster[rows]) for rows in folds]
     enough = shown_by_fold(truth)
     key, what = ("folds", "mean", "macro_auc"), "macro-AUC, mean of folds"
-    if all(shown[there].all() for shown, there in zip(enough, map(_defined, truth), strict=True)):
+    if all(shown[there].all() for shown, there in zip(enough, map(defined, truth), strict=True)):
         return [_row(key, what, fold_means(a, b, folds, truth, after=after), a.clusters, unit)]
-    one, other = (_mean_of_folds(side, folds, truth) for side in (a, b))
+    one, other = (mean_of_folds(side, folds, truth) for side in (a, b))
     why = f"in a fold or in all, too few {unit} show some finding, or do not"
     all_of_them = Difference(one, other, Estimate(other - one))
     rows = [_row(key, what, all_of_them, a.clusters, unit, why=why)]
@@ -215,36 +214,6 @@ def _fold_rows(a: Sample, b: Sample, fold: NDArray[np.int64], unit: str, *, afte
         found = fold_means(a, b, folds, masked, after=after)
         rows.append(_row((*key[:2], "macro_auc_shown"), f"{what}{WITHOUT}", found, a.clusters, unit))
     return rows
-
-
-def fold_means(
-    a: Sample, b: Sample, folds: Sequence[NDArray[np.int64]], truth: Sequence[Truth], *, after: After
-) -> Difference:
-    """`folds`: the rows of each; `truth` says which of their labels count."""
-    ways = {name: [[side.scores[rows] for rows in folds]] for name, side in (("a", a), ("b", b))}
-    generator = np.random.default_rng(SEED)
-    drawn = resampled_areas(truth, ways, generator=generator, resamples=RESAMPLES, after=after)
-    one, other = (_mean_of_folds(side, folds, truth) for side in (a, b))
-    whole = together(truth)
-    apart = drawn["b"].findings - drawn["a"].findings
-    freedom = pooled_freedom(freedoms(whole.y, whole.mask, whole.patient), apart)
-    ends = interval(other - one, drawn["b"].macro - drawn["a"].macro, freedom=freedom)
-    return Difference(one, other, Estimate(other - one, *ends, degrees=freedom.degrees))
-
-
-def _mean_of_folds(side: Sample, folds: Sequence[NDArray[np.int64]], truth: Sequence[Truth]) -> float:
-    areas = [
-        macro(auc_by_finding(one.y, one.mask, side.scores[rows]))
-        for rows, one in zip(folds, truth, strict=True)
-    ]
-    return float(np.nanmean(areas)) if not np.isnan(areas).all() else float("nan")
-
-
-def _defined(truth: Truth) -> NDArray[np.bool_]:
-    """(L,) whether an image of either class is there."""
-    zero, one = ((truth.mask & (truth.y == value)).any(0) for value in (0, 1))
-    found: NDArray[np.bool_] = zero & one
-    return found
 
 
 def _defined_both(found: Difference) -> bool:
