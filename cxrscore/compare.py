@@ -1,5 +1,5 @@
-"""Two runs, or two score tables, measured on the same images: which has the higher areas under the ROC curve,
-how sure that is, and where nobody can tell.
+"""Two runs, or two score tables, measured on the same images: which has the better figures, how sure that is,
+and where nobody can tell.
 
 In    two of: a git revision or DVC experiment of a project, `workspace`, another project's folder, a score
       table. Of a run its out-of-fold tables, its held-out test if it has one, its labels and settings.
@@ -24,6 +24,7 @@ from cxrscore.evaluation.compared_figures import KINDS, Row, bootstraps, compare
 from cxrscore.evaluation.fold_trainings import notes_on_patients
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, label_settings, pool
 from cxrscore.evaluation.paired_scores import numbered, paired
+from cxrscore.evaluation.verdict_sentences import DIGITS, shown
 from cxrscore.project.params_file import read_compared_params
 from cxrscore.project.revisions import commit_of, copy_files
 from cxrscore.statistics.group_means import group_means
@@ -36,7 +37,6 @@ from cxrscore.tables.score_table import ScoreTable, read_scores
 WORKSPACE = "workspace"
 LABELS, TEST_LABELS, PARAMS = "data/labels.csv", "data/test_labels.csv", "params.yaml"  # in a project
 TEST_SCORES = "out/test/scores.csv"
-DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def compare_sides(a: Side, b: Side, *, progress: Progress) -> dict[str, Any]:
     progress.start("comparing", bootstraps(kinds, by_fold=fold is not None))
     found = compared(one, other, kinds=kinds, fold=fold, seen=seen, after=progress.advance)
     said = dict.fromkeys([*found.notes, *notes, *a.notes, *b.notes])
-    return _result(one, called, found.rows) | {"notes": list(said)}
+    first = {"same_scores": found.same, "summary": list(found.summary)}
+    return _result(one, called, found.rows) | first | {"notes": list(said)}
 
 
 def _kinds(a: Side, b: Side) -> tuple[dict[str, tuple[Scored, Scored]], list[str]]:
@@ -127,10 +128,6 @@ def _notes_on_runs(a: Side, b: Side) -> list[str]:
             "on these images, or are not several"
         ]
     return []
-
-
-def _seen(side: Side) -> list[str]:
-    return [] if side.fold is None else notes_on_patients(side.scored.table, side.fold)
 
 
 @contextmanager
@@ -185,6 +182,7 @@ def _run(root: Path, called: str, *, labels_csv: Path | None) -> Side:
     labels = labels_csv or root / LABELS
     settings, notes = label_settings(_labels_there(labels), plain[0].id_column, params.labels)
     table = read_labels(labels, **settings | {"findings": plain[0].findings})
+    notes = [f"out of fold: {note}" for note in (*notes, *table.notes)]
     parts, by_view = ([join(one, table) for one in scores] for scores in (plain, averaged))
     ids = [name for part in parts for name in part.table.ids]
     if len(set(ids)) != len(ids):
@@ -198,9 +196,9 @@ def _run(root: Path, called: str, *, labels_csv: Path | None) -> Side:
     test, test_labels = root / TEST_SCORES, root / TEST_LABELS
     if test.is_file() and test_labels.is_file():
         kinds["test"], more = join_file(read_scores(test), test_labels, labels=params.labels)
-        notes += more
+        notes += [f"{KINDS['test']}: {note}" for note in more]
     fold = np.repeat(params.folds.train, [len(part.table.ids) for part in parts]).astype(np.int64)
-    return Side(called, pool(parts), fold, kinds, (*notes, *table.notes))
+    return Side(called, pool(parts), fold, kinds, tuple(notes))
 
 
 def _present(path: Path) -> ScoreTable:
@@ -255,18 +253,23 @@ def figures_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def comparison_blocks(result: Mapping[str, Any]) -> list[Block]:
-    """For a person: the table, a sentence for each row of it, and notes."""
+    """For a person: the table, a sentence for each row of it, and notes. Rows that are the same share one."""
     figures = figures_of(result)
     rows = [["", "A", "B", "difference", "low", "high", "verdict"]]
     rows += [
         [
             one["what"],
-            *(f"{one[side]:.4f}" for side in ("a", "b")),
-            *("" if one[end] is None else f"{one[end]:+.4f}" for end in ("difference", "low", "high")),
+            *(shown(one[side]) for side in ("a", "b")),
+            *("" if one[end] is None else shown(one[end], sign="+") for end in ("difference", "low", "high")),
             one["verdict"],
         ]
         for one in figures
     ]
-    blocks: list[Block] = [f"A: {result['a']}", f"B: {result['b']}", ""]
+    blocks: list[Block] = [f"A: {result['a']}", f"B: {result['b']}", *result["summary"], ""]
     blocks += [TextTable(rows, headed=True, widths=column_widths(rows)), ""]
-    return [*blocks, *(one["sentence"] for one in figures), "", *result["notes"]]
+    if not result["same_scores"]:
+        blocks += [one["sentence"] for one in figures if one["verdict"] != "same"]
+        same = [one["what"] for one in figures if one["verdict"] == "same"]
+        blocks += [f"The figures of A and B are the same in every resample: {'; '.join(same)}."] * bool(same)
+        blocks += [""]
+    return [*blocks, *result["notes"]]

@@ -22,6 +22,7 @@ from cxrscore.statistics.bootstrap import (
     freedoms,
     rarer_patients,
     resampled_areas,
+    shown_by_fold,
     together,
     well_shown,
 )
@@ -41,7 +42,8 @@ class Scored:
     """The truth of each fold, and `ways`: name -> seed -> fold -> scores (n, L) of the same images; the first
     is the `reference`, which the others are compared with.
 
-    What too few patients show in a fold (bootstrap.well_shown) is masked there: `left_out`, finding -> folds.
+    What too few patients show in a fold, or in all (bootstrap.shown_by_fold), is masked there: `left_out`,
+    finding -> folds.
     """
 
     folds: Sequence[int]
@@ -89,22 +91,26 @@ def read_scored(
     numbers = np.split(
         np.unique(patients, return_inverse=True)[1], np.cumsum([len(part) for part in parts[:-1]])
     )
+    whole = [Truth(part.y, part.mask, mine) for part, mine in zip(parts, numbers, strict=True)]
     truth: list[Truth] = []
     left_out: dict[str, list[int]] = {}
-    for fold, part, mine in zip(folds, parts, numbers, strict=True):
-        whole = Truth(part.y, part.mask, mine)
-        counted = _counted(whole)
-        truth.append(replace(whole, mask=whole.mask & counted))
-        for name, defined in zip(labels.findings, ~counted & _defined(whole), strict=True):
+    for fold, one, counted in zip(folds, whole, _counted(whole), strict=True):
+        truth.append(replace(one, mask=one.mask & counted))
+        for name, defined in zip(labels.findings, ~counted & _defined(one), strict=True):
             if defined:
                 left_out.setdefault(name, []).append(fold)
     return Scored(folds, seeds, labels.findings, truth, ways, left_out)
 
 
-def _counted(fold: Truth) -> np.ndarray:
-    """(L,) the findings to compare by: those that enough patients show or, where there is none, all."""
-    enough = well_shown(fold)
-    return enough if enough.any() else np.ones_like(enough)
+def _counted(folds: Sequence[Truth]) -> list[np.ndarray]:
+    """(L,) for each fold, the findings to compare by: those that enough patients show or, where none is,
+    those that enough show in the fold or, where there is none of these either, all.
+    """
+    choices = [
+        (enough, well_shown(fold), np.ones_like(enough))
+        for fold, enough in zip(folds, shown_by_fold(folds), strict=True)
+    ]
+    return [next(one for one in mine if one.any()) for mine in choices]
 
 
 def _defined(fold: Truth) -> np.ndarray:
@@ -249,12 +255,16 @@ def notes_of(scored: Scored, *, patients: bool, timed: str) -> list[str]:
     ]
     if scored.left_out:
         told = "; ".join(f"{name} in {_folds(k)}" for name, k in scored.left_out.items())
-        notes.append(f"left out, as fewer than {FEWEST_IN_FOLD} {unit} show it, or do not: {told}")
-    few = [k for k, fold in zip(scored.folds, scored.truth, strict=True) if not well_shown(fold).any()]
+        notes.append(
+            f"left out, as fewer than {FEWEST_IN_FOLD} {unit} of the fold or {FEWEST} of such folds show it, "
+            f"or do not: {told}"
+        )
+    enough = shown_by_fold(scored.truth)
+    few = [k for k, there in zip(scored.folds, enough, strict=True) if not there.any()]
     if few:
         notes.append(
-            f"{_folds(few)}: no finding is shown by {FEWEST_IN_FOLD} {unit} and not shown by "
-            f"{FEWEST_IN_FOLD}, so all are counted; intervals say too little there"
+            f"{_folds(few)}: no finding is shown by {FEWEST_IN_FOLD} {unit}, and by {FEWEST} of all folds, "
+            "and not shown by as many, so rarer ones are counted; intervals say too little there"
         )
     if others:
         notes.append(

@@ -40,9 +40,9 @@ def compare(
 ) -> None:
     """Compare two runs or score tables, with paired intervals.
 
-    Shows what `dvc metrics diff` shows of areas under the ROC curve: B's less A's, each with a 95 % interval
-    over patients and a sentence: better, worse, or cannot tell, and then how many more patients would be
-    needed. Both have to score the same images. The workspace is not touched.
+    Shows what `dvc metrics diff` shows, areas under the ROC curve and the other figures of metrics.json: B's
+    less A's, each with a 95 % interval over patients and a sentence: better, worse, or cannot tell, and then
+    how many more patients would be needed. Both have to score the same images. The workspace is not touched.
 
     Example: cxrscore compare HEAD workspace
     """

@@ -1,25 +1,36 @@
-"""Scores of the same images by two sides, A and B -> how far B's areas under the ROC curve are from A's, with
-intervals over patients, and what may be said of it.
+"""Scores of the same images by two sides, A and B -> how far B's figures are from A's, with intervals over
+patients, and what may be said of it.
 
 In    two Sides, their rows in one order (paired_scores.py).
-Out   Row of each figure that both have; notes on what the rows rest on, and on what they do not say.
+Out   Row of each figure of metrics.json that both have; a summary of what to read; notes on what the rows
+      rest on, and on what they do not say.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrscore.evaluation.fold_means import defined, fold_means, mean_of_folds
 from cxrscore.evaluation.joined_scores import Scored
+from cxrscore.evaluation.statistics_table import HEADLINES
 from cxrscore.evaluation.verdict_sentences import sentence
-from cxrscore.statistics.bootstrap import Truth, freedoms, resampled_areas, together, well_shown
-from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, SHOWN, Difference, Estimate, differences
-from cxrscore.statistics.intervals import interval, pooled_freedom
-from cxrscore.statistics.roc_area import auc_by_finding, macro
+from cxrscore.statistics.bootstrap import Truth, shown_by_fold
+from cxrscore.statistics.estimates import (
+    MACRO,
+    RESAMPLES,
+    SHOWN,
+    TABLE,
+    Difference,
+    Estimate,
+    Key,
+    differences,
+)
+from cxrscore.statistics.intervals import FEWEST
+from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.sample import Sample
-from cxrscore.statistics.verdicts import POWER, Seen, Verdict, verdicts
+from cxrscore.statistics.verdicts import POWER, Better, Seen, Verdict, verdicts
 
 KINDS = {  # of scores beside the plain ones -> what a row calls them
     "views": "all views",
@@ -27,7 +38,20 @@ KINDS = {  # of scores beside the plain ones -> what a row calls them
     "test": "held-out test",
 }
 HELD_OUT = "test"  # of patients of whom no model has seen an image
+FIRST = "out of fold, one view"  # what the plain scores are called beside these
+WITH_HEADLINES = ("", HELD_OUT)  # of which metrics files have the figures that follow
+TITLES = {
+    "macro_auc": "macro-AUC",
+    "map": "mean average precision",
+    "ap_all": "AP_all",
+    "brier": "Brier score (lower is better)",
+    "calibration_error": "calibration error (lower is better)",
+}
+MEASURED = {"macro_auc": "auc", "ap_all": "ap_all"} | HEADLINES  # key of metrics.json -> measure
+NO_INTERVAL = {"calibration_error": "noise in its bins counts as error, and in resamples there is more of it"}
 WITHOUT = ", rare findings left out"  # those of which no interval is shown
+SAME = "A and B hold the same scores, so each figure of A is that of B."
+MANY = 3  # findings that a sentence names
 After = Callable[[int], None]
 
 
@@ -44,8 +68,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Compared:
+    """`same`: all scores of the one are those of the other. `summary`: what to know before reading rows."""
+
     rows: Sequence[Row]
     notes: Sequence[str]
+    summary: Sequence[str]
+    same: bool
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Scores of one kind, and both sides' figures of them. `name`: of KINDS, or "" for the plain ones.
+    `rare`: of `areas` findings that have one, those without an interval. `seen`: as of compared.
+    """
+
+    name: str
+    found: Mapping[Key, Difference]
+    rare: Sequence[str]
+    areas: int
+    patients: int
+    unit: str
+    seen: Seen
 
 
 def bootstraps(kinds: Mapping[str, tuple[Scored, Scored]], *, by_fold: bool) -> int:
@@ -68,61 +111,69 @@ def compared(
     """
     unit = "images" if a.table.patient is None else "patients"
     sample = a.sample()
-    by_kind = {"": differences(sample, b.sample(), ["auc"], after=after)}
-    by_kind |= {
-        kind: differences(one.sample(), other.sample(), ["auc"], after=after)
-        for kind, (one, other) in kinds.items()
-    }
-    counts = {"": sample.clusters} | {kind: one.sample().clusters for kind, (one, _) in kinds.items()}
-    defined = {kind: {of: one for (_, of), one in found.items()} for kind, found in by_kind.items()}
-    rare = [name for name in a.findings if name in defined[""] and _without_interval(defined[""][name])]
-    out_of_fold = partial(_means, unit=unit, seen=seen)
-    rows = out_of_fold(defined[""], (), "", rare, counts[""])
-    rows += _findings(a.findings, defined[""], counts[""], unit, seen=seen)
-    for kind, found in defined.items():
-        if kind:
-            too_few = [name for name in a.findings if name in found and _without_interval(found[name])]
-            means = partial(_means, unit=unit) if kind == HELD_OUT else out_of_fold
-            rows += means(found, (kind,), KINDS[kind], too_few, counts[kind])
+    first, *others = (
+        _kind(name, *pair, unit, "" if name == HELD_OUT else seen, after=after)
+        for name, pair in ({"": (a, b)} | dict(kinds)).items()
+    )
+    rows = [*_means(first), *_findings(a.findings, first)]
+    for kind in others:
+        rows += _means(kind)
     if fold is not None:
         rows += _fold_rows(sample, b.sample(), fold, unit, after=after)
     rests_on = f"{sample.clusters:,} {unit}" + (f" ({len(sample):,} images)" if unit == "patients" else "")
-    return Compared(rows, [*_notes(rows, rests_on, unit), *_left_out(rare, unit)])
+    alike = {FIRST: (a, b)} | {KINDS[name]: pair for name, pair in kinds.items()}
+    same = [words for words, (one, other) in alike.items() if np.array_equal(one.scores, other.scores)]
+    all_same = len(same) == len(alike)
+    which = [line for kind in (first, *others) if kind.name in WITH_HEADLINES for line in _which_mean(kind)]
+    summary = [SAME] if all_same else [*_some_same(same), *which]
+    notes = [*_notes(rows, rests_on, unit), *_left_out(first.rare, unit)]
+    return Compared(rows, notes, summary, all_same)
 
 
-def _means(
-    found: Mapping[str, Difference],
-    key: tuple[str, ...],
-    kind: str,
-    rare: Sequence[str],
-    patients: int,
-    *,
-    unit: str,
-    seen: Seen = "",
-) -> list[Row]:
-    """macro_auc and, where some finding is too rare for an interval, the mean over the others."""
-    what = f"macro-AUC, {kind}" if kind else "macro-AUC"
-    why = f"too few {unit} show {', '.join(rare)}, or do not"
+def _kind(name: str, a: Scored, b: Scored, unit: str, seen: Seen, *, after: After) -> Kind:
+    one, other = a.sample(), b.sample()
+    measures = list(MEASURED.values()) if name in WITH_HEADLINES else ["auc"]
+    drawn = [measure for measure in measures if measure not in NO_INTERVAL]
+    found = differences(one, other, drawn, after=after)
+    found |= differences(one, other, [m for m in measures if m in NO_INTERVAL], resamples=0)
+    areas = [of for of in a.findings if ("auc", of) in found and _defined_both(found["auc", of])]
+    rare = [of for of in areas if _without_interval(found["auc", of])]
+    return Kind(name, found, rare, len(areas), one.clusters, unit, seen)
+
+
+def _means(kind: Kind) -> list[Row]:
+    """The figures of all findings and, where some finding is too rare for an interval, the means over the
+    others.
+    """
     rows = []
-    if MACRO in found and not np.isnan(found[MACRO].difference.value):
-        rows.append(_row((*key, "macro_auc"), what, found[MACRO], patients, unit, why=why, seen=seen))
-    if SHOWN in found:
-        what += WITHOUT
-        rows.append(_row((*key, "macro_auc_shown"), what, found[SHOWN], patients, unit, seen=seen))
+    few = ", ".join(kind.rare) if len(kind.rare) <= MANY else f"{len(kind.rare)} of {kind.areas} findings"
+    for key, measure in MEASURED.items():
+        of_table = MEASURES[measure].of == "table"
+        why = "" if of_table else f"too few {kind.unit} show {few}, or do not"
+        for of, ending, words in ((TABLE if of_table else MACRO, "", ""), (SHOWN, "_shown", WITHOUT)):
+            one = kind.found.get((measure, of))
+            if one is None or not _defined_both(one) or (of == SHOWN and measure in NO_INTERVAL):
+                continue
+            place = (kind.name, f"{key}{ending}") if kind.name else (f"{key}{ending}",)
+            what = f"{_titled(key, kind.name)}{words}"
+            told = NO_INTERVAL.get(measure) or why or one.difference.why
+            better: Better = "lower" if MEASURES[measure].better == "lower" else "higher"
+            rows.append(
+                _row(place, what, one, kind.patients, kind.unit, why=told, seen=kind.seen, better=better)
+            )
     return rows
 
 
-def _findings(
-    findings: Sequence[str], found: Mapping[str, Difference], patients: int, unit: str, *, seen: Seen
-) -> list[Row]:
+def _findings(findings: Sequence[str], kind: Kind) -> list[Row]:
     """One family: with more findings, more intervals leave out 0 by chance."""
-    names = [name for name in findings if name in found and not np.isnan(found[name].difference.value)]
-    family = [found[name].difference for name in names]
-    size = sum(not _without_interval(found[name]) for name in names)
+    found = {of: kind.found["auc", of] for of in findings if ("auc", of) in kind.found}
+    found = {name: one for name, one in found.items() if _defined_both(one)}
+    family = [one.difference for one in found.values()]
+    size = len(family) - len(kind.rare)
     rows = []
-    for name, told in zip(names, verdicts(family, patients=patients), strict=True):
-        one, verdict = found[name], told.unless(seen)
-        words = sentence(name, one.difference, verdict, unit=unit, family=size, why=one.difference.why)
+    for (name, one), told in zip(found.items(), verdicts(family, patients=kind.patients), strict=True):
+        verdict = told.unless(kind.seen)
+        words = sentence(name, one.difference, verdict, unit=kind.unit, family=size, why=one.difference.why)
         rows.append(Row(("auc", name), name, one, verdict, words))
     return rows
 
@@ -136,8 +187,9 @@ def _row(
     *,
     why: str = "",
     seen: Seen = "",
+    better: Better = "higher",
 ) -> Row:
-    (told,) = verdicts([found.difference], patients=patients)
+    (told,) = verdicts([found.difference], patients=patients, better=better)
     verdict = told.unless(seen)
     return Row(key, what, found, verdict, sentence(what, found.difference, verdict, unit=unit, why=why))
 
@@ -149,12 +201,12 @@ def _fold_rows(a: Sample, b: Sample, fold: NDArray[np.int64], unit: str, *, afte
     """
     folds = [np.flatnonzero(fold == one) for one in np.unique(fold)]
     truth = [Truth(a.y[rows], a.mask[rows], a.cluster[rows]) for rows in folds]
-    enough = [well_shown(one) for one in truth]
+    enough = shown_by_fold(truth)
     key, what = ("folds", "mean", "macro_auc"), "macro-AUC, mean of folds"
-    if all(shown[there].all() for shown, there in zip(enough, map(_defined, truth), strict=True)):
+    if all(shown[there].all() for shown, there in zip(enough, map(defined, truth), strict=True)):
         return [_row(key, what, fold_means(a, b, folds, truth, after=after), a.clusters, unit)]
-    one, other = (_mean_of_folds(side, folds, truth) for side in (a, b))
-    why = f"in a fold, too few {unit} show some finding, or do not"
+    one, other = (mean_of_folds(side, folds, truth) for side in (a, b))
+    why = f"in a fold or in all, too few {unit} show some finding, or do not"
     all_of_them = Difference(one, other, Estimate(other - one))
     rows = [_row(key, what, all_of_them, a.clusters, unit, why=why)]
     if all(shown.any() for shown in enough):
@@ -164,38 +216,36 @@ def _fold_rows(a: Sample, b: Sample, fold: NDArray[np.int64], unit: str, *, afte
     return rows
 
 
-def fold_means(
-    a: Sample, b: Sample, folds: Sequence[NDArray[np.int64]], truth: Sequence[Truth], *, after: After
-) -> Difference:
-    """`folds`: the rows of each; `truth` says which of their labels count."""
-    ways = {name: [[side.scores[rows] for rows in folds]] for name, side in (("a", a), ("b", b))}
-    generator = np.random.default_rng(SEED)
-    drawn = resampled_areas(truth, ways, generator=generator, resamples=RESAMPLES, after=after)
-    one, other = (_mean_of_folds(side, folds, truth) for side in (a, b))
-    whole = together(truth)
-    apart = drawn["b"].findings - drawn["a"].findings
-    freedom = pooled_freedom(freedoms(whole.y, whole.mask, whole.patient), apart)
-    ends = interval(other - one, drawn["b"].macro - drawn["a"].macro, freedom=freedom)
-    return Difference(one, other, Estimate(other - one, *ends))
-
-
-def _mean_of_folds(side: Sample, folds: Sequence[NDArray[np.int64]], truth: Sequence[Truth]) -> float:
-    areas = [
-        macro(auc_by_finding(one.y, one.mask, side.scores[rows]))
-        for rows, one in zip(folds, truth, strict=True)
-    ]
-    return float(np.nanmean(areas)) if not np.isnan(areas).all() else float("nan")
-
-
-def _defined(truth: Truth) -> NDArray[np.bool_]:
-    """(L,) whether an image of either class is there."""
-    zero, one = ((truth.mask & (truth.y == value)).any(0) for value in (0, 1))
-    found: NDArray[np.bool_] = zero & one
-    return found
+def _defined_both(found: Difference) -> bool:
+    return not np.isnan(found.difference.value)
 
 
 def _without_interval(found: Difference) -> bool:
-    return bool(np.isnan(found.difference.low)) and not np.isnan(found.difference.value)
+    return bool(np.isnan(found.difference.low)) and _defined_both(found)
+
+
+def _some_same(same: Sequence[str]) -> list[str]:
+    return [f"A and B hold the same scores: {', '.join(same)}."] * bool(same)
+
+
+def _which_mean(kind: Kind) -> list[str]:
+    """Which of the rows of macro-AUC to read, where the first has no interval."""
+    if not kind.rare:
+        return []
+    few = f"shown, or not shown, by fewer than {FEWEST} {kind.unit}"
+    left = kind.areas - len(kind.rare)
+    what = _titled("macro_auc", kind.name)
+    if not left:
+        return [f"{what} has no interval here: each finding is {few}."]
+    verb = "is" if len(kind.rare) == 1 else "are"
+    return [
+        f"{what} has no interval here: {len(kind.rare)} of {kind.areas} findings {verb} {few}; read the row "
+        f"of the other {left} ({what}{WITHOUT})."
+    ]
+
+
+def _titled(key: str, kind: str) -> str:
+    return f"{TITLES[key]}, {KINDS[kind]}" if kind else TITLES[key]
 
 
 def _left_out(rare: Sequence[str], unit: str) -> list[str]:
@@ -219,10 +269,13 @@ def _notes(rows: Sequence[Row], rests_on: str, unit: str) -> list[str]:
             f"{leave_out} of the {len(family)} intervals by finding leave out 0; where nothing differs, "
             f"{0.05 * len(family):.2g} of {len(family)} do so by chance on average. The verdicts by finding "
             "are therefore adjusted for their number (Holm 1979): where nothing differs, the chance that any "
-            "says better or worse stays near 5 %"
+            "says better or worse is about 5 %, or less"
         )
     if sum(row.key[0] != "auc" for row in rows) > 1:
-        notes.append("the rows of means overlap and are not adjusted: choose one before you look at them")
+        notes.append(
+            "the rows of all findings together overlap and are not adjusted: choose one before you look at "
+            "them"
+        )
     if any(row.verdict.more for row in rows):
         notes.append(
             f"{unit} needed: for a chance of {POWER:.0%} to tell a difference of the size that was found, "

@@ -6,6 +6,7 @@ Out   Scored: (n, L) scores with y and mask. Raises UserError for rows that no l
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ PLAIN = {
 }
 
 
+TEST_LABELS = "test_labels.csv"  # of the held-out test, beside a project's other labels
 STUDY_COLUMN = "Study"  # of ids, in what `score --level study` writes without a template
 
 
@@ -92,7 +94,14 @@ def join_file(
         rows = places(scores.ids, studies.table.ids)
         joined = replace(joined, images=[studies.images[row] for row in rows])
         notes += studies.notes
-    return joined, [*notes, *scores.notes, *table.notes, *joined.notes]
+    return joined, [*notes, *scores.notes, *_calls(scores), *table.notes, *joined.notes]
+
+
+def _calls(scores: ScoreTable) -> list[str]:
+    return [
+        f"{scores.source}: holds only 0 and 1: calls, whose AUC and calibration are not those of the scores "
+        "that they were made of."
+    ] * bool(np.isin(scores.probs, (0, 1)).all())
 
 
 def _with_studies(table: LabelTable, labels_csv: Path, settings: dict[str, Any]) -> LabelTable:
@@ -160,6 +169,12 @@ def _matched(ids: Sequence[str], table: LabelTable, source: str) -> tuple[np.nda
         if (found >= 0).sum() > (rows >= 0).sum():
             rows, notes = found, back.notes
     unknown = [match.told(name) for name, row in zip(ids, rows, strict=True) if row < 0]
+    other = table.path.with_name(TEST_LABELS)
+    if len(unknown) == len(ids) and other != table.path and _holds(other, ids):
+        raise UserError(
+            f"{source}: none of its {counted(len(ids), 'row')} is in {table.path}, and all are in {other}; "
+            f"name that with --labels {other}."
+        )
     if unknown:
         raise UserError(
             f"{source}: {counted(len(unknown), 'row is', 'rows are')} not in {table.path}: "
@@ -167,6 +182,15 @@ def _matched(ids: Sequence[str], table: LabelTable, source: str) -> tuple[np.nda
             "images, or remove their scores."
         )
     return rows, [f"{source}: {note}." for note in notes]
+
+
+def _holds(labels_csv: Path, ids: Sequence[str]) -> bool:
+    """Whether it is a table, and a column of it has all of these names."""
+    if not labels_csv.is_file():
+        return False
+    with suppress(UserError):  # of another table than was asked for
+        return any(set(ids).issubset(cells) for cells in read_foreign_table(labels_csv).columns.values())
+    return False
 
 
 def pool(parts: Sequence[Scored]) -> Scored:

@@ -25,8 +25,8 @@ def compare(
     project: PathLike = ".",
     progress: bool = False,
 ) -> Comparison:
-    """How far the areas under the ROC curve of `b` are from those of `a`, on the same images, with 95 %
-    intervals over patients, and what may be said of each difference.
+    """How far the areas under the ROC curve and the other figures of `b` are from those of `a`, on the same
+    images, with 95 % intervals over patients, and what may be said of each difference.
 
     Each is the name of a git revision or DVC experiment of `project`, "workspace", the folder of another
     project, a score table's file, or what `score` returned. `labels` measures both; without it runs have
@@ -39,7 +39,7 @@ def compare(
         >>> found = compare(one_view, all_views, labels="data/labels.csv")
         >>> found.findings.columns[:6]
         ['finding', 'a', 'b', 'difference', 'low', 'high']
-        >>> found.macro_auc["verdict"] in ("better", "worse", "cannot tell")
+        >>> found.macro_auc["verdict"] in ("better", "worse", "cannot tell", "no interval")
         True
     """
     import polars as pl

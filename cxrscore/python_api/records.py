@@ -63,8 +63,8 @@ class Evaluation:
 class Comparison:
     """How `b` differs from `a`: figures of `b` less those of `a`.
 
-    findings   finding, a, b, difference, low, high (null where there is no interval), verdict (better, worse
-               or cannot tell), more (patients needed to tell, at least), sentence
+    findings   finding, a, b, difference, low, high (null where there is no interval), verdict (better, worse,
+               same, cannot tell or no interval), more (patients needed to tell, at least), sentence
     macro_auc  the same of the mean over findings, by name
     figures    what `cxrscore compare --json` prints, rounded to five digits
     """

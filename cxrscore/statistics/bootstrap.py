@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
 from cxrscore.core.resources import usable_cores
-from cxrscore.statistics.intervals import Freedom, effective_patients, freedom_of
+from cxrscore.statistics.intervals import FEWEST, Freedom, effective_patients, freedom_of
 from cxrscore.statistics.roc_area import Floats, Ranked, quotient, ranked
 
 FEWEST_IN_FOLD = 5  # patients of either class; of one alone, intervals held the truth 85 times of 100
@@ -65,6 +65,18 @@ def rarer_patients(y: np.ndarray, mask: np.ndarray, patient: np.ndarray) -> NDAr
     counts = [[len(np.unique(patient[rows])) for rows in (mask & (y == value)).T] for value in (0, 1)]
     fewest: NDArray[np.int64] = np.array(counts, dtype=np.int64).min(axis=0)
     return fewest
+
+
+def shown_by_fold(folds: Sequence[Truth]) -> list[NDArray[np.bool_]]:
+    """(L,) for each fold: the findings that a mean over folds with an interval may have in it there. They are
+    well shown there, and FEWEST patients of either class are in such folds. Of a truth that is masked by them
+    they are the same.
+    """
+    enough = [well_shown(fold) for fold in folds]
+    parts = zip(folds, enough, strict=True)
+    whole = together([Truth(fold.y, fold.mask & there, fold.patient) for fold, there in parts])
+    often = rarer_patients(whole.y, whole.mask, whole.patient) >= FEWEST
+    return [there & often for there in enough]
 
 
 def freedoms(y: np.ndarray, mask: np.ndarray, patient: np.ndarray) -> list[Freedom]:

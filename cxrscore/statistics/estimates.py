@@ -39,12 +39,15 @@ Key = tuple[str, str]  # measure; finding, or MACRO, SHOWN or TABLE
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the ends of its 95 % interval. NaN: undefined, or no interval, and then `why` says so."""
+    """A figure and the ends of its 95 % interval, of Student's t with `degrees`. NaN: undefined, or no
+    interval, and then `why` says so.
+    """
 
     value: float
     low: float = np.nan
     high: float = np.nan
     why: str = ""
+    degrees: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ def _estimate(
         return Estimate(value, why=f"undefined in {undefined:.0%} of the resamples")
     scale = "plain" if difference else MEASURES[measure].scale
     ends = interval(value, resampled, scale=scale, freedom=freedom)
-    return Estimate(value, *ends)
+    return Estimate(value, *ends, degrees=freedom.degrees if freedom else np.inf)
 
 
 def _scalars(values: Mapping[Key, Floats]) -> dict[Key, float]:

@@ -98,15 +98,24 @@ def around(
     if scale == "unit" and not 0 < estimate < 1:
         inner = ((1 - coverage) / 2) ** (1 / (degrees + 1))
         return (inner, 1.0) if estimate >= 1 else (0.0, 1 - inner)
-    reach = _quantile((1 + coverage) / 2, degrees)
+    reach = quantile((1 + coverage) / 2, degrees)
     if scale == "plain":
         return estimate - reach * error, estimate + reach * error
     reach *= error / (estimate * (1 - estimate))
     return float(expit(logit(estimate) - reach)), float(expit(logit(estimate) + reach))
 
 
-def _quantile(share: float, degrees: float) -> float:
+def quantile(share: float, degrees: float) -> float:
     """Of Student's t; of the normal distribution where degrees are endless."""
     from scipy.special import ndtri, stdtrit
 
     return float(ndtri(share) if np.isinf(degrees) else stdtrit(max(degrees, 1.0), share))
+
+
+def tail(times: float, degrees: float) -> float:
+    """The share of Student's t, as in `quantile`, that is further from 0 than so many standard errors, on
+    either side.
+    """
+    from scipy.special import ndtr, stdtr
+
+    return 2 * float(ndtr(-times) if np.isinf(degrees) else stdtr(max(degrees, 1.0), -times))

@@ -12,7 +12,7 @@ import numpy as np
 
 from cxrscore.core.errors import UserError, counted
 from cxrscore.tables.foreign_table import USAGES
-from cxrscore.tables.score_table import ScoreTable, read_scores
+from cxrscore.tables.score_table import UNDECIDED, ScoreTable, read_scores
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +58,11 @@ def score_table(frame: "pl.DataFrame", *, source: str = "scores") -> ScoreTable:
             f"{source}: not all columns are numbers ({error}); keep ids in the first one alone."
         ) from error
     ids = rows[id_column].cast(pl.String)
-    if ids.null_count() or np.isnan(probs).any():
+    empty = np.isnan(probs)
+    if empty.any() and not ids.null_count() and np.isin(probs[~empty], (0, 1)).all() and not empty.all():
+        i, j = np.argwhere(empty)[0]
+        raise UserError(f"{source}: {ids[int(i)]!r}: {findings[j]}: {UNDECIDED}")
+    if ids.null_count() or empty.any():
         raise UserError(f"{source}: holds nulls or NaN; give a number from 0 to 1 in each cell.")
     if ids.n_unique() < len(ids):
         twice = ids.filter(ids.is_duplicated())[0]

@@ -17,6 +17,12 @@ from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.tables.csv_table import Table, write_table
 from cxrscore.tables.foreign_table import read_foreign_table, without_usage
 
+UNDECIDED = (
+    "undecided, as `cxrscore score --binary --abstain` leaves a cell: calls cannot be measured as scores; "
+    "use the table that is written without --binary."
+)
+CALLS = {"", "0", "1", "0.0", "1.0"}
+
 
 def write_scores(
     path: Path, id_column: str, ids: Sequence[str], findings: Sequence[str], probs: NDArray[np.float32]
@@ -52,7 +58,7 @@ def read_scores(path: Path) -> ScoreTable:
     id_column, *findings = table.columns
     if not findings:
         raise UserError(f"{path}:1: no finding beside {id_column!r}; a score table was expected.")
-    probs = np.stack([_probabilities(table, name) for name in findings], axis=1)
+    probs = np.stack([_probabilities(table, name, findings) for name in findings], axis=1)
     return ScoreTable(id_column, unique_ids(table, id_column), findings, probs, table.notes, str(path))
 
 
@@ -82,7 +88,7 @@ def unique_ids(table: Table, id_column: str) -> list[str]:
     return ids
 
 
-def _probabilities(table: Table, finding: str) -> NDArray[np.float32]:
+def _probabilities(table: Table, finding: str, findings: Sequence[str]) -> NDArray[np.float32]:
     from cxrscore.tables.polars_frames import numbers
 
     cells = table.columns[finding]
@@ -92,5 +98,7 @@ def _probabilities(table: Table, finding: str) -> NDArray[np.float32]:
     good = (probs >= 0) & (probs <= 1)
     if not good.all():
         i = int(np.argmin(good))
+        if not cells[i] and {cell for name in findings for cell in table.columns[name]} <= CALLS:
+            raise UserError(f"{table.path}:{table.lines[i]}: {finding}: {UNDECIDED}")
         raise UserError(f"{table.path}:{table.lines[i]}: {finding}: a number from 0 to 1, not {cells[i]!r}.")
     return probs.astype(np.float32)

@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cxrscore.evaluation.verdict_sentences import sentence
+from cxrscore.evaluation.verdict_sentences import sentence, shown
 from cxrscore.statistics.estimates import Estimate
-from cxrscore.statistics.verdicts import Verdict, verdicts
+from cxrscore.statistics.verdicts import Seen, Verdict, verdicts
 
 NEVER = re.compile(
     r"\b(equal|equivalent|no difference|not different|identical|as good as|proves?|significant)\b"
@@ -48,12 +50,36 @@ def test_no_number_is_said_where_it_would_be_silly() -> None:
 
 
 def test_what_has_no_interval_is_not_told_and_why() -> None:
-    text = sentence("Hernia", Estimate(0.1), Verdict("cannot tell"), unit="patients", why="few show it")
+    text = sentence("Hernia", Estimate(0.1), Verdict("no interval"), unit="patients", why="few show it")
     assert text == "Hernia: cannot tell; there is no interval (few show it)."
 
 
-def test_the_same_figures_are_no_proof_of_sameness() -> None:
-    assert said(0, 0, 0) == "Edema: cannot tell; the figures of A and B are the same in every resample."
+def test_figures_that_no_resample_tells_apart_are_the_same_and_nothing_more_is_said() -> None:
+    assert said(0, 0, 0) == "Edema: the figures of A and B are the same in every resample."
+    assert "cannot tell whether" in said(0, -1e-9, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "seen", "words"),
+    [
+        (-0.02, "B", "B is lower, by 0.0200"),
+        (-0.02, "A", "A is higher, by 0.0200"),
+        (0.02, "B", "B is higher, by 0.0200"),
+    ],
+)
+def test_a_side_that_seems_better_as_its_models_saw_the_patients_is_said_to_be_higher_or_lower(
+    value: float, seen: Seen, words: str
+) -> None:
+    one = Estimate(value, value - 0.01, value + 0.01)
+    text = sentence("Brier score", one, Verdict("cannot tell", seen=seen), unit="patients")
+    assert f"Brier score: cannot tell; {words} (interval " in text
+
+
+@given(st.floats(-1, 1))
+def test_a_sentence_and_a_table_made_of_json_round_a_number_alike(value: float) -> None:
+    assert shown(value) == shown(round(value, 5)) and shown(value, sign="+") == shown(
+        round(value, 5), sign="+"
+    )
 
 
 @pytest.mark.parametrize("value", [-0.04, -0.001, 0.0, 0.003, 0.04])

@@ -7,7 +7,8 @@ scores are binormal with an effect of the patient; half of a score's variance is
 patients have at least one image that shows the finding, and may have others; `negative` ones have none. Two
 ways of scoring go together (correlation 0.7), and the true areas are known: Phi(d / sqrt 2), with ties the
 sum over the grid that scores are rounded to. Average precision and the Brier score are taken of samples whose
-number of positive patients varies, since both depend on it; their truth is that of four million images.
+number of positive patients varies, since both depend on it; their truth is that of four million images. Of
+patients with one image each (alone) areas alone are measured, and there DeLong's variance is one more way.
 
 Out   one row per cell, figure and method: how often the interval held the truth, how often it lay above or
       below, its mean width, and how often there was one. Cells that FILE has are not simulated again.
@@ -34,7 +35,9 @@ TOGETHER = 0.7  # correlation of the two ways
 STEP = 0.5  # of rounded scores, a quarter of their range between the classes
 AREAS = {"fair": (0.75, 0.70), "good": (0.92, 0.88)}  # of the two ways
 PATIENTS = [(5, 100), (10, 100), (20, 100), (20, 20), (10, 10), (15, 15), (50, 100), (100, 400), (400, 400)]
+ALONE = [(20, 20), (20, 100), (50, 100), (100, 400)]
 OTHERS_OF = [(10, 100), (20, 100), (20, 20), (100, 400)]
+ALONE_OF = "one image each: "
 HEADER = ["figure", "areas", "ties", "positive", "negative", "simulations", "method"]
 HEADER += ["covered", "above", "below", "width", "given"]
 
@@ -43,7 +46,7 @@ Ends = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Cell:
-    kind: str  # areas: the area and a difference of two; others: average precision and Brier score
+    kind: str  # areas: the area and a difference of two; alone: of one image each; others: precision, Brier
     areas: str
     ties: bool
     positive: int
@@ -67,8 +70,8 @@ def sizes(draw: np.random.Generator, patients: int) -> np.ndarray:
 def simulate(cell: Cell, draw: np.random.Generator, patients: int = 0) -> Images:
     share = cell.positive / (cell.positive + cell.negative)
     total = patients or cell.positive + cell.negative
-    shows = np.arange(total) < cell.positive if cell.kind == "areas" else draw.random(total) < share
-    size = sizes(draw, total)
+    shows = draw.random(total) < share if cell.kind == "others" else np.arange(total) < cell.positive
+    size = np.ones(total, dtype=int) if cell.kind == "alone" else sizes(draw, total)
     patient = np.repeat(np.arange(total), size)
     first = np.append(True, np.diff(patient) > 0)
     y = shows[patient] & (first | (draw.random(len(patient)) < 0.6))
@@ -227,7 +230,7 @@ def area_ends(images: Images, draw: np.random.Generator, resamples: int) -> dict
         ends = simple_ends(one, values, df, freedom, unit=unit)
         ends["bca"] = bca(one, values, (parts[0] + parts[1])[0])
         ends["studentised"] = studentised(one, error, values, errors)
-        for name, k in df.items():
+        for name, k in (df | {"welch": freedom.degrees}).items():
             ends[f"delong {name}"] = on_logit(one, error, k) if unit else around(one, error, k)
         if unit and 0 < one < 1:
             inside = (values > 0) & (values < 1)
@@ -277,7 +280,7 @@ def other_ends(images: Images, draw: np.random.Generator, resamples: int) -> dic
 
 
 def truths(cell: Cell, draw: np.random.Generator) -> dict[str, float]:
-    if cell.kind == "areas":
+    if cell.kind != "others":
         one, other = (true_area(area, cell.ties) for area in AREAS[cell.areas])
         return {"auc": one, "auc difference": other - one}
     images = simulate(cell, draw, patients=1_200_000)
@@ -296,7 +299,7 @@ def measure(cell: Cell, simulations: int, resamples: int) -> Iterator[list[objec
         images = simulate(cell, draw)
         while len(np.unique(images.patient[images.y])) < 2:
             images = simulate(cell, draw)
-        found = (area_ends if cell.kind == "areas" else other_ends)(images, draw, resamples)
+        found = (other_ends if cell.kind == "others" else area_ends)(images, draw, resamples)
         for figure, of in found.items():
             for method, pair in of.items():
                 ends.setdefault((figure, method), []).append(pair)
@@ -305,7 +308,8 @@ def measure(cell: Cell, simulations: int, resamples: int) -> Iterator[list[objec
         above, below = (low > truth[figure] + 1e-12).mean(), (high < truth[figure] - 1e-12).mean()
         shares = (1 - above - below, above, below, (high - low).mean(), len(low) / simulations)
         place = (cell.areas, int(cell.ties), cell.positive, cell.negative, simulations)
-        yield [figure, *place, method, *(f"{share:.4f}" for share in shares)]
+        named = f"{ALONE_OF}{figure}" if cell.kind == "alone" else figure
+        yield [named, *place, method, *(f"{share:.4f}" for share in shares)]
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -315,16 +319,23 @@ def cells(quick: bool) -> list[Cell]:
         every = list(product(AREAS, (False, True)))
         found += [Cell("areas", *which, *pair) for which in (every if min(pair) <= 20 else every[::3])]
         found += [Cell("others", areas, False, *pair) for areas in AREAS if pair in OTHERS_OF]
+        found += [Cell("alone", areas, False, *pair) for areas in AREAS if pair in ALONE]
     return found
 
 
 def written(path: Path) -> set[tuple[str, ...]]:
-    """Cells that the table has: whether of areas, and columns 1 to 4."""
+    """Cells that the table has: their kind, and columns 1 to 4."""
     if not path.exists():
         return set()
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
-    return {(str(row[0].startswith("auc")), *row[1:5]) for row in rows}
+    return {(_kind(row[0]), *row[1:5]) for row in rows}
+
+
+def _kind(figure: str) -> str:
+    if figure.startswith(ALONE_OF):
+        return "alone"
+    return "areas" if figure.startswith("auc") else "others"
 
 
 def main() -> None:
@@ -332,6 +343,7 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--quick", action="store_true", help="20 and 20 patients alone")
+    parser.add_argument("--kind", choices=("areas", "alone", "others"), help="these cells alone")
     parser.add_argument("--part", default="0/1", help="k/n: every n-th cell from the k-th on")
     parser.add_argument("--to", type=Path, default=Path("coverage.csv"))
     args = parser.parse_args()
@@ -339,9 +351,9 @@ def main() -> None:
     done = written(args.to)
     if not done:
         args.to.write_text(",".join(HEADER) + "\n", encoding="utf-8")
-    for cell in cells(args.quick)[part::parts]:
+    for cell in [one for one in cells(args.quick) if args.kind in (None, one.kind)][part::parts]:
         place = (cell.areas, int(cell.ties), cell.positive, cell.negative)
-        if (str(cell.kind == "areas"), *map(str, place)) in done:
+        if (cell.kind, *map(str, place)) in done:
             continue
         rows = list(measure(cell, args.simulations, args.resamples))  # a cell is written whole
         with args.to.open("a", newline="", encoding="utf-8") as file:

@@ -16,6 +16,7 @@ from cxrscore.statistics.bootstrap import (
     rarer_patients,
     replicates,
     resampled_areas,
+    shown_by_fold,
     together,
     well_shown,
 )
@@ -235,6 +236,26 @@ def test_well_shown_counts_patients_of_either_class_and_no_masked_label() -> Non
     y[:FEWEST_IN_FOLD, 3] = 1
     mask[0, 3] = False  # one of them is not known
     assert well_shown(Truth(y, mask, patient)).tolist() == [True, False, False, False, False]
+
+
+def test_a_mean_over_folds_has_in_it_what_enough_patients_of_a_fold_and_of_all_folds_show() -> None:
+    """7, 6 and 7 patients of three folds show the first finding; 6 each the second; 16, 4 and 4 the third, of
+    whom 16 are in a fold where five show it; 20 and none elsewhere the fourth.
+    """
+    shown = np.array([(7, 6, 16, 20), (6, 6, 4, 0), (7, 6, 4, 0)])
+    patients = np.arange(60)
+    folds = [
+        Truth(y, np.ones(y.shape, dtype=bool), 60 * k + patients)
+        for k, y in enumerate((patients[:, None] < shown[:, None]).astype(np.int8))
+    ]
+    found = shown_by_fold(folds)
+    assert np.array(found).tolist() == [
+        [True, False, False, True],
+        [True, False, False, False],
+        [True, False, False, False],
+    ]
+    masked = [Truth(one.y, one.mask & there, one.patient) for one, there in zip(folds, found, strict=True)]
+    assert np.array_equal(shown_by_fold(masked), found)
 
 
 def test_patients_of_the_rarer_class_are_counted_over_folds_once() -> None:

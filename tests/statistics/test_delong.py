@@ -4,11 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from delong import Spread, area_spread, difference_spread
 from MLstatkit import Delong_test
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from cxrscore.statistics.delong import Spread, area_spread, difference_spread
+from cxrscore.statistics.estimates import differences, estimates
+from cxrscore.statistics.intervals import quantile
+from cxrscore.statistics.sample import Sample
 
 
 def some(seed: int, *, n: int = 60, patients: int = 20, ties: bool = True) -> tuple[np.ndarray, ...]:
@@ -99,3 +102,20 @@ def test_one_patient_of_a_class_has_no_variance_and_one_class_no_area() -> None:
     assert math.isnan(alone.variance)
     none = area_spread(np.zeros(4), known, s)
     assert isinstance(none, Spread) and math.isnan(none.value)
+
+
+@pytest.mark.parametrize("one_each", [True, False])
+def test_the_resamples_of_an_area_and_of_a_difference_vary_as_the_papers_say(one_each: bool) -> None:
+    y, a, b, cluster = some(3, n=300, patients=100, ties=False)
+    patient = np.arange(300) if one_each else np.unique(cluster, return_inverse=True)[1]
+    known = np.ones((300, 1), dtype=bool)
+    one, other = (Sample(("A",), y[:, None], known, s[:, None], patient) for s in (a, b))
+    apart = differences(one, other, ["auc"])["auc", "A"].difference
+    exact = difference_spread(y, known[:, 0], a, b, None if one_each else patient)
+    error = (apart.high - apart.low) / 2 / quantile(0.975, apart.degrees)
+    assert apart.value == pytest.approx(exact.value, abs=1e-12)
+    assert error == pytest.approx(math.sqrt(exact.variance), rel=0.1)
+    area = estimates(one, ["auc"])["auc", "A"]
+    logits = [math.log(end / (1 - end)) for end in (area.low, area.high)]
+    error = (logits[1] - logits[0]) / 2 / quantile(0.975, area.degrees) * area.value * (1 - area.value)
+    assert error == pytest.approx(math.sqrt(area_spread(y, known[:, 0], a, patient).variance), rel=0.1)

@@ -370,7 +370,10 @@ def test_what_too_few_patients_show_is_left_out_and_named(tmp_path: Path) -> Non
         ]
         assert list(row["folds"].values()) == pytest.approx(areas, abs=1e-5)
     (told,) = [note for note in notes_of(scored, patients=False, timed="") if "left out" in note]
-    assert told == f"left out, as fewer than 5 images show it, or do not: {FINDINGS[0]} in fold 0"
+    assert told == (
+        "left out, as fewer than 5 images of the fold or 20 of such folds show it, or do not: "
+        f"{FINDINGS[0]} in fold 0"
+    )
 
 
 def test_a_fold_with_nothing_well_shown_counts_all_and_says_so(tmp_path: Path) -> None:
@@ -379,7 +382,9 @@ def test_a_fold_with_nothing_well_shown_counts_all_and_says_so(tmp_path: Path) -
     scored = read_scored(layouts, [0, 1], table)
     assert not scored.left_out and scored.truth[0].mask.all()
     notes = notes_of(scored, patients=False, timed="")
-    assert any(note.startswith("fold 0: no finding is shown by 5 images") for note in notes)
+    assert any(
+        note.startswith("folds 0, 1: no finding is shown by 5 images, and by 20 of all") for note in notes
+    )
 
 
 def test_tables_of_other_images_are_not_compared(tmp_path: Path) -> None:

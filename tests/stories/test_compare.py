@@ -19,10 +19,11 @@ from cxrscore.compare import compare, comparison_blocks, figures_of
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
 from cxrscore.core.text_table import plain_text
-from cxrscore.evaluate import evaluate
+from cxrscore.evaluate import evaluate, evaluate_table
 from cxrscore.project.params_file import read_compared_params
 from cxrscore.tables.csv_table import read_table, write_table
 from cxrscore.tables.labels import read_labels
+from cxrscore.tables.score_table import read_scores
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,15 @@ def test_the_figures_are_those_of_metrics_json(chest: Path) -> None:
     assert result["folds"]["mean"]["macro_auc"]["b"] == pytest.approx(
         metrics["folds"]["mean"]["macro_auc"], abs=2e-5
     )
+    tested = evaluate_table(
+        read_scores(chest / "out/test/scores.csv"), chest / "data/test_labels.csv", labels=params.labels
+    ).metrics
+    for there, theirs in ((result, metrics), (result["test"], tested)):
+        for key in ("map", "ap_all", "brier", "calibration_error"):
+            assert there[key]["b"] == theirs[key]
+            assert there[key]["difference"] == pytest.approx(there[key]["b"] - there[key]["a"], abs=2e-5)
+            assert (there[key]["low"] is None) == (key == "calibration_error")
+    assert "noise in its bins" in result["calibration_error"]["sentence"]
     assert result["test"]["macro_auc"]["a"] < result["test"]["macro_auc"]["b"]
     assert (result["images"], result["patients"]) == (240, 80)
 
@@ -76,6 +86,11 @@ def test_clearer_scores_are_better_and_the_other_way_round_worse(chest: Path) ->
         assert (one["verdict"], other["verdict"]) == ("better", "worse")
         assert one["low"] == pytest.approx(-other["high"], abs=2e-5) and one["low"] > 0
         assert one["difference"] == pytest.approx(one["b"] - one["a"], abs=2e-5)
+    for key, sign in (("map", 1), ("ap_all", 1), ("brier", -1)):  # a lower Brier score is a better one
+        one, other = there[key], back[key]
+        assert (one["verdict"], other["verdict"]) == ("better", "worse")
+        assert one["difference"] * sign > 0
+    assert "Brier score (lower is better): B is better than A, by 0." in there["brier"]["sentence"]
 
 
 def test_a_fresh_clone_with_a_cache_and_no_workspace_is_enough(chest: Path) -> None:
@@ -96,21 +111,41 @@ def test_an_experiment_and_another_project_are_compared_as_well(chest: Path, tmp
     assert compared(other, "workspace", chest)["macro_auc"] == by_commit["macro_auc"]
 
 
-def test_a_run_that_is_compared_with_itself_is_not_called_equal(chest: Path) -> None:
+def test_a_run_that_is_compared_with_itself_is_the_same_and_that_is_said_once(chest: Path) -> None:
     result = compared("HEAD", "workspace", chest)
     for one in figures_of(result):
-        assert one["verdict"] == "cannot tell"
+        assert one["verdict"] == ("no interval" if one["low"] is None else "same")
         if one["low"] is not None:
-            assert (one["low"], one["high"]) == (0, 0)
+            assert (one["difference"], one["low"], one["high"]) == (0, 0, 0)
             assert "are the same in every resample" in one["sentence"]
-    assert any(one["low"] == 0 for one in figures_of(result))
+    assert result["same_scores"] and not compared("HEAD~1", "HEAD", chest)["same_scores"]
     text = plain_text(comparison_blocks(result))
-    assert "equal" not in text and "no difference" not in text
+    assert text.splitlines()[2] == "A and B hold the same scores, so each figure of A is that of B."
+    assert text.count("the same scores") == 1 and "cannot tell" not in text and "resample." not in text
+
+
+def test_other_scores_of_the_same_ranks_have_the_same_areas_and_one_sentence_for_them(
+    chest: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(chest / "out", tmp_path / "other" / "out").parent
+    for name in ("data", "params.yaml"):
+        (shutil.copytree if name == "data" else shutil.copy)(chest / name, other / name)
+    for path in (other / "out" / "oof").glob("*.csv"):
+        frame = pl.read_csv(path)
+        frame.with_columns(pl.col(name) / 2 for name in FINDINGS).write_csv(path)
+    result = compared("workspace", other, chest)
+    assert not result["same_scores"] and result["macro_auc"]["verdict"] == "same"
+    assert result["brier"]["verdict"] in ("better", "worse")
+    text = plain_text(comparison_blocks(result))
+    assert text.splitlines()[2] == "A and B hold the same scores: held-out test."
+    assert text.count("same in every resample") == 1
+    assert f"same in every resample: macro-AUC; AP_all; mean average precision; {FINDINGS[0]}" in text
 
 
 def test_the_mean_of_folds_has_the_interval_of_an_ablation(tmp_path: Path) -> None:
     """`ablate` averages within folds over 2,000 resamples, of which these are the first 1,000."""
-    for rare in (0, 12):  # of 12 patients, none is shown by five in each fold and all have an area
+    # of 12 patients four show it in each fold; 18 are enough for a fold, and too few for an interval
+    for rare in (0, 12, 18):
         a = make_run(tmp_path / f"a{rare}", seed=1, noise=2.0, rare=rare)
         b = make_run(tmp_path / f"b{rare}", seed=2, noise=1.5, rare=rare)
         labels = read_labels(
@@ -125,6 +160,9 @@ def test_the_mean_of_folds_has_the_interval_of_an_ablation(tmp_path: Path) -> No
         assert ours["difference"] == pytest.approx(theirs["macro_auc"], abs=2e-5)
         for end in ("low", "high"):
             assert ours[end] == pytest.approx(theirs[end], abs=0.01)
+        if rare:
+            assert scored.left_out == {FINDINGS[2]: [0, 1, 2]}
+            assert result["folds"]["mean"]["macro_auc"]["verdict"] == "no interval"
 
 
 def test_a_rare_finding_has_no_interval_and_a_mean_without_it_has(tmp_path: Path) -> None:
@@ -133,7 +171,13 @@ def test_a_rare_finding_has_no_interval_and_a_mean_without_it_has(tmp_path: Path
     result = compared(a, b, tmp_path)
     assert result["auc"][FINDINGS[2]]["low"] is None and result["macro_auc"]["low"] is None
     assert f"({'too few patients show ' + FINDINGS[2]}, or do not)" in result["macro_auc"]["sentence"]
-    assert result["macro_auc_shown"]["verdict"] == "better"
+    assert result["macro_auc"]["verdict"] == result["auc"][FINDINGS[2]]["verdict"] == "no interval"
+    assert result["summary"] == [
+        "macro-AUC has no interval here: 1 of 3 findings is shown, or not shown, by fewer than 20 patients; "
+        "read the row of the other 2 (macro-AUC, rare findings left out)."
+    ]
+    assert [result[f"{key}_shown"]["verdict"] for key in ("macro_auc", "map", "brier")] == ["better"] * 3
+    assert result["map"]["verdict"] == result["brier"]["verdict"] == "no interval"
     assert any(note.startswith("rare findings") and note.endswith(FINDINGS[2]) for note in result["notes"])
     assert "of the 2 intervals by finding" in " ".join(result["notes"])
 
@@ -194,6 +238,12 @@ def test_a_held_out_test_of_one_side_or_of_other_images_is_left_out_and_said(tmp
     scores.write_text(scores.read_text().replace("test", "other"))
     result = compared(a, b, tmp_path)
     assert "test" not in result and any("no image in common" in note for note in result["notes"])
+
+
+def test_notes_on_labels_say_of_which_images_they_are(chest: Path) -> None:
+    notes = compared("HEAD~1", "HEAD", chest)["notes"]
+    told = [note for note in notes if "none of the findings" in note]
+    assert [note.split(":")[0] for note in told] == ["out of fold", "held-out test"]
 
 
 def test_other_labels_are_refused_and_one_table_measures_both(chest: Path, tmp_path: Path) -> None:
@@ -263,6 +313,15 @@ def test_score_tables_are_compared_by_labels(chest: Path, tables: tuple[Path, Pa
 def test_tables_need_labels_and_those_of_their_images(chest: Path, tables: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match=r"labels\.csv: no such table of labels; use --labels to name"):
         compared(*tables, chest.parent / "elsewhere")
+    tested = chest / "data" / "test_labels.csv"
+    told = rf"none of its 120 rows is in .*labels\.csv, and all are in {tested}; name that with --labels"
+    with pytest.raises(UserError, match=rf"{told} {tested}\."):
+        compared(*tables, chest)
+    few = pl.read_csv(tested)[1:]
+    few.write_csv(tested)
+    with pytest.raises(UserError, match=r"scores\.csv: 120 rows are not in .*labels\.csv"):
+        compared(*tables, chest)
+    tested.write_bytes(b"\x00")
     with pytest.raises(UserError, match=r"scores\.csv: 120 rows are not in .*labels\.csv"):
         compared(*tables, chest)
     bad = chest / "bad.parquet"

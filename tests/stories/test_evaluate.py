@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from conftest import Project
 from sklearn.metrics import roc_auc_score
@@ -17,6 +18,7 @@ from cxrscore.evaluate import evaluate, evaluate_table, summarise
 from cxrscore.evaluation.head_pictures import Picture, write_learned
 from cxrscore.project.params import LabelParams
 from cxrscore.report import write_report
+from cxrscore.tables.score_file import read_score_file
 from cxrscore.tables.score_table import read_scores
 
 LABELS = LabelParams(
@@ -367,6 +369,38 @@ def test_a_score_table_that_does_not_fit_the_labels_is_refused(
     (tmp_path / "sub.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
+
+
+def test_scores_of_the_held_out_test_are_measured_by_its_labels_which_are_named(tmp_path: Path) -> None:
+    labels_csv, _ = a_project(tmp_path)
+    tested = labels_csv.with_name("test_labels.csv")
+    tested.write_text(labels_csv.read_text().strip().replace("\n", "\ntest_") + "\n")
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\ntest_a,0.5\ntest_b,0.4\n")
+    told = (
+        rf"none of its 2 rows is in {labels_csv}, and all are in {tested}; name that with --labels {tested}"
+    )
+    with pytest.raises(UserError, match=told):
+        evaluate_table(read_scores(tmp_path / "sub.csv"), labels_csv, labels=LABELS)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_calls_are_said_to_be_calls_and_undecided_ones_are_not_measured(tmp_path: Path, ending: str) -> None:
+    labels_csv, _ = a_project(tmp_path)
+    path = tmp_path / f"calls.{ending}"
+    frame = pl.DataFrame({"Image_name": ["a", "b", "c"], "Edema": [1.0, 0.0, 1.0]})
+    for edema, calls in (([1, 0, 1], True), ([1, 0, 0.5], False)):
+        frame = frame.with_columns(pl.Series("Edema", edema, dtype=pl.Float64))
+        frame.write_csv(path) if ending == "csv" else frame.write_parquet(path)
+        notes = evaluate_table(read_score_file(path), labels_csv, labels=LABELS).notes
+        assert any("holds only 0 and 1: calls, whose AUC and calibration" in note for note in notes) == calls
+    for edema, message in (
+        ([1, None, 0], r"undecided, as `cxrscore score --binary --abstain` leaves .* without --binary"),
+        ([1, None, 0.5], r"a number from 0 to 1"),
+    ):
+        frame = frame.with_columns(pl.Series("Edema", edema, dtype=pl.Float64))
+        frame.write_csv(path) if ending == "csv" else frame.write_parquet(path)
+        with pytest.raises(UserError, match=rf"calls\.{ending}: ?.*{message}"):
+            read_score_file(path)
 
 
 def test_without_a_project_an_uncertain_label_is_an_error(tmp_path: Path) -> None:
