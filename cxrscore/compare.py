@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
+from cxrscore.core.plain_yaml import read_yaml
 from cxrscore.core.progress import Progress
 from cxrscore.core.text_table import Block, TextTable, column_widths
 from cxrscore.evaluation.compared_figures import KINDS, Row, bootstraps, compared
-from cxrscore.evaluation.fold_trainings import notes_on_patients
+from cxrscore.evaluation.fold_trainings import check_tables, notes_on_patients, notes_on_settings
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, label_settings, pool
 from cxrscore.evaluation.paired_scores import numbered, paired
 from cxrscore.evaluation.verdict_sentences import DIGITS, shown
@@ -161,6 +162,7 @@ def _revision(project: Path, commit: str, called: str, folder: Path, *, labels_c
     copy_files(project, commit, [PARAMS], folder, called=called)
     layout, folds = Layout(Path("out")), read_compared_params(folder / PARAMS).folds.train
     tables = [str(layout.scores(fold, views=views)) for fold in folds for views in (False, True)]
+    tables += [str(layout.summary(fold)) for fold in folds] + [str(layout.folds)]
     labels = [LABELS] if labels_csv is None else []
     copy_files(project, commit, [*tables, *labels, TEST_SCORES, TEST_LABELS], folder, called=called)
     return _run(folder, called, labels_csv=labels_csv)
@@ -184,11 +186,11 @@ def _run(root: Path, called: str, *, labels_csv: Path | None) -> Side:
     table = read_labels(labels, **settings | {"findings": plain[0].findings})
     notes = [f"out of fold: {note}" for note in (*notes, *table.notes)]
     parts, by_view = ([join(one, table) for one in scores] for scores in (plain, averaged))
-    ids = [name for part in parts for name in part.table.ids]
-    if len(set(ids)) != len(ids):
-        raise UserError(
-            f"{layout.oof}: an image was validated in two folds: tables of different splits; train again."
-        )
+    folds = params.folds.train
+    rows = {(fold, False): part.table.ids for fold, part in zip(folds, parts, strict=True)}
+    rows |= {(fold, True): part.table.ids for fold, part in zip(folds, by_view, strict=True)}
+    checked = check_tables(layout, rows) + notes_on_settings(layout, folds, read_yaml(root / PARAMS).values)
+    notes += [f"{called}: {note}" for note in checked]
     kinds = {"views": pool(by_view)}
     if table.study is not None:
         means = [replace(part, scores=group_means(part.scores, part.table.study or ())) for part in by_view]
@@ -197,7 +199,7 @@ def _run(root: Path, called: str, *, labels_csv: Path | None) -> Side:
     if test.is_file() and test_labels.is_file():
         kinds["test"], more = join_file(read_scores(test), test_labels, labels=params.labels)
         notes += [f"{KINDS['test']}: {note}" for note in more]
-    fold = np.repeat(params.folds.train, [len(part.table.ids) for part in parts]).astype(np.int64)
+    fold = np.repeat(folds, [len(part.table.ids) for part in parts]).astype(np.int64)
     return Side(called, pool(parts), fold, kinds, tuple(notes))
 
 

@@ -6,8 +6,7 @@ In    out/oof/fold{k}.views.csv, data/labels.csv, the checkpoints in out/models;
 Out   out/decisions.json, sealed, which `score --calibrated`, `--binary` and `--abstain` read; out/decisions,
       tables for the report; out/decision_metrics.json.
 
-An image out of fold is scored by one model, and calibrated by maps that have not seen its patient; thresholds
-and limits are measured on each fold with those of the other folds. `score` writes the mean of all models,
+An image out of fold is scored by one model (decisions/out_of_fold.py). `score` writes the mean of all models,
 which is another score: on the held-out test everything is therefore measured with that mean.
 """
 
@@ -25,18 +24,21 @@ from cxrscore.core.paths import Layout
 from cxrscore.decisions.abstention import (
     CONFORMAL,
     DISAGREEMENT,
-    Limits,
-    conformal_limits,
     doubt,
     kept_by_all,
 )
 from cxrscore.decisions.decision_file import Decisions, write_decisions
 from cxrscore.decisions.fold_maps import FEWEST as FEWEST_OF_A_FOLD
-from cxrscore.decisions.fold_maps import FEWEST_POOLED, NONE, POOLED, cross_calibrated, fit_fold_maps
+from cxrscore.decisions.fold_maps import (
+    FEWEST_POOLED,
+    NONE,
+    POOLED,
+    cross_calibrated,
+    fit_fold_maps,
+)
 from cxrscore.decisions.measured import (
     AREA,
     ERRORS,
-    Row,
     coverage_rows,
     coverages,
     curve_rows,
@@ -50,9 +52,19 @@ from cxrscore.decisions.measured import (
     threshold_rows,
     with_scores,
 )
-from cxrscore.decisions.thresholds import RULES, calls_of, choose_thresholds
+from cxrscore.decisions.out_of_fold import (
+    ALL_CALLS,
+    OUT_OF_FOLD,
+    RULE,
+    Measured,
+    choose,
+    fitted,
+    measure_out_of_fold,
+)
+from cxrscore.decisions.thresholds import calls_of
+from cxrscore.evaluation.fold_trainings import check_tables
 from cxrscore.evaluation.held_out import read_test_labels
-from cxrscore.evaluation.joined_scores import Scored, join, pool
+from cxrscore.evaluation.joined_scores import join, pool
 from cxrscore.model.checkpoint import read_card
 from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.sample import Sample
@@ -65,9 +77,7 @@ from cxrscore.tables.score_table import ScoreTable, read_scores
 if TYPE_CHECKING:
     from cxrscore.project.params import DecideParams, LabelParams
 
-OUT_OF_FOLD, TEST = "out of fold", "test"
-ALL_CALLS = "all calls"
-RULE = "youden"  # whose calls the coverage and the curve are of
+TEST = "test"
 Floats = NDArray[np.float64]
 ERROR_COLUMNS = [f"{name}_{when}" for name in (*ERRORS, *AREA) for when in ("before", "after")]
 COLUMNS = {
@@ -89,13 +99,6 @@ class Decided(NamedTuple):
     notes: list[str]
 
 
-class Measured(NamedTuple):
-    """Rows of each table in COLUMNS, and headline numbers."""
-
-    rows: dict[str, list[Row]]
-    metrics: dict[str, Any]
-
-
 def decide(
     labels_csv: Path,
     layout: Layout,
@@ -109,12 +112,14 @@ def decide(
     folds = sorted(folds)  # as `score` orders models
     table = read_labels(labels_csv, **labels.model_dump())
     parts = [join(read_scores(layout.scores(fold, views=True)), table) for fold in folds]
+    checked = check_tables(
+        layout, {(fold, True): part.table.ids for fold, part in zip(folds, parts, strict=True)}
+    )
     models, views = _models(layout, folds, parts[0].findings)
-    samples = _samples(parts)
-    crossed = [
-        with_scores(sample, probs) for sample, probs in zip(samples, cross_calibrated(samples), strict=True)
-    ]
-    chosen = _choose(crossed, params)
+    whole, fold = pool(parts).sample(), np.repeat(folds, [len(part.scores) for part in parts])
+    samples = [whole.rows(fold == one) for one in folds]
+    crossed = with_scores(whole, np.concatenate(cross_calibrated(samples)))
+    chosen = choose(crossed, params)
     decisions = Decisions(
         findings=tuple(parts[0].findings),
         models=models,
@@ -124,10 +129,10 @@ def decide(
         thresholds=chosen[0],
         limits=chosen[1],
     )
-    measured = {OUT_OF_FOLD: _measure_out_of_fold(samples, crossed, decisions, params)}
+    measured = {OUT_OF_FOLD: measure_out_of_fold(whole, crossed, fold, decisions, params)}
     test = _test(test_labels_csv, table, labels, layout, decisions)
     if test is not None:
-        measured[TEST] = _measure_test(*test, decisions, together(crossed))
+        measured[TEST] = _measure_test(*test, decisions, crossed)
     write_decisions(layout.decisions, decisions)
     for name, columns in COLUMNS.items():
         rows = (row for found in measured.values() for row in found.rows[name])
@@ -137,7 +142,8 @@ def decide(
         metrics["test"] = measured[TEST].metrics
     write_text(layout.decision_metrics, json.dumps(metrics, indent=1) + "\n")
     return Decided(
-        metrics, [*_notes(decisions, together(crossed)), *_notes_on_test(layout, test_labels_csv, test)]
+        metrics,
+        [*checked, *_notes(decisions, whole), *_notes_on_test(layout, test_labels_csv, test)],
     )
 
 
@@ -159,68 +165,6 @@ def _models(
     if len(views) > 1:
         raise UserError(f"{path}: averages other views than the other folds; train them again with the same.")
     return tuple((fold, sha256_file(layout.checkpoint(fold))) for fold in folds), views.pop()
-
-
-def _samples(parts: Sequence[Scored]) -> list[Sample]:
-    """Of each fold; patients are numbered over all of them, so that one in two folds is one patient."""
-    whole = pool(parts).sample()
-    ends = np.cumsum([len(part.scores) for part in parts])
-    starts = ends - [len(part.scores) for part in parts]
-    place = np.arange(len(whole))
-    return [whole.rows((place >= a) & (place < b)) for a, b in zip(starts, ends, strict=True)]
-
-
-def together(samples: Sequence[Sample]) -> Sample:
-    """Of all folds. Each fold's patients count by themselves: those of two folds were scored by two
-    models."""
-    offsets = np.cumsum([0, *(sample.clusters for sample in samples[:-1])])
-    return Sample(
-        samples[0].findings,
-        np.concatenate([sample.y for sample in samples]),
-        np.concatenate([sample.mask for sample in samples]),
-        np.concatenate([sample.scores for sample in samples]),
-        np.concatenate([sample.cluster + offset for sample, offset in zip(samples, offsets, strict=True)]),
-    )
-
-
-def _choose(crossed: Sequence[Sample], params: "DecideParams") -> tuple[dict[str, Floats], Limits]:
-    whole = together(crossed)
-    thresholds = choose_thresholds(whole, sensitivity=params.sensitivity, specificity=params.specificity)
-    return thresholds, conformal_limits(whole, coverage=params.coverage)
-
-
-def _measure_out_of_fold(
-    samples: Sequence[Sample], crossed: Sequence[Sample], decisions: Decisions, params: "DecideParams"
-) -> Measured:
-    """Calls and limits of each fold are those of the other folds."""
-    calls: dict[str, list[Floats]] = {rule: [] for rule in RULES}
-    wrong, kept, doubts = [], [], []
-    for k, mine in enumerate(crossed):
-        others = [sample for i, sample in enumerate(crossed) if i != k] or [mine]
-        thresholds, limits = _choose(others, params)
-        for rule in RULES:
-            calls[rule].append(calls_of(mine.scores, thresholds[rule]))
-        wrong.append(ruled_out(mine, mine.scores, limits))
-        kept.append(kept_calls(mine.scores, thresholds[RULE], limits))
-        doubts.append(doubt(together(others), mine.scores, calls[RULE][-1]))
-    before, after = together(samples), together(crossed).scores
-    made = {rule: np.concatenate(found) for rule, found in calls.items()}
-    errors = list(error_rows(OUT_OF_FOLD, before, after, areas=False))
-    left = np.concatenate(kept)
-    found = coverages(before, np.concatenate(wrong), left)
-    rows = {
-        "calibration": errors,
-        "thresholds": list(threshold_rows(OUT_OF_FOLD, before, decisions.thresholds, made)),
-        "coverage": list(coverage_rows(OUT_OF_FOLD, found)),
-        "predictive": list(
-            predictive_rows(
-                OUT_OF_FOLD, before, made[RULE], {ALL_CALLS: ~np.isnan(made[RULE]), CONFORMAL: left}
-            )
-        ),
-        "curve": list(curve_rows(OUT_OF_FOLD, CONFORMAL, before, made[RULE], np.concatenate(doubts))),
-    }
-    numbers = headlines(errors, found, _fitted(decisions)) | kept_headlines(before, made[RULE], left)
-    return Measured(rows, numbers)
 
 
 def _measure_test(
@@ -247,7 +191,7 @@ def _measure_test(
             *curve_rows(TEST, DISAGREEMENT, sample, calls, spread_of(calibrated)),
         ],
     }
-    numbers = headlines(errors, found, _fitted(decisions)) | kept_headlines(sample, calls, kept)
+    numbers = headlines(errors, found, fitted(decisions)) | kept_headlines(sample, calls, kept)
     return Measured(rows, numbers)
 
 
@@ -268,12 +212,6 @@ def _test(
     mean = found.by_fold.mean(0, dtype=np.float64)
     scores = ScoreTable(found.id_column, found.ids, found.findings, mean, (), str(path))
     return join(scores, table).sample(), found.by_fold
-
-
-def _fitted(decisions: Decisions) -> list[str]:
-    """Findings that are calibrated."""
-    pairs = zip(decisions.findings, decisions.maps.source, strict=True)
-    return [name for name, source in pairs if source != NONE]
 
 
 def _notes(decisions: Decisions, whole: Sample) -> Iterator[str]:

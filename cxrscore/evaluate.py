@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cxrscore.core.errors import UserError, counted, promise
+from cxrscore.core.errors import counted, promise
 from cxrscore.core.files import write_text
 from cxrscore.core.paths import Layout
 from cxrscore.core.progress import Progress, Silent
-from cxrscore.evaluation.fold_trainings import check_rows, check_trainings, notes_on_patients
+from cxrscore.evaluation.fold_trainings import check_tables, notes_on_patients
 from cxrscore.evaluation.head_pictures import TABLES
 from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
 from cxrscore.evaluation.learned_tables import learned_tables
@@ -69,10 +69,9 @@ def evaluate(
         [join(read_scores(layout.scores(fold, views=views)), table) for fold in folds]
         for views in (False, True)
     )
-    _refuse_overlap(plain, layout)
     rows = {(fold, False): part.table.ids for fold, part in zip(folds, plain, strict=True)}
     rows |= {(fold, True): part.table.ids for fold, part in zip(folds, averaged, strict=True)}
-    notes = check_rows(layout, rows) + check_trainings(layout, folds)
+    notes = check_tables(layout, rows)
     learned = learned_tables(layout, dict(zip(folds, plain, strict=True)))
     pooled, pooled_views = pool(plain), pool(averaged)
     metrics = summarise(pooled)
@@ -165,14 +164,6 @@ def _pooling(folds: int) -> list[str]:
         "precision and calibration are worse than those of each model; folds.mean is the mean over folds"
     )
     return [several] if folds > 1 else []
-
-
-def _refuse_overlap(parts: Sequence[Scored], layout: Layout) -> None:
-    ids = [name for part in parts for name in part.table.ids]
-    if len(set(ids)) != len(ids):
-        raise UserError(
-            f"{layout.oof}: an image was validated in two folds: tables of different splits; train again."
-        )
 
 
 def _macro(scored: Scored) -> dict[str, float]:

@@ -107,7 +107,9 @@ def _decisions(layout: Layout) -> dict[str, Any] | None:
             for column in ("kept", "accuracy", "ppv", "npv"):
                 points.setdefault(column, []).append(float(row[column] or "nan"))
     parts = {"out of fold": found} | ({"test": found["test"]} if "test" in found else {})
-    stops = {f"{name}, conformal": part["calls_kept"] for name, part in parts.items() if part["calls_kept"]}
+    stops = {
+        f"{name}, conformal": part["calls_kept"] for name, part in parts.items() if part.get("calls_kept")
+    }
     picture = figures.kept_calls(curves, stops) if curves else ""
     return {"parts": parts, "errors": errors, "picture": picture}
 

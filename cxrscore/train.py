@@ -10,10 +10,9 @@ III-A to III-F.
 """
 
 import errno
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,7 +21,8 @@ from torch import Tensor
 
 from cxrscore.core.device import Machine, seeded
 from cxrscore.core.errors import Stopped, promise
-from cxrscore.core.files import half_written, write_text
+from cxrscore.core.files import half_written
+from cxrscore.core.fold_summary import write_summary
 from cxrscore.core.malloc import reused_memory
 from cxrscore.core.paths import Layout
 from cxrscore.core.signals import Asked
@@ -290,7 +290,7 @@ def _write_history(layout: Layout, fold: int, course: Course) -> None:
 
 def _write_summary(layout: Layout, loaded: Fold, learner: Learner) -> None:
     card = loaded.card
-    summary = {
+    facts = {
         "epoch": card.epoch,
         "macro_auc": card.macro_auc,
         "weights": card.weights,
@@ -299,4 +299,4 @@ def _write_summary(layout: Layout, loaded: Fold, learner: Learner) -> None:
         "parameters": parameter_count(loaded.model),
         "findings": card.findings,
     }
-    write_text(layout.summary(card.fold), json.dumps(summary, indent=1) + "\n")
+    write_summary(layout, card.fold, facts, card=asdict(card))

@@ -215,6 +215,14 @@ def project(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
     return made
 
 
+def as_an_earlier_version_told(layout: Layout, *folds: int) -> None:
+    """Summaries without what says which files are of the training: what is edited after it is measured."""
+    for fold in folds:
+        summary = json.loads(layout.summary(fold).read_text())
+        kept = {name: value for name, value in summary.items() if name not in ("training", "files")}
+        layout.summary(fold).write_text(json.dumps(kept))
+
+
 def unseal(path: Path, **card: Any) -> None:
     """The checkpoint as a version without seals wrote it; `card` changes what it says."""
     found = load_fold(path, Machine(torch.device("cpu"), torch.float32))

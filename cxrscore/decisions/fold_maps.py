@@ -69,7 +69,7 @@ def cross_calibrated(folds: Sequence[Sample], *, kind: str = KIND) -> list[Float
     """-> (n, L) of each fold: probabilities by maps that were fitted without the image's part of its fold's
     patients. Where a map is of all folds, the other folds are in it.
     """
-    parts = [_parts(sample) for sample in folds]
+    parts = [parts_of(sample) for sample in folds]
     sources = fit_sources(folds)
     found = [np.empty(sample.scores.shape) for sample in folds]
     for k, (sample, part) in enumerate(zip(folds, parts, strict=True)):
@@ -106,7 +106,7 @@ def _maps_of(folds: Sequence[Sample], j: int, source: str, kind: str) -> list[Ca
     return [fit(*one, kind=kind) for one in zip(scores, y, strict=True)]
 
 
-def _parts(sample: Sample) -> NDArray[np.int64]:
+def parts_of(sample: Sample) -> NDArray[np.int64]:
     """(n,) a number below PARTS for each image, one for all of a patient; as even as patients allow."""
     order = np.random.default_rng(0).permutation(sample.clusters)
     found: NDArray[np.int64] = (order % PARTS)[sample.cluster]

@@ -217,5 +217,15 @@ def number(value: float, digits: int = 5) -> str:
     return "" if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def with_scores(sample: Sample, scores: Floats) -> Sample:
+def with_scores(sample: Sample, scores: NDArray[np.floating]) -> Sample:
     return replace(sample, scores=scores)
+
+
+def some_findings(sample: Sample, columns: NDArray[np.int64]) -> Sample:
+    return Sample(
+        tuple(sample.findings[j] for j in columns),
+        sample.y[:, columns],
+        sample.mask[:, columns],
+        sample.scores[:, columns],
+        sample.cluster,
+    )

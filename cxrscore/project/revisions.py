@@ -7,9 +7,9 @@ Out   its commit; copies of files: those that git holds, and those that DVC's ca
 Source: dvc.org/doc/user-guide/project-structure, dvc.lock, .dvc files and the layout of the cache.
 """
 
+import hashlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -73,20 +73,25 @@ def copy_files(project: Path, commit: str, paths: Iterable[str], folder: Path, *
         cache = cache or _cache_of(project)
         hashed = _hash_of(path, outputs, cache, called)
         if hashed is not None:
-            shutil.copyfile(_cached(cache, hashed, path, called), target)
+            target.write_bytes(_cached(cache, hashed, path, called))
             found.add(path)
     return found
 
 
 def _cache_of(project: Path) -> Path:
     """As all of DVC's levels of configuration have it. Raises UserError where there is no DVC."""
-    from dvc.config import Config  # a second less than `dvc cache dir`
+    from dvc.config import Config, ConfigError  # a second less than `dvc cache dir`
 
     here = project.resolve()
     root = next((one for one in (here, *here.parents) if (one / ".dvc").is_dir()), None)
     if root is None:
         raise UserError(f"{project}: no DVC project; run `dvc init` there, or use --project.")
-    return Path(Config(str(root / ".dvc"))["cache"].get("dir", root / ".dvc" / "cache"))
+    try:
+        return Path(Config(str(root / ".dvc"))["cache"].get("dir", root / ".dvc" / "cache"))
+    except ConfigError as error:
+        raise UserError(
+            f"{root / '.dvc' / 'config'}: {error}; mend it, until `dvc config -l` works."
+        ) from error
 
 
 def _outputs(project: Path, commit: str, called: str) -> dict[str, str]:
@@ -119,20 +124,27 @@ def _hash_of(path: str, outputs: Mapping[str, str], cache: Path, called: str) ->
             continue
         if str(part) == path:
             return md5
-        entries = json.loads(_cached(cache, md5, str(part), called).read_text(encoding="utf-8"))
+        entries = json.loads(_cached(cache, md5, str(part), called))
         within = str(PurePosixPath(path).relative_to(part))
         return next((entry["md5"] for entry in entries if entry["relpath"] == within), None)
     return None
 
 
-def _cached(cache: Path, md5: str, path: str, called: str) -> Path:
+def _cached(cache: Path, md5: str, path: str, called: str) -> bytes:
+    """The content, which is what its name says: a file that is linked from the cache may have been edited."""
     where = cache / "files" / "md5" / md5[:2] / md5[2:]
     if not where.is_file():
         raise UserError(
             f"{called}:{path}: not in the cache of DVC ({where}); `dvc pull` brings it from a remote, or "
             "check the revision out and run `dvc repro`."
         )
-    return where
+    data = where.read_bytes()
+    if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
+        raise UserError(
+            f"{called}:{path}: changed in the cache of DVC ({where} has another MD5 than its name); remove "
+            "that file, and bring it again with `dvc pull`, or check the revision out and run `dvc repro`."
+        )
+    return data
 
 
 def _git(project: Path, *words: str) -> bytes | None:

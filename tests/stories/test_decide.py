@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Door, Project
+from conftest import Door, Project, as_an_earlier_version_told
 
 from cxrscore.api import load_ensemble
 from cxrscore.core.device import Machine
@@ -47,6 +47,8 @@ def mine(project: Project, tmp_path: Path) -> Project:
     """The checkpoints of the trained project, with labels and scores of 600 patients, and a test of 200."""
     copy = project.copy_to(tmp_path / "mine")
     layout, findings = copy.layout, list(copy.params.labels.findings)
+    layout.folds.unlink()  # of other images than ours
+    as_an_earlier_version_told(layout, *FOLDS)  # whose scores it does not know
     y, scores, _ = many_scores(0, 600, len(findings))
     data = tmp_path / "data"
     data.mkdir()
