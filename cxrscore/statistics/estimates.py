@@ -223,6 +223,8 @@ def _estimate(
         return Estimate(value, why="undefined")
     if resampled is None:
         return Estimate(value)
+    if MEASURES[measure].fewest is None:
+        return Estimate(value, why=MEASURES[measure].why)
     if of in few:
         return Estimate(value, why=few[of])
     undefined = float(np.isnan(resampled).mean())

@@ -13,6 +13,7 @@ import numpy as np
 from cxrscore.statistics import calibration, multilabel, operating_points
 from cxrscore.statistics.average_precision import average_precision
 from cxrscore.statistics.bootstrap import Prepared
+from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.roc_area import ranked
 from cxrscore.statistics.weighted_ratio import prevalence
 
@@ -22,7 +23,8 @@ Prepare = Callable[[np.ndarray, np.ndarray, np.ndarray], Prepared]
 @dataclass(frozen=True)
 class Measure:
     """`of` says what it is a figure of; `better`: whether more of it is better, or neither; `scale`: its
-    values lie in 0 to 1 (unit) or anywhere (plain).
+    values lie in 0 to 1 (unit) or anywhere (plain). `fewest`: of how many patients of either class its
+    interval holds the truth (tests/programs/coverage.py); None: it has no interval, and `why` says why.
     """
 
     name: str
@@ -31,8 +33,13 @@ class Measure:
     better: Literal["higher", "lower", "neither"]
     scale: Literal["unit", "plain"]
     prepare: Prepare
+    fewest: int | None = FEWEST
+    why: str = ""
 
 
+# calibrated scores of 100 patients: 0.12 where the truth is 0, in resamples 0.19, since they have the
+# sample's noise and their own; of 300 intervals none held the truth
+UPWARDS = "noise counts as error, so it is too high, and in each resample higher still"
 OF_COUNTS: dict[str, multilabel.Figure] = {
     "CP": multilabel.class_precision,
     "CR": multilabel.class_recall,
@@ -55,7 +62,16 @@ ALL = (
     _of_finding("auc", "AUC", "higher", ranked),
     _of_finding("average_precision", "average precision", "higher", average_precision),
     _of_finding("brier", "Brier score", "lower", calibration.brier),
-    _of_finding("calibration_error", "calibration error", "lower", calibration.calibration_error),
+    Measure(
+        "calibration_error",
+        "calibration error",
+        "finding",
+        "lower",
+        "unit",
+        calibration.calibration_error,
+        fewest=None,
+        why=UPWARDS,
+    ),
     Measure(
         "calibration_intercept",
         "calibration intercept",

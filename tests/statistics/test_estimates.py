@@ -57,7 +57,22 @@ def test_every_measure_of_one_sample_has_an_interval_or_says_why_not() -> None:
     assert {measure for measure, _ in found} == set(MEASURES)
     for (measure, of), one in found.items():
         assert (of == TABLE) == (MEASURES[measure].of == "table")
-        assert one.low < one.high, (measure, of)
+        if MEASURES[measure].fewest is None:
+            assert np.isnan(one.low) and one.why == MEASURES[measure].why
+        else:
+            assert one.low < one.high, (measure, of)
+
+
+def test_the_calibration_error_has_no_interval_since_resamples_have_more_of_it() -> None:
+    """Scores that are calibrated: the truth is 0, and no interval of the resamples would hold it."""
+    draw = np.random.default_rng(0)
+    scores = draw.random((200, 1))
+    y = (draw.random((200, 1)) < scores).astype(np.int8)
+    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), scores, np.arange(200))
+    one = estimates(sample, ["calibration_error"], resamples=20)["calibration_error", "A"]
+    assert one.value > 0.05 and np.isnan(one.low) and "higher still" in one.why
+    less = differences(sample, sample, ["calibration_error"], resamples=20)["calibration_error", MACRO]
+    assert np.isnan(less.difference.low) and "higher still" in less.difference.why
 
 
 def test_one_patient_with_all_images_has_figures_and_no_interval() -> None:
@@ -65,7 +80,7 @@ def test_one_patient_with_all_images_has_figures_and_no_interval() -> None:
     probs = (1 / (1 + np.exp(-sample.scores))).astype(np.float32)
     found = estimates(replace(sample, scores=probs, cluster=np.zeros(200, dtype=np.int64)), resamples=20)
     assert all(np.isfinite(one.value) and np.isnan(one.low) for one in found.values())
-    assert all("fewer than" in one.why for one in found.values())
+    assert all("fewer than" in one.why for (name, _), one in found.items() if MEASURES[name].fewest)
 
 
 def test_a_figure_that_many_resamples_lack_has_no_interval() -> None:
