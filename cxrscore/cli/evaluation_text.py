@@ -67,7 +67,8 @@ def _by_finding(facts: Facts) -> list[Block]:
 
 
 def _of_table(figures: Facts) -> list[Block]:
-    from cxrscore.statistics.estimates import MACRO, TABLE
+    from cxrscore.statistics.estimates import MACRO
+    from cxrscore.statistics.interval_rules import TABLE
 
     counted_rows = [
         ["called above 0.5", *(name.upper() for name in COUNTED)],

@@ -12,7 +12,8 @@ from typing import Any
 from cxrscore.core.errors import counted
 from cxrscore.core.text_table import Block, TextTable, column_widths
 from cxrscore.evaluation.subgroups import Figure, Group, Subgroups
-from cxrscore.statistics.estimates import MACRO, TABLE, Estimate, Key
+from cxrscore.statistics.estimates import MACRO, Estimate, Key
+from cxrscore.statistics.interval_rules import TABLE
 from cxrscore.statistics.measures import MEASURES
 from cxrscore.tables.csv_table import write_table
 

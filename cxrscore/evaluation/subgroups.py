@@ -22,7 +22,8 @@ from cxrscore.core.progress import Progress
 from cxrscore.evaluation.group_columns import BANDS, SEVERAL, UNKNOWN, Grouping, groupings
 from cxrscore.evaluation.joined_scores import Scored, label_settings
 from cxrscore.statistics.bootstrap import Prepared, replicates
-from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, TABLE, Estimate, Key
+from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, Estimate, Key
+from cxrscore.statistics.interval_rules import TABLE
 from cxrscore.statistics.intervals import (
     FEWEST,
     Freedom,

@@ -33,6 +33,11 @@ class Freedom:
     widening: float = 1.0
 
 
+def patients_of(rows: NDArray[np.bool_], patient: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, L) images that count, and whose each is -> (L,) patients who have any."""
+    return np.array([len(np.unique(patient[column])) for column in rows.T], dtype=np.int64)
+
+
 def effective_patients(rows: NDArray[np.integer | np.bool_], patient: NDArray[np.int64]) -> float:
     """(n,) whether an image counts, or how often, and whose it is: how many patients with equally many images
     are as good as these. Ten patients of one image each are ten; with one who has ninety beside them, hardly

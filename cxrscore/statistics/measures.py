@@ -6,7 +6,7 @@ Out   Measure. `prepare` takes one finding's y, mask and scores, (n,) each, or t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from cxrscore.statistics.roc_area import ranked
 from cxrscore.statistics.weighted_ratio import prevalence
 
 Prepare = Callable[[np.ndarray, np.ndarray, np.ndarray], Prepared]
+Kind = Literal["shown", "unshown", "known", "called"]  # of label: of an image and a finding
+CLASSES: tuple[Kind, ...] = ("shown", "unshown")
+CALLED: tuple[Kind, ...] = (*CLASSES, "called")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Measure:
     """`of` says what it is a figure of; `better`: whether more of it is better, or neither; `scale`: its
     values lie in 0 to 1 (unit) or anywhere (plain). `fewest`: of how many patients of either class its
     interval holds the truth (tests/programs/coverage.py); None: it has no interval, and `why` says why.
+    Its interval rests on labels of the kinds `rests_on`; it is a share of those of `share_of`; `mean_over`:
+    and a mean over the findings that have any of these. `top`: of an image, so many can be called.
     """
 
     name: str
@@ -35,27 +40,49 @@ class Measure:
     prepare: Prepare
     fewest: int | None = FEWEST
     why: str = ""
+    rests_on: tuple[Kind, ...] = CLASSES
+    share_of: tuple[Kind, ...] = CLASSES
+    mean_over: tuple[Kind, ...] = ()
+    top: int | None = None
 
 
 # calibrated scores of 100 patients: 0.12 where the truth is 0, in resamples 0.19, since they have the
 # sample's noise and their own; of 300 intervals none held the truth
 UPWARDS = "noise counts as error, so it is too high, and in each resample higher still"
-OF_COUNTS: dict[str, multilabel.Figure] = {
-    "CP": multilabel.class_precision,
-    "CR": multilabel.class_recall,
-    "CF1": multilabel.class_f1,
-    "OP": multilabel.overall_precision,
-    "OR": multilabel.overall_recall,
-    "OF1": multilabel.overall_f1,
+BOTH: tuple[Kind, ...] = ("shown", "called")
+OF_COUNTS: dict[str, tuple[multilabel.Figure, dict[str, tuple[Kind, ...]]]] = {
+    "CP": (multilabel.class_precision, {"share_of": ("called",), "mean_over": ("shown",)}),
+    "CR": (multilabel.class_recall, {"share_of": ("shown",), "mean_over": ("shown",)}),
+    "CF1": (multilabel.class_f1, {"share_of": BOTH, "mean_over": ("shown",)}),
+    "OP": (multilabel.overall_precision, {"share_of": ("called",)}),
+    "OR": (multilabel.overall_recall, {"share_of": ("shown",)}),
+    "OF1": (multilabel.overall_f1, {"share_of": BOTH}),
 }
 
 
-def _of_finding(name: str, title: str, better: Literal["higher", "lower"], prepare: Prepare) -> Measure:
-    return Measure(name, title, "finding", better, "unit", prepare)
+def _of_finding(
+    name: str, title: str, better: Literal["higher", "lower"], prepare: Prepare, **rules: Any
+) -> Measure:
+    return Measure(name, title, "finding", better, "unit", prepare, **rules)
 
 
-def _of_table(name: str, title: str, prepare: Prepare) -> Measure:
-    return Measure(name, title, "table", "higher", "unit", prepare)
+def _of_table(name: str, title: str, prepare: Prepare, **rules: Any) -> Measure:
+    return Measure(name, title, "table", "higher", "unit", prepare, **rules)
+
+
+def _of_counts(top: int | None) -> tuple[Measure, ...]:
+    suffix, words = ("", "") if top is None else (f"_top{top}", f", top {top}")
+    return tuple(
+        _of_table(
+            f"{title.lower()}{suffix}",
+            f"{title}{words}",
+            multilabel.counts(figure, top=top),
+            rests_on=CALLED,
+            top=top,
+            **rules,
+        )
+        for title, (figure, rules) in OF_COUNTS.items()
+    )
 
 
 ALL = (
@@ -88,24 +115,44 @@ ALL = (
         "sensitivity at 90 % specificity",
         "higher",
         operating_points.sensitivity_at_specificity,
+        share_of=("shown",),
     ),
     _of_finding(
         "specificity_at_sensitivity_90",
         "specificity at 90 % sensitivity",
         "higher",
         operating_points.specificity_at_sensitivity,
+        share_of=("unshown",),
     ),
     Measure("prevalence", "prevalence", "finding", "neither", "unit", prevalence),
     _of_table("ap_all", "AP_all", average_precision),
-    *(_of_table(title.lower(), title, multilabel.counts(figure)) for title, figure in OF_COUNTS.items()),
-    *(
-        _of_table(f"{title.lower()}_top3", f"{title}, top 3", multilabel.counts(figure, top=multilabel.TOP))
-        for title, figure in OF_COUNTS.items()
+    *_of_counts(None),
+    *_of_counts(multilabel.TOP),
+    _of_table("subset_accuracy", "subset accuracy", multilabel.subset_accuracy, share_of=("known",)),
+    Measure(
+        "hamming_loss",
+        "Hamming loss",
+        "table",
+        "lower",
+        "unit",
+        multilabel.hamming_loss,
+        share_of=("known",),
     ),
-    _of_table("subset_accuracy", "subset accuracy", multilabel.subset_accuracy),
-    Measure("hamming_loss", "Hamming loss", "table", "lower", "unit", multilabel.hamming_loss),
-    _of_table("example_f1", "example-based F1", multilabel.example_f1),
-    _of_table("micro_f1", "micro-averaged F1", multilabel.counts(multilabel.overall_f1)),
-    _of_table("macro_f1", "macro-averaged F1", multilabel.counts(multilabel.macro_f1)),
+    _of_table("example_f1", "example-based F1", multilabel.example_f1, rests_on=CALLED, share_of=BOTH),
+    _of_table(
+        "micro_f1",
+        "micro-averaged F1",
+        multilabel.counts(multilabel.overall_f1),
+        rests_on=CALLED,
+        share_of=BOTH,
+    ),
+    _of_table(
+        "macro_f1",
+        "macro-averaged F1",
+        multilabel.counts(multilabel.macro_f1),
+        rests_on=CALLED,
+        share_of=BOTH,
+        mean_over=BOTH,
+    ),
 )
 MEASURES = {measure.name: measure for measure in ALL}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxrscore.statistics.estimates import MACRO, SHOWN, TABLE, differences, estimates
+from cxrscore.statistics.estimates import MACRO, SHOWN, differences, estimates
+from cxrscore.statistics.interval_rules import TABLE
 from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.sample import Sample
 
@@ -38,7 +39,7 @@ def test_a_finding_of_few_patients_has_no_interval_nor_has_a_mean_with_it() -> N
     found = estimates(a_sample(rare=3), ["auc"], resamples=50)
     assert np.isnan(found["auc", "C"].low)
     assert found["auc", "C"].why == "fewer than 20 patients show it, or do not: 3 and 77"
-    assert found["auc", MACRO].why == "fewer than 20 patients show C, or do not: 3 and 77"
+    assert found["auc", MACRO].why == "1 of 3 findings is shown by fewer than 20 patients"
     assert np.isnan(found["auc", MACRO].low)
     assert found["auc", SHOWN].low < found["auc", SHOWN].value
 
@@ -94,3 +95,45 @@ def test_a_figure_that_many_resamples_lack_has_no_interval() -> None:
     assert one.why.startswith("undefined in 3") and one.why.endswith(
         "% of the resamples"
     )  # 36 % are expected
+
+
+MEANS_OVER_FINDINGS = ("cp", "cr", "cf1", "macro_f1", "cp_top3", "cr_top3", "cf1_top3")
+
+
+def as_probabilities(sample: Sample) -> Sample:
+    return replace(sample, scores=(1 / (1 + np.exp(4 * (0.5 - sample.scores)))).astype(np.float32))
+
+
+@pytest.mark.parametrize("measure", MEANS_OVER_FINDINGS)
+def test_a_mean_over_findings_of_which_one_is_rare_has_a_value_and_no_interval(measure: str) -> None:
+    common, rare = (
+        estimates(as_probabilities(a_sample(rare=shown)), [measure], resamples=50)[measure, TABLE]
+        for shown in (25, 3)
+    )
+    assert common.low < common.value < common.high
+    assert 0 < rare.value < 1 and np.isnan(rare.low)
+    assert rare.why == "1 of 3 findings is shown by fewer than 20 patients"
+
+
+def test_a_finding_that_nobody_shows_is_no_part_of_the_papers_means() -> None:
+    sample = as_probabilities(a_sample(rare=25))
+    nobody = replace(
+        sample, y=sample.y * np.array([1, 1, 0], dtype=np.int8), scores=sample.scores * np.array([1, 1, 0.1])
+    )
+    for measure in MEANS_OVER_FINDINGS:
+        one = estimates(nobody, [measure], resamples=50)[measure, TABLE]
+        assert one.low < one.value < one.high, measure
+
+
+@pytest.mark.parametrize("measure", ["op", "or", "of1", "micro_f1", "example_f1", "cp"])
+def test_figures_of_calls_have_no_interval_where_few_patients_have_one(measure: str) -> None:
+    sample = as_probabilities(a_sample())
+    seldom = replace(sample, scores=np.where(sample.cluster[:, None] < 5, sample.scores, 0.1))
+    one = estimates(seldom, [measure], resamples=50)[measure, TABLE]
+    assert np.isnan(one.low)
+    many = "2 of 2 findings are called in fewer than 20 patients"
+    assert one.why == (many if measure == "cp" else "fewer than 20 patients have a label that is called: 4")
+    same = differences(sample, seldom, [measure], resamples=50)[measure, TABLE].difference
+    assert np.isnan(same.low) and same.why == one.why
+    shares = estimates(seldom, ["subset_accuracy"], resamples=50)["subset_accuracy", TABLE]
+    assert shares.low < shares.value < shares.high
