@@ -119,7 +119,7 @@ def estimate_of(
     if undefined > MOST_UNDEFINED:
         return Estimate(value, why=f"undefined in {undefined:.0%} of the resamples")
     scale = "plain" if difference else MEASURES[measure].scale
-    ends = interval(value, resampled, scale=scale, freedom=support.freedom)
+    ends = interval(value, resampled, scale=scale, freedom=support.freedom, trials=support.trials)
     return Estimate(value, *ends)
 
 

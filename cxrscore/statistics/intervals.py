@@ -80,28 +80,36 @@ def interval(
     *,
     scale: str = "plain",
     freedom: Freedom | None = None,
+    trials: float | None = None,
     coverage: float = 0.95,
 ) -> tuple[float, float]:
     """`resampled` (R,): those without a value are left out. `scale`: values lie in 0 to 1 (unit) or anywhere
-    (plain), as differences do. `freedom`: without, that of endless patients.
+    (plain), as differences do. `freedom`: without, that of endless patients. `trials`: as of around.
     """
     defined = resampled[~np.isnan(resampled)]
     promise(len(defined) > 0, "folds in which nothing is defined are refused before they are trained")
     freedom = freedom or Freedom()
     error = freedom.widening * float(defined.std(ddof=1)) if len(defined) > 1 else 0.0
-    return around(estimate, error, scale=scale, degrees=freedom.degrees, coverage=coverage)
+    return around(estimate, error, scale=scale, degrees=freedom.degrees, trials=trials, coverage=coverage)
 
 
 def around(
-    estimate: float, error: float, *, scale: str = "plain", degrees: float = np.inf, coverage: float = 0.95
+    estimate: float,
+    error: float,
+    *,
+    scale: str = "plain",
+    degrees: float = np.inf,
+    trials: float | None = None,
+    coverage: float = 0.95,
 ) -> tuple[float, float]:
     """The same of a standard error, from wherever. A figure at 0 or 1 has no log odds: its interval is
-    Clopper's and Pearson's, as if each degree of freedom, and one more, were a trial.
+    Clopper's and Pearson's of `trials`, the effective patients of whom it is a share. Without them each
+    degree of freedom, and one more, is a trial, as of a mean over patients of one kind.
     """
     from scipy.special import expit, logit
 
     if scale == "unit" and not 0 < estimate < 1:
-        inner = ((1 - coverage) / 2) ** (1 / (degrees + 1))
+        inner = ((1 - coverage) / 2) ** (1 / (degrees + 1 if trials is None else max(trials, 1)))
         return (inner, 1.0) if estimate >= 1 else (0.0, 1 - inner)
     reach = _quantile((1 + coverage) / 2, degrees)
     if scale == "plain":

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from cxrscore.statistics.estimates import MACRO, SHOWN, differences, estimates
@@ -95,6 +96,30 @@ def test_a_figure_that_many_resamples_lack_has_no_interval() -> None:
     assert one.why.startswith("undefined in 3") and one.why.endswith(
         "% of the resamples"
     )  # 36 % are expected
+
+
+AT_ONE = {  # figure -> of 25 patients who show it, 40 who do not; those it is a share of
+    "auc": 25,
+    "average_precision": 25,
+    "sensitivity_at_specificity_90": 25,
+    "specificity_at_sensitivity_90": 40,
+    "ap_all": 25,
+    "or": 25,
+    "cr": 25,
+    "subset_accuracy": 65,
+}
+
+
+@pytest.mark.parametrize("measure", AT_ONE)
+def test_at_one_an_interval_is_clopper_and_pearsons_of_the_class_that_a_figure_is_a_share_of(
+    measure: str,
+) -> None:
+    y = (np.arange(65) < 25).astype(np.int8)[:, None]
+    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), 0.1 + 0.8 * y, np.arange(65))
+    found = estimates(sample, [measure], resamples=20)
+    of = TABLE if (measure, TABLE) in found else "A"
+    exact = stats.binomtest(AT_ONE[measure], AT_ONE[measure]).proportion_ci(0.95, "exact")
+    assert (found[measure, of].low, found[measure, of].high) == pytest.approx((exact.low, 1.0), abs=1e-12)
 
 
 MEANS_OVER_FINDINGS = ("cp", "cr", "cf1", "macro_f1", "cp_top3", "cr_top3", "cf1_top3")
