@@ -157,10 +157,13 @@ def _resampled(
 def _means_over(
     values: Mapping[Key, Floats], findings: Sequence[str], support: Mapping[Key, Support]
 ) -> dict[Key, list[Key]]:
-    """Of each measure by finding, MACRO and perhaps SHOWN -> the figures that these are means of."""
+    """Of each measure by finding, MACRO and perhaps SHOWN -> the figures that these are means of. A finding
+    whose figure is undefined, such as the area of one that nobody shows, is no part of either.
+    """
     found = {}
     for measure in dict.fromkeys(name for name, of in values if of in findings):
-        mine = [(measure, name) for name in findings]
+        each = [(measure, name) for name in findings]
+        mine = [key for key in each if not np.isnan(values[key]).all()] or each
         often = [key for key in mine if not support[key].rare]
         found[measure, MACRO] = mine
         if often and len(often) < len(mine):

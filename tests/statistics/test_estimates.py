@@ -45,6 +45,18 @@ def test_a_finding_of_few_patients_has_no_interval_nor_has_a_mean_with_it() -> N
     assert found["auc", SHOWN].low < found["auc", SHOWN].value
 
 
+def test_a_finding_without_the_figure_is_no_part_of_the_mean_nor_of_why_it_has_no_interval() -> None:
+    sample = as_probabilities(a_sample(rare=3))
+    nobody = replace(sample, y=sample.y * np.array([1, 1, 0], dtype=np.int8))
+    found = estimates(nobody, ["auc", "brier"], resamples=50)
+    assert np.isnan(found["auc", "C"].value)
+    assert found["auc", MACRO].low < found["auc", MACRO].value < found["auc", MACRO].high
+    assert ("auc", SHOWN) not in found
+    assert found["brier", MACRO].why == "1 of 3 findings is shown by fewer than 20 patients"
+    apart = differences(nobody, nobody, ["auc"], resamples=50)
+    assert apart["auc", MACRO].difference.low == 0 and ("auc", SHOWN) not in apart
+
+
 def test_a_sample_does_not_differ_from_itself_and_a_clearer_one_is_better() -> None:
     sample, clearer = a_sample(noise=2.0), a_sample(noise=0.3)
     same = differences(sample, sample, ["auc"], resamples=50)["auc", MACRO].difference
