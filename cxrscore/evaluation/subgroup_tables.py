@@ -147,7 +147,7 @@ def _gaps_blocks(one: Subgroups) -> list[Block]:
         if name == measure and of != MACRO and not math.isnan(figure.estimate.value)
     ]
     few = sum(
-        bool(figure.estimate.why)
+        math.isnan(figure.estimate.value)
         for group in one.groups
         for (name, of), figure in group.figures.items()
         if name == measure and of != MACRO

@@ -23,6 +23,7 @@ from cxrscore.evaluation.subgroup_tables import COLUMNS, as_json, blocks, long_r
 from cxrscore.evaluation.subgroups import Subgroups, checked_measures, subgroups, subgroups_of
 from cxrscore.statistics.bootstrap import draws
 from cxrscore.statistics.estimates import MACRO, SEED, estimates
+from cxrscore.statistics.interval_rules import TABLE
 from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.sample import Sample
 from cxrscore.tables.score_file import read_score_file
@@ -130,6 +131,40 @@ def test_a_cell_of_few_patients_has_words_and_no_number_anywhere() -> None:
     assert told == {"why": figure.estimate.why}
     row = next(dict(zip(COLUMNS, row, strict=True)) for row in long_rows([found]) if "Hernia" in row)
     assert (row["value"], row["low"], row["why"]) == (None, None, figure.estimate.why)
+
+
+def test_a_group_of_all_images_has_the_intervals_of_the_sample_and_no_other() -> None:
+    """By every measure, with a rare finding, few calls, and a finding whose slope many resamples lack."""
+    sample = a_sample(patients=60, rare=4)
+    probs = 1 / (1 + np.exp(3 - 3 * sample.scores))
+    probs[:, 1] = np.where(sample.y[:, 1] == 1, 0.9, 0.1)
+    probs[:2, 1] = [0.5, 0.45] if sample.y[0, 1] == 0 else [0.45, 0.5]
+    sample = Sample(FINDINGS, sample.y, sample.mask, probs, sample.cluster)
+    everyone = Grouping("Sex", ("F",), np.zeros(len(sample), dtype=np.int64))
+    names = checked_measures(["all"])
+    (group,) = subgroups(sample, everyone, names, resamples=50).groups
+    found = estimates(sample, names, resamples=50)
+    kinds = set()
+    for key, figure in group.figures.items():
+        if key[1] == MACRO:
+            continue
+        ours, theirs = figure.estimate, found[key]
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), nan_ok=True), key
+        assert ours.why == theirs.why or (math.isnan(ours.value) and math.isnan(theirs.low)), key
+        kinds.add((math.isnan(ours.value), math.isnan(ours.low)))
+    assert kinds == {(False, False), (False, True), (True, True)}
+
+
+def test_a_figure_of_all_findings_needs_patients_who_show_any() -> None:
+    sample = a_sample(patients=60)
+    few = Sample(
+        FINDINGS, sample.y * (sample.cluster < 4)[:, None], sample.mask, sample.scores, sample.cluster
+    )
+    everyone = Grouping("Sex", ("F",), np.zeros(len(sample), dtype=np.int64))
+    (group,) = subgroups(few, everyone, ["ap_all"], resamples=50).groups
+    estimate = group.figures["ap_all", TABLE].estimate
+    assert math.isnan(estimate.value) and math.isnan(estimate.low)
+    assert estimate.why == "fewer than 20 patients show a finding, or lack one: 4 and 60"
 
 
 def test_the_gap_of_a_mean_is_over_the_findings_that_both_groups_have() -> None:
