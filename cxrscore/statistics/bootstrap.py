@@ -30,7 +30,9 @@ class Prepared(Protocol):
     """A figure of scores and truth, made ready once, so that many resamples cost little."""
 
     def values(self, weights: Floats) -> Floats:
-        """(n, R) how often each image counts in R resamples -> (R,), NaN where the figure is undefined."""
+        """(n, R) how often each image counts in R resamples -> (R,), NaN where the figure is undefined; or
+        (..., R) of what several figures are made of.
+        """
         ...
 
 
@@ -138,8 +140,8 @@ def replicates(
     generator: np.random.Generator,
     after: Callable[[int], None] = lambda drawn: None,
 ) -> dict[Key, Floats]:
-    """Figures prepared from the same n images -> each one's values (R,) in R resamples of whole clusters, the
-    same resamples for all. `cluster` (n,): numbers from 0 without gaps, of patients or, where those are
+    """Figures prepared from the same n images -> each one's values (..., R) in R resamples of whole clusters,
+    the same resamples for all. `cluster` (n,): numbers from 0 without gaps, of patients or, where those are
     unknown, of images. Figures are shared out over threads, and each makes its numbers alone, so the number
     of threads changes none.
     """
@@ -151,7 +153,7 @@ def replicates(
             for key, values in zip(prepared, found, strict=True):
                 parts[key].append(values)
             after(times.shape[1])
-    return {key: np.concatenate(found) for key, found in parts.items()}
+    return {key: np.concatenate(found, axis=-1) for key, found in parts.items()}
 
 
 def draws(clusters: int, resamples: int, generator: np.random.Generator, *, rows: int) -> Iterator[Floats]:

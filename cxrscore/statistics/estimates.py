@@ -16,7 +16,7 @@ from cxrscore.core.errors import promise
 from cxrscore.statistics.bootstrap import Prepared, replicates
 from cxrscore.statistics.interval_rules import TABLE, Support, fewer, rare_in_words, supports
 from cxrscore.statistics.intervals import FEWEST, interval, pooled_freedom
-from cxrscore.statistics.measures import MEASURES
+from cxrscore.statistics.measures import MEASURES, Prepare
 from cxrscore.statistics.roc_area import Floats, quotient
 from cxrscore.statistics.sample import Sample
 
@@ -29,6 +29,7 @@ MOST_UNDEFINED = (
 
 K = TypeVar("K")
 Key = tuple[str, str]  # measure; finding, or MACRO, SHOWN or TABLE
+Base = tuple[Prepare, str]  # of a measure; finding or TABLE
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ def estimates(
     after: Callable[[int], None] = lambda drawn: None,
 ) -> dict[Key, Estimate]:
     """`resamples` 0: no intervals. `after` is called with each chunk's number of resamples."""
-    support, prepared = supports(sample, measures), _prepared(sample, measures)
-    once = _once(prepared, len(sample))
+    support, bases = supports(sample, measures), _bases(sample, measures)
+    once = _figured(_once(bases, len(sample)), measures)
     means = _means_over(once, sample.findings, support)
     values = _with_means(once, means)
-    drawn = _with_means(_resampled(prepared, sample, resamples, after), means)
+    drawn = _with_means(_figured(_resampled(bases, sample, resamples, after), measures), means)
     support = _with_supports(support, means, drawn)
     return {
         key: estimate_of(key[0], float(value[0]), drawn.get(key), support[key])
@@ -81,18 +82,15 @@ def differences(
     """Of two ways of scoring the same images, row by row; only figures that both have."""
     promise(np.array_equal(a.y, b.y) and np.array_equal(a.mask, b.mask), "samples of other truth")
     promise(np.array_equal(a.cluster, b.cluster), "samples of other patients")
-    prepared = {
-        (way, *key): one for way, s in (("a", a), ("b", b)) for key, one in _prepared(s, measures).items()
-    }
-    once = _once(prepared, len(a))
-    drawn = _resampled(prepared, a, resamples, after)
+    bases = {(way, *key): one for way, s in (("a", a), ("b", b)) for key, one in _bases(s, measures).items()}
+    once = _once(bases, len(a))
+    drawn = _resampled(bases, a, resamples, after)
     others = supports(b, measures)
     support = {key: fewer(one, others[key]) for key, one in supports(a, measures).items()}
-    less = {key: _of("b", once)[key] - value for key, value in _of("a", once).items()}
-    means = _means_over(less, a.findings, support)
-
-    first, second = (_with_means(_of(way, once), means) for way in ("a", "b"))
-    spread_a, spread_b = (_with_means(_of(way, drawn), means) for way in ("a", "b"))
+    of_a, of_b = (_figured(_of(way, once), measures) for way in ("a", "b"))
+    means = _means_over({key: of_b[key] - one for key, one in of_a.items()}, a.findings, support)
+    first, second = _with_means(of_a, means), _with_means(of_b, means)
+    spread_a, spread_b = (_with_means(_figured(_of(way, drawn), measures), means) for way in ("a", "b"))
     spread = {key: spread_b[key] - one for key, one in spread_a.items()}
     support = _with_supports(support, means, spread)
     found = {}
@@ -123,20 +121,30 @@ def estimate_of(
     return Estimate(value, *ends)
 
 
-def _of(way: str, values: Mapping[tuple[str, str, str], Floats]) -> dict[Key, Floats]:
-    return {(measure, of): value for (mine, measure, of), value in values.items() if mine == way}
+def _of(way: str, values: Mapping[tuple[str, Prepare, str], Floats]) -> dict[Base, Floats]:
+    return {(base, of): value for (mine, base, of), value in values.items() if mine == way}
 
 
-def _prepared(sample: Sample, measures: Sequence[str]) -> dict[Key, Prepared]:
-    found: dict[Key, Prepared] = {}
+def _bases(sample: Sample, measures: Sequence[str]) -> dict[Base, Prepared]:
+    """What the measures are made of, once for all that are made of the same."""
+    found: dict[Base, Prepared] = {}
     for name in measures:
         measure = MEASURES[name]
-        if measure.of == "table":
-            found[name, TABLE] = measure.prepare(sample.y, sample.mask, sample.scores)
-            continue
-        columns = zip(sample.findings, sample.y.T, sample.mask.T, sample.scores.T, strict=True)
-        found |= {(name, finding): measure.prepare(*column) for finding, *column in columns}
+        for j, of in [(slice(None), TABLE)] if measure.of == "table" else enumerate(sample.findings):
+            if (measure.base, of) not in found:
+                columns = (array[:, j] for array in (sample.y, sample.mask, sample.scores))
+                found[measure.base, of] = measure.base(*columns)
     return found
+
+
+def _figured(values: Mapping[Base, Floats], measures: Sequence[str]) -> dict[Key, Floats]:
+    """By measure and finding. One base may serve a figure of a finding and one of all."""
+    return {
+        (name, of): MEASURES[name].figured(value)
+        for name in measures
+        for (base, of), value in values.items()
+        if base is MEASURES[name].base and (of == TABLE) == (MEASURES[name].of == "table")
+    }
 
 
 def _once(prepared: Mapping[K, Prepared], rows: int) -> dict[K, Floats]:

@@ -2,10 +2,12 @@
 
 In    a name in MEASURES.
 Out   Measure. `prepare` takes one finding's y, mask and scores, (n,) each, or those of all findings, (n, L).
+      Measures of one `base` have it in common, so that its sums are made once for all of them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +16,7 @@ from cxrscore.statistics import calibration, multilabel, operating_points
 from cxrscore.statistics.average_precision import average_precision
 from cxrscore.statistics.bootstrap import Prepared
 from cxrscore.statistics.intervals import FEWEST
-from cxrscore.statistics.roc_area import ranked
+from cxrscore.statistics.roc_area import Floats, ranked
 from cxrscore.statistics.weighted_ratio import prevalence
 
 Prepare = Callable[[np.ndarray, np.ndarray, np.ndarray], Prepared]
@@ -37,13 +39,31 @@ class Measure:
     of: Literal["finding", "table"]
     better: Literal["higher", "lower", "neither"]
     scale: Literal["unit", "plain"]
-    prepare: Prepare
+    base: Prepare
     fewest: int | None = FEWEST
     why: str = ""
     rests_on: tuple[Kind, ...] = CLASSES
     share_of: tuple[Kind, ...] = CLASSES
     mean_over: tuple[Kind, ...] = ()
     top: int | None = None
+    figure: Callable[[Floats], Floats] | None = None
+
+    def prepare(self, y: np.ndarray, mask: np.ndarray, scores: np.ndarray) -> Prepared:
+        return Derived(self.base(y, mask, scores), self.figured)
+
+    def figured(self, values: Floats) -> Floats:
+        """What the base has in R resamples -> (R,)."""
+        return values if self.figure is None else self.figure(values)
+
+
+@dataclass(frozen=True)
+class Derived:
+    base: Prepared
+    figured: Callable[[Floats], Floats]
+
+    def values(self, weights: Floats) -> Floats:
+        """(n, R) -> (R,)."""
+        return self.figured(self.base.values(weights))
 
 
 # calibrated scores of 100 patients: 0.12 where the truth is 0, in resamples 0.19, since they have the
@@ -76,9 +96,10 @@ def _of_counts(top: int | None) -> tuple[Measure, ...]:
         _of_table(
             f"{title.lower()}{suffix}",
             f"{title}{words}",
-            multilabel.counts(figure, top=top),
+            multilabel.counts_of_top if top else multilabel.counts,
             rests_on=CALLED,
             top=top,
+            figure=figure,
             **rules,
         )
         for title, (figure, rules) in OF_COUNTS.items()
@@ -105,10 +126,17 @@ ALL = (
         "finding",
         "neither",
         "plain",
-        calibration.calibration_intercept,
+        calibration.recalibration,
+        figure=itemgetter(0),
     ),
     Measure(
-        "calibration_slope", "calibration slope", "finding", "neither", "plain", calibration.calibration_slope
+        "calibration_slope",
+        "calibration slope",
+        "finding",
+        "neither",
+        "plain",
+        calibration.recalibration,
+        figure=itemgetter(1),
     ),
     _of_finding(
         "sensitivity_at_specificity_90",
@@ -142,14 +170,16 @@ ALL = (
     _of_table(
         "micro_f1",
         "micro-averaged F1",
-        multilabel.counts(multilabel.overall_f1),
+        multilabel.counts,
+        figure=multilabel.overall_f1,
         rests_on=CALLED,
         share_of=BOTH,
     ),
     _of_table(
         "macro_f1",
         "macro-averaged F1",
-        multilabel.counts(multilabel.macro_f1),
+        multilabel.counts,
+        figure=multilabel.macro_f1,
         rests_on=CALLED,
         share_of=BOTH,
         mean_over=BOTH,
