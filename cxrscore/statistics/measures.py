@@ -69,6 +69,9 @@ class Derived:
 # calibrated scores of 100 patients: 0.12 where the truth is 0, in resamples 0.19, since they have the
 # sample's noise and their own; of 300 intervals none held the truth
 UPWARDS = "noise counts as error, so it is too high, and in each resample higher still"
+# with 20 patients of either class intervals of average precision held the truth 92 to 93 times of 100, those
+# of the slope and of sensitivity at a specificity 96 to 99; of AP_all, with 87 who show any finding, 92 to 93
+SOME, MANY = 50, 150
 BOTH: tuple[Kind, ...] = ("shown", "called")
 OF_COUNTS: dict[str, tuple[multilabel.Figure, dict[str, tuple[Kind, ...]]]] = {
     "CP": (multilabel.class_precision, {"share_of": ("called",), "mean_over": ("shown",)}),
@@ -108,7 +111,7 @@ def _of_counts(top: int | None) -> tuple[Measure, ...]:
 
 ALL = (
     _of_finding("auc", "AUC", "higher", ranked),
-    _of_finding("average_precision", "average precision", "higher", average_precision),
+    _of_finding("average_precision", "average precision", "higher", average_precision, fewest=SOME),
     _of_finding("brier", "Brier score", "lower", calibration.brier),
     Measure(
         "calibration_error",
@@ -136,6 +139,7 @@ ALL = (
         "neither",
         "plain",
         calibration.recalibration,
+        fewest=SOME,
         figure=itemgetter(1),
     ),
     _of_finding(
@@ -143,6 +147,7 @@ ALL = (
         "sensitivity at 90 % specificity",
         "higher",
         operating_points.sensitivity_at_specificity,
+        fewest=SOME,
         share_of=("shown",),
     ),
     _of_finding(
@@ -150,10 +155,11 @@ ALL = (
         "specificity at 90 % sensitivity",
         "higher",
         operating_points.specificity_at_sensitivity,
+        fewest=SOME,
         share_of=("unshown",),
     ),
     Measure("prevalence", "prevalence", "finding", "neither", "unit", prevalence),
-    _of_table("ap_all", "AP_all", average_precision),
+    _of_table("ap_all", "AP_all", average_precision, fewest=MANY),
     *_of_counts(None),
     *_of_counts(multilabel.TOP),
     _of_table("subset_accuracy", "subset accuracy", multilabel.subset_accuracy, share_of=("known",)),

@@ -66,6 +66,8 @@ def test_a_sample_does_not_differ_from_itself_and_a_clearer_one_is_better() -> N
 
 def test_every_measure_of_one_sample_has_an_interval_or_says_why_not() -> None:
     sample = a_sample()
+    again = {name: np.concatenate([getattr(sample, name)] * 3) for name in ("y", "mask", "scores")}
+    sample = replace(sample, **again, cluster=np.concatenate([sample.cluster + 80 * k for k in range(3)]))
     probs = (1 / (1 + np.exp(-sample.scores))).astype(np.float32)
     found = estimates(replace(sample, scores=probs), resamples=100)
     assert {measure for measure, _ in found} == set(MEASURES)
@@ -99,10 +101,10 @@ def test_one_patient_with_all_images_has_figures_and_no_interval() -> None:
 
 def test_a_figure_that_many_resamples_lack_has_no_interval() -> None:
     """One image keeps the classes from being separated: without it no slope is finite."""
-    y = np.repeat(np.array([[0], [1]], dtype=np.int8), 20, axis=0)
-    scores = np.linspace(0.05, 0.95, 40, dtype=np.float32)[:, None].copy()
+    y = np.repeat(np.array([[0], [1]], dtype=np.int8), 50, axis=0)
+    scores = np.linspace(0.05, 0.95, 100, dtype=np.float32)[:, None].copy()
     scores[0] = 0.75
-    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), scores, np.arange(40))
+    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), scores, np.arange(100))
     one = estimates(sample, ["calibration_slope"], resamples=400)["calibration_slope", "A"]
     assert one.value > 0 and np.isnan(one.low)
     assert one.why.startswith("undefined in 3") and one.why.endswith(
@@ -110,15 +112,15 @@ def test_a_figure_that_many_resamples_lack_has_no_interval() -> None:
     )  # 36 % are expected
 
 
-AT_ONE = {  # figure -> of 25 patients who show it, 40 who do not; those it is a share of
-    "auc": 25,
-    "average_precision": 25,
-    "sensitivity_at_specificity_90": 25,
-    "specificity_at_sensitivity_90": 40,
-    "ap_all": 25,
-    "or": 25,
-    "cr": 25,
-    "subset_accuracy": 65,
+AT_ONE = {  # figure -> of 160 patients who show it, and 200 who do not, those it is a share of
+    "auc": 160,
+    "average_precision": 160,
+    "sensitivity_at_specificity_90": 160,
+    "specificity_at_sensitivity_90": 200,
+    "ap_all": 160,
+    "or": 160,
+    "cr": 160,
+    "subset_accuracy": 360,
 }
 
 
@@ -126,12 +128,29 @@ AT_ONE = {  # figure -> of 25 patients who show it, 40 who do not; those it is a
 def test_at_one_an_interval_is_clopper_and_pearsons_of_the_class_that_a_figure_is_a_share_of(
     measure: str,
 ) -> None:
-    y = (np.arange(65) < 25).astype(np.int8)[:, None]
-    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), 0.1 + 0.8 * y, np.arange(65))
+    y = (np.arange(360) < 160).astype(np.int8)[:, None]
+    sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), 0.1 + 0.8 * y, np.arange(360))
     found = estimates(sample, [measure], resamples=20)
     of = TABLE if (measure, TABLE) in found else "A"
     exact = stats.binomtest(AT_ONE[measure], AT_ONE[measure]).proportion_ci(0.95, "exact")
     assert (found[measure, of].low, found[measure, of].high) == pytest.approx((exact.low, 1.0), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("measure", "fewest"),
+    [("auc", 20), ("brier", 20), ("average_precision", 50), ("sensitivity_at_specificity_90", 50)],
+)
+def test_each_measure_has_its_interval_from_the_patients_on_from_which_it_holds(
+    measure: str, fewest: int
+) -> None:
+    for patients in (fewest, fewest - 1):
+        y = (np.arange(patients + 100) < patients).astype(np.int8)[:, None]
+        scores = y + np.random.default_rng(0).normal(size=y.shape)
+        probs = 1 / (1 + np.exp(-scores))
+        sample = Sample(("A",), y, np.ones(y.shape, dtype=bool), probs, np.arange(len(y)))
+        one = estimates(sample, [measure], resamples=50)[measure, "A"]
+        few = f"fewer than {fewest} patients show it, or do not: {patients} and 100"
+        assert (one.why, np.isnan(one.low)) == (("", False) if patients == fewest else (few, True))
 
 
 MEANS_OVER_FINDINGS = ("cp", "cr", "cf1", "macro_f1", "cp_top3", "cr_top3", "cf1_top3")
