@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
 from cxrscore.core.resources import usable_cores
-from cxrscore.statistics.intervals import Freedom, effective_patients, freedom_of
+from cxrscore.statistics.intervals import Freedom, effective_patients, freedom_of, patients_by_class
 from cxrscore.statistics.roc_area import Floats, Ranked, quotient, ranked
 
 FEWEST_IN_FOLD = 5  # patients of either class; of one alone, intervals held the truth 85 times of 100
@@ -54,18 +54,12 @@ def well_shown(fold: Truth) -> NDArray[np.bool_]:
     An area that rests on fewer is missing from many resamples (from 37 % where one patient has the finding),
     and in the others it varies too little: with it, an interval is of another mean than its estimate.
     """
-    return np.array(
-        [
-            all(len(np.unique(fold.patient[known & (y == value)])) >= FEWEST_IN_FOLD for value in (0, 1))
-            for y, known in zip(fold.y.T, fold.mask.T, strict=True)
-        ]
-    )
+    return rarer_patients(fold.y, fold.mask, fold.patient) >= FEWEST_IN_FOLD
 
 
 def rarer_patients(y: np.ndarray, mask: np.ndarray, patient: np.ndarray) -> NDArray[np.int64]:
     """(n, L), (n, L), (n,) -> (L,) patients of each finding's rarer class, masked labels apart."""
-    counts = [[len(np.unique(patient[rows])) for rows in (mask & (y == value)).T] for value in (0, 1)]
-    fewest: NDArray[np.int64] = np.array(counts, dtype=np.int64).min(axis=0)
+    fewest: NDArray[np.int64] = patients_by_class(y, mask, patient).min(axis=0)
     return fewest
 
 
