@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 DEFAULT = ("auc",)  # 14 findings, 107,000 images, 1,000 resamples: 3 s of processor time; all measures 70
 ALL = "all"
 MOST_RESAMPLES = 100_000
+UNITS = {"patient": "patients", "study": "studies", "image": "images"}  # whom intervals are over
 
 
 @dataclass(frozen=True)
@@ -275,6 +276,6 @@ def _told(
     if why:
         fewer, verb = (yes, "show") if "shown" in support[key].rare and yes <= no else (no, "do not show")
         one = {"show": "shows", "do not show": "does not show"}[verb]
-        few = f"{counted(fewer, unit)} {one if fewer == 1 else verb} it"
+        few = f"{counted(fewer, unit, UNITS[unit])} {one if fewer == 1 else verb} it"
         figure = replace(figure, estimate=Estimate(np.nan, why=f"too few ({few})"))
     return replace(figure, shown=yes, unshown=no)

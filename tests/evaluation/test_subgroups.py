@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import UserError
 from cxrscore.core.progress import Silent
+from cxrscore.core.text_table import TextTable
 from cxrscore.evaluate import evaluate_table
 from cxrscore.evaluation.group_columns import SEVERAL, UNKNOWN, Grouping, groupings, years
 from cxrscore.evaluation.joined_scores import Scored
@@ -161,8 +162,8 @@ def test_a_figure_of_all_findings_needs_patients_who_show_any() -> None:
         FINDINGS, sample.y * (sample.cluster < 4)[:, None], sample.mask, sample.scores, sample.cluster
     )
     everyone = Grouping("Sex", ("F",), np.zeros(len(sample), dtype=np.int64))
-    (group,) = subgroups(few, everyone, ["ap_all"], resamples=50).groups
-    estimate = group.figures["ap_all", TABLE].estimate
+    (group,) = subgroups(few, everyone, ["subset_accuracy"], resamples=50).groups
+    estimate = group.figures["subset_accuracy", TABLE].estimate
     assert math.isnan(estimate.value) and math.isnan(estimate.low)
     assert estimate.why == "fewer than 20 patients show a finding, or lack one: 4 and 60"
 
@@ -337,6 +338,16 @@ def test_a_study_is_of_the_group_that_its_images_agree_on(tmp_path: Path) -> Non
     view, sex = groupings(found.scored, tmp_path / "labels.csv", ["View", "Sex"], id_column="Image_name")
     assert [view.groups[i] for i in view.member] == ["PA", SEVERAL]
     assert [sex.groups[i] for i in sex.member] == ["F", "M"]
+
+
+def test_studies_have_their_own_plural() -> None:
+    sample = a_sample(patients=160)
+    found = subgroups(sample, by_image(sample), unit="study", resamples=0)
+    tables = [block for block in blocks([found]) if isinstance(block, TextTable)]
+    assert tables[0].rows[0][:2] == ["View", "studies"]
+    few = a_sample(patients=60, rare=3)
+    (group,) = subgroups(few, by_image(few), unit="study", resamples=0).groups[:1]
+    assert group.figures["auc", "Hernia"].estimate.why == "too few (2 studies show it)"
 
 
 def test_without_patients_a_note_says_whom_the_intervals_are_over(tmp_path: Path) -> None:
