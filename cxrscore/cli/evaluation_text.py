@@ -83,7 +83,7 @@ def _called(figures: Facts) -> list[Block]:
         for suffix in ("", "_top3"):
             row.append(_value(figures, name + suffix, TABLE))
             row += [_interval(figures, name + suffix, TABLE)] * ends
-            places[name.upper() + suffix.replace("_top", ", top ")] = (name + suffix, TABLE)
+            places[f"{'top-3 ' * bool(suffix)}{name.upper()}"] = (name + suffix, TABLE)
         rows.append(row)
     error = figures.get("calibration_error", {}).get(MACRO, {}).get("value", 0.0)
     uncalibrated = (
