@@ -27,6 +27,7 @@ OF_TABLE = {
     "macro-averaged F1": "macro_f1",
 }
 INTERVAL = "95 % interval"
+UNCALIBRATED = 0.1  # mean calibration error; of scores of trainings with Asymmetric Loss it is 0.3
 Facts = Mapping[str, Any]
 
 
@@ -36,6 +37,8 @@ def metrics_blocks(facts: dict[str, Any]) -> list[Block]:
     widths = [max(len(row[0]) for row in means)]
     return [
         *_by_finding(facts),
+        "",
+        *_called(facts["statistics"]),
         "",
         *_of_table(facts["statistics"]),
         "",
@@ -55,37 +58,64 @@ def _by_finding(facts: Facts) -> list[Block]:
         interval = [_interval(figures, "auc", finding)] if ends else []
         numbers = [f"{number:,}" for number in counts.get(finding, {}).values()]
         rows.append(["mean" if finding == MACRO else finding, cells[0], *interval, *cells[1:], *numbers])
-    whys: dict[str, list[str]] = {}
-    for finding, one in figures.get("auc", {}).items():
-        if "why" in one and finding in counts:
-            whys.setdefault(one["why"], []).append(finding)
     return [
         TextTable(rows, headed=True, widths=column_widths([[*row, "", ""][: len(header)] for row in rows])),
         "AP: average precision; cal. error: 15 bins of equal width; sensitivity: at 90 % specificity",
-        *(f"no interval ({why}): {', '.join(names)}" for why, names in whys.items()),
+        *_whys(
+            {"mean" if finding == MACRO else finding: ("auc", finding) for finding in (*counts, MACRO)},
+            figures,
+        ),
     ]
+
+
+def _called(figures: Facts) -> list[Block]:
+    """The papers' figures, and whether they mean anything: a threshold of 0.5 is for probabilities."""
+    from cxrscore.statistics.estimates import MACRO
+    from cxrscore.statistics.interval_rules import TABLE
+
+    ends = _has_intervals(figures)
+    rows = [
+        ["called above 0.5", *(cell for of in ("all labels", "top 3") for cell in [of, *[INTERVAL] * ends])]
+    ]
+    places = {}
+    for name in COUNTED:
+        row = [name.upper()]
+        for suffix in ("", "_top3"):
+            row.append(_value(figures, name + suffix, TABLE))
+            row += [_interval(figures, name + suffix, TABLE)] * ends
+            places[f"{'top-3 ' * bool(suffix)}{name.upper()}"] = (name + suffix, TABLE)
+        rows.append(row)
+    error = figures.get("calibration_error", {}).get(MACRO, {}).get("value", 0.0)
+    uncalibrated = (
+        f"These scores are not calibrated (mean calibration error {error:.2f}), so 0.5 is an arbitrary "
+        "threshold for them; `cxrscore score --calibrated` writes calibrated ones."
+    )
+    return [
+        TextTable(rows, headed=True, widths=column_widths(rows)),
+        *_whys(places, figures),
+        *[uncalibrated] * (error > UNCALIBRATED),
+    ]
+
+
+def _whys(places: Mapping[str, tuple[str, str]], figures: Facts) -> list[str]:
+    """`places`: what is shown -> measure and finding."""
+    found: dict[str, list[str]] = {}
+    for shown, (measure, finding) in places.items():
+        why = figures.get(measure, {}).get(finding, {}).get("why")
+        if why:
+            found.setdefault(why, []).append(shown)
+    return [f"no interval ({why}): {', '.join(names)}" for why, names in found.items()]
 
 
 def _of_table(figures: Facts) -> list[Block]:
-    from cxrscore.statistics.estimates import MACRO, TABLE
+    from cxrscore.statistics.estimates import MACRO
+    from cxrscore.statistics.interval_rules import TABLE
 
-    counted_rows = [
-        ["called above 0.5", *(name.upper() for name in COUNTED)],
-        ["all findings", *(_value(figures, name, TABLE) for name in COUNTED)],
-        ["top 3", *(_value(figures, f"{name}_top3", TABLE) for name in COUNTED)],
-    ]
-    rows = [
-        ["mAP", _value(figures, "average_precision", MACRO), _interval(figures, "average_precision", MACRO)]
-    ]
-    rows += [
-        [title, _value(figures, name, TABLE), _interval(figures, name, TABLE)]
-        for title, name in OF_TABLE.items()
-    ]
-    return [
-        TextTable(counted_rows, headed=True, widths=column_widths(counted_rows)),
-        "",
-        TextTable(rows, widths=column_widths(rows)),
-    ]
+    places = {"mAP": ("average_precision", MACRO)} | {
+        title: (name, TABLE) for title, name in OF_TABLE.items()
+    }
+    rows = [[title, _value(figures, *place), _interval(figures, *place)] for title, place in places.items()]
+    return [TextTable(rows, widths=column_widths(rows)), *_whys(places, figures)]
 
 
 def _means(facts: Facts) -> list[list[str]]:
@@ -96,7 +126,9 @@ def _means(facts: Facts) -> list[list[str]]:
     folds = facts.get("folds", {})
     pooled = f", out of fold, {counted(len(folds) - 1, 'fold')} pooled" if folds else ""
     figures = facts["statistics"]
-    rows = [[f"macro-AUC{pooled}", _number(facts), _interval(figures, "auc", MACRO), rests_on]]
+    why = figures.get("auc", {}).get(MACRO, {}).get("why")
+    interval = f"no interval: {why}" if why else _interval(figures, "auc", MACRO)
+    rows = [[f"macro-AUC{pooled}", _number(facts), interval, rests_on]]
     if SHOWN in figures.get("auc", {}) and _has_intervals(figures):
         often = sum(figures["auc"].get(finding, {}).get("low") is not None for finding in facts["counts"])
         named = f"of the {counted(often, 'finding')} with an interval"
@@ -131,7 +163,7 @@ def _interval(figures: Facts, measure: str, finding: str) -> str:
     one = figures.get(measure, {}).get(finding)
     if one is None or (one["low"] is None and "why" not in one):
         return ""
-    return "too few" if one["low"] is None else f"{one['low']:.3f} to {one['high']:.3f}"
+    return "none" if one["low"] is None else f"{one['low']:.3f} to {one['high']:.3f}"
 
 
 def _number(facts: Facts) -> str:

@@ -21,12 +21,12 @@ from cxrscore.statistics.estimates import (
     MACRO,
     RESAMPLES,
     SHOWN,
-    TABLE,
     Difference,
     Estimate,
     Key,
     differences,
 )
+from cxrscore.statistics.interval_rules import TABLE
 from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.measures import MEASURES
 from cxrscore.statistics.sample import Sample

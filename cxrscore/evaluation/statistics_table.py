@@ -13,7 +13,8 @@ import numpy as np
 
 from cxrscore.core.progress import Progress
 from cxrscore.evaluation.joined_scores import Scored
-from cxrscore.statistics.estimates import MACRO, RESAMPLES, TABLE, Estimate, Key, estimates
+from cxrscore.statistics.estimates import MACRO, RESAMPLES, Estimate, Key, estimates
+from cxrscore.statistics.interval_rules import TABLE
 from cxrscore.statistics.label_counts import images_per_label, labels_per_image
 from cxrscore.tables.csv_table import write_table
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from cxrscore.core.errors import counted
 from cxrscore.core.text_table import Block, TextTable, column_widths
-from cxrscore.evaluation.subgroups import Figure, Group, Subgroups
-from cxrscore.statistics.estimates import MACRO, TABLE, Estimate, Key
+from cxrscore.evaluation.subgroups import UNITS, Figure, Group, Subgroups
+from cxrscore.statistics.estimates import MACRO, Estimate, Key
+from cxrscore.statistics.interval_rules import TABLE
 from cxrscore.statistics.measures import MEASURES
 from cxrscore.tables.csv_table import write_table
 
@@ -95,7 +96,7 @@ def blocks(found: Sequence[Subgroups]) -> list[Block]:
 def _groups_blocks(one: Subgroups) -> list[Block]:
     keys = [key for key in one.groups[0].figures if key[1] in (MACRO, TABLE)]
     titles = [MEASURES[measure].title for measure, _ in keys]
-    header = [one.column, f"{one.unit}s"] + ["images"] * (one.unit != "image")
+    header = [one.column, UNITS[one.unit]] + ["images"] * (one.unit != "image")
     for title, (_, of) in zip(titles, keys, strict=True):
         header += [
             title if of == TABLE else f"mean {title}",
@@ -146,13 +147,13 @@ def _gaps_blocks(one: Subgroups) -> list[Block]:
         if name == measure and of != MACRO and not math.isnan(figure.estimate.value)
     ]
     few = sum(
-        bool(figure.estimate.why)
+        math.isnan(figure.estimate.value)
         for group in one.groups
         for (name, of), figure in group.figures.items()
         if name == measure and of != MACRO
     )
     title = MEASURES[measure].title
-    left_out = f"{counted(few, 'cell')} with too few {one.unit}s or no value: no figure." if few else ""
+    left_out = f"{counted(few, 'cell')} with too few {UNITS[one.unit]} or no value: no figure." if few else ""
     if not gaps:
         return [f"No gap of {title} can be measured. {left_out}".rstrip()]
     largest = sorted(gaps, key=lambda gap: -abs(gap[2].value))[:LARGEST]

@@ -5,8 +5,9 @@ Out   Subgroups: per group figures with intervals; gaps, each group's figure les
       group of most patients. One set of resamples of all patients serves every group: a patient whose images
       lie in two groups carries the same weight into both, and the interval of a gap is a paired one.
 
-A finding that fewer than FEWEST patients of a group show, or do not show, has no figure there. The mean over
-findings is over those that have one; of a gap, over those that have one in both groups.
+A figure that too few patients of a group support, by the rules that intervals have everywhere
+(interval_rules.py), is not shown there. The mean over findings is over those that have one; of a gap, over
+those that have one in both groups.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,32 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrscore.core.errors import UserError, counted
 from cxrscore.core.progress import Progress
 from cxrscore.evaluation.group_columns import BANDS, SEVERAL, UNKNOWN, Grouping, groupings
 from cxrscore.evaluation.joined_scores import Scored, label_settings
 from cxrscore.statistics.bootstrap import Prepared, replicates
-from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, TABLE, Estimate, Key
-from cxrscore.statistics.intervals import (
-    FEWEST,
-    Freedom,
-    effective_patients,
-    freedom_of,
-    interval,
-    pooled_freedom,
-)
-from cxrscore.statistics.measures import MEASURES
+from cxrscore.statistics.estimates import MACRO, RESAMPLES, SEED, Base, Estimate, Key, estimate_of
+from cxrscore.statistics.interval_rules import TABLE, Support, supports
+from cxrscore.statistics.intervals import pooled_freedom
+from cxrscore.statistics.measures import MEASURES, Prepare
 from cxrscore.statistics.roc_area import Floats, quotient
 from cxrscore.statistics.sample import Sample
 
 if TYPE_CHECKING:
     from cxrscore.project.params import LabelParams
 
-DEFAULT = ("auc",)  # in 107,000 images each further one takes as long again
+DEFAULT = ("auc",)  # 14 findings, 107,000 images, 1,000 resamples: 3 s of processor time; all measures 70
 ALL = "all"
 MOST_RESAMPLES = 100_000
+UNITS = {"patient": "patients", "study": "studies", "image": "images"}  # whom intervals are over
 
 
 @dataclass(frozen=True)
@@ -89,13 +84,13 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Made:
-    """A figure, its resamples, and what it was made of: the freedom that each part has from its patients,
-    and its resamples.
+    """A figure, its resamples (none: empty), and what it was made of: what each part rests on, and its
+    resamples.
     """
 
     value: float
     drawn: Floats
-    sources: tuple[tuple[Freedom, Floats], ...]
+    sources: tuple[tuple[Support, Floats], ...]
 
 
 def checked_measures(names: Sequence[str]) -> tuple[str, ...]:
@@ -148,30 +143,32 @@ def subgroups(
 ) -> Subgroups:
     """`resamples` 0: no intervals. `after` is called with each chunk's number of resamples."""
     sample, rows = _sorted(sample, grouping)
-    counts = [_counts(sample, mine) for mine in rows]
-    enough = [np.minimum(*pair) >= FEWEST for pair in counts]
-    patients = [len(np.unique(sample.cluster[mine])) for mine in rows]
-    prepared = {
+    alone = [_alone(sample, mine) for mine in rows]
+    support = [supports(one, measures) for one in alone]
+    patients = [one.clusters for one in alone]
+    bases = {
         (i, *key): one
-        for i, (mine, often) in enumerate(zip(rows, enough, strict=True))
-        for key, one in _prepared(sample, mine, often, measures, whole=patients[i] >= FEWEST).items()
+        for i, (mine, rests_on) in enumerate(zip(rows, support, strict=True))
+        for key, one in _bases(sample, mine, rests_on).items()
     }
-    once = {key: one.values(np.ones((len(sample), 1)))[0] for key, one in prepared.items()}
-    drawn: Mapping[tuple[int, str, str], Floats] = {}
-    if resamples and prepared:
+    once = {key: one.values(np.ones((len(sample), 1))) for key, one in bases.items()}
+    drawn: Mapping[tuple[int, Prepare, str], Floats] = {}
+    if resamples and bases:
         generator = np.random.default_rng(SEED)
-        drawn = replicates(prepared, sample.cluster, resamples=resamples, generator=generator, after=after)
+        drawn = replicates(bases, sample.cluster, resamples=resamples, generator=generator, after=after)
     made: list[dict[Key, _Made]] = [{} for _ in rows]
-    for (i, measure, of), value in once.items():
-        spread = drawn.get((i, measure, of), np.full(1, np.nan))
-        source = _freedom(sample, rows[i], of), spread
-        made[i][measure, of] = _Made(float(value), spread, (source,))
+    for i, rests_on in enumerate(support):
+        for (name, of), one in rests_on.items():
+            key, figured = (i, MEASURES[name].base, of), MEASURES[name].figured
+            if not one.few:
+                spread = figured(drawn[key]) if key in drawn else np.empty(0)
+                made[i][name, of] = _Made(float(figured(once[key])[0]), spread, ((one, spread),))
     reference = _reference(grouping, patients)
 
     def group(i: int) -> Group:
         figures = _figures(sample.findings, made[i], measures)
-        shown = dict(zip(sample.findings, zip(*counts[i], strict=True), strict=True))
-        figures = {key: _told(one, key, shown, patients[i], unit) for key, one in figures.items()}
+        shown = dict(zip(sample.findings, zip(*alone[i].shown(), strict=True), strict=True))
+        figures = {key: _told(one, key, shown, support[i], unit) for key, one in figures.items()}
         gaps = _gaps(sample.findings, made[i], made[reference], measures) if i != reference else {}
         return Group(grouping.groups[i], patients[i], rows[i].stop - rows[i].start, figures, gaps)
 
@@ -187,10 +184,10 @@ def _sorted(sample: Sample, grouping: Grouping) -> tuple[Sample, list[slice]]:
     return replace(sample, **arrays), [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
 
-def _counts(sample: Sample, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _alone(sample: Sample, rows: slice) -> Sample:
     keep = np.zeros(len(sample), dtype=bool)
     keep[rows] = True
-    return sample.rows(keep).shown()
+    return sample.rows(keep)
 
 
 def _reference(grouping: Grouping, patients: Sequence[int]) -> int:
@@ -199,35 +196,24 @@ def _reference(grouping: Grouping, patients: Sequence[int]) -> int:
     return max(named or range(len(patients)), key=lambda i: patients[i])
 
 
-def _prepared(
-    sample: Sample, rows: slice, often: NDArray[np.bool_], measures: Sequence[str], *, whole: bool
-) -> dict[Key, Prepared]:
-    """Of one group; `whole`: it has patients enough for figures of all findings together."""
-    y, mask, scores = sample.y[rows], sample.mask[rows], sample.scores[rows]
-    found: dict[Key, Prepared] = {}
-    for name in measures:
-        prepare = MEASURES[name].prepare
-        if MEASURES[name].of == "table":
-            found |= {(name, TABLE): _Part(rows, prepare(y, mask, scores))} if whole else {}
-            continue
-        for j in np.flatnonzero(often):
-            part = prepare(y[:, j], mask[:, j], scores[:, j])
-            found[name, sample.findings[j]] = _Part(rows, part)
+def _bases(sample: Sample, rows: slice, support: Mapping[Key, Support]) -> dict[Base, Prepared]:
+    """Of one group, what the figures are made of that patients enough support."""
+    found: dict[Base, Prepared] = {}
+    for (name, of), rests_on in support.items():
+        base = MEASURES[name].base
+        if not rests_on.few and (base, of) not in found:
+            j = slice(None) if of == TABLE else sample.findings.index(of)
+            truth = (array[rows, j] for array in (sample.y, sample.mask, sample.scores))
+            found[base, of] = _Part(rows, base(*truth))
     return found
 
 
-def _freedom(sample: Sample, rows: slice, of: str) -> Freedom:
-    """From the group's patients of either class, or all of them where it is of all findings."""
-    cluster = sample.cluster[rows]
-    if of == TABLE:
-        return freedom_of(effective_patients(np.ones(len(cluster), dtype=bool), cluster))
-    j = sample.findings.index(of)
-    y, known = sample.y[rows, j], sample.mask[rows, j]
-    return freedom_of(*(effective_patients(known & (y == value), cluster) for value in (0, 1)))
-
-
 def _figures(
-    findings: Sequence[str], made: Mapping[Key, _Made], measures: Sequence[str], *, scale: str | None = None
+    findings: Sequence[str],
+    made: Mapping[Key, _Made],
+    measures: Sequence[str],
+    *,
+    difference: bool = False,
 ) -> dict[Key, Figure]:
     """Of each finding and their mean, or of all findings together; NaN where there is none."""
     found = {}
@@ -237,7 +223,7 @@ def _figures(
         defined = [one for one in mine.values() if not np.isnan(one.value)]
         for of in [TABLE] if whole else [*findings, MACRO]:
             over = defined if of == MACRO else [one for name, one in mine.items() if name == of]
-            found[measure, of] = Figure(_estimate(over, scale or MEASURES[measure].scale), len(over))
+            found[measure, of] = Figure(_estimate(measure, over, difference=difference), len(over))
     return found
 
 
@@ -246,7 +232,7 @@ def _gaps(
 ) -> dict[Key, Figure]:
     """The first group less the second, of what both have."""
     less = {key: _less(one, other[key]) for key, one in mine.items() if key in other}
-    found = _figures(findings, less, measures, scale="plain")
+    found = _figures(findings, less, measures, difference=True)
     nothing = Estimate(np.nan, why="no figure in one of the groups")
     return {
         key: replace(gap, estimate=nothing) if np.isnan(gap.estimate.value) else gap
@@ -258,35 +244,38 @@ def _less(one: _Made, other: _Made) -> _Made:
     return _Made(one.value - other.value, one.drawn - other.drawn, one.sources + other.sources)
 
 
-def _estimate(over: Sequence[_Made], scale: str) -> Estimate:
+def _estimate(measure: str, over: Sequence[_Made], *, difference: bool) -> Estimate:
     """Of the mean of these, in each resample over what is defined there."""
-    if not over or np.isnan(over[0].value):
+    if not over:
         return Estimate(np.nan, why="undefined")
     value = float(np.mean([one.value for one in over]))
     drawn = np.stack([one.drawn for one in over])
-    if np.isnan(drawn).all():
-        return Estimate(value)
-    mean = quotient(np.nansum(drawn, 0), (~np.isnan(drawn)).sum(0).astype(float))
+    mean = quotient(np.nansum(drawn, 0), (~np.isnan(drawn)).sum(0).astype(float)) if drawn.size else None
     each, spreads = zip(*(source for one in over for source in one.sources), strict=True)
-    freedom = pooled_freedom(each, np.stack(spreads))
-    return Estimate(value, *interval(value, mean, scale=scale, freedom=freedom))
+    freedom = pooled_freedom([one.freedom for one in each], np.stack(spreads))
+    support = Support(freedom, min(one.trials for one in each))
+    return estimate_of(measure, value, mean, support, difference=difference)
 
 
-def _told(figure: Figure, key: Key, shown: Mapping[str, tuple[int, int]], patients: int, unit: str) -> Figure:
+def _told(
+    figure: Figure,
+    key: Key,
+    shown: Mapping[str, tuple[int, int]],
+    support: Mapping[Key, Support],
+    unit: str,
+) -> Figure:
     """With the patients behind it and, where those are too few, words in the place of the figure."""
     of = key[1]
     if of == MACRO:
         missing = "too few for any finding"
         return figure if figure.findings else replace(figure, estimate=Estimate(np.nan, why=missing))
+    why = support[key].few
     if of == TABLE:
-        few = counted(patients, unit)
-        why = f"too few ({few})"
-        return figure if patients >= FEWEST else replace(figure, estimate=Estimate(np.nan, why=why))
+        return replace(figure, estimate=Estimate(np.nan, why=why)) if why else figure
     yes, no = map(int, shown[of])
-    estimate = figure.estimate
-    if min(yes, no) < FEWEST:
-        fewer, verb = (yes, "show") if yes <= no else (no, "do not show")
+    if why:
+        fewer, verb = (yes, "show") if "shown" in support[key].rare and yes <= no else (no, "do not show")
         one = {"show": "shows", "do not show": "does not show"}[verb]
-        few = f"{counted(fewer, unit)} {one if fewer == 1 else verb} it"
-        estimate = Estimate(np.nan, why=f"too few ({few})")
-    return replace(figure, estimate=estimate, shown=yes, unshown=no)
+        few = f"{counted(fewer, unit, UNITS[unit])} {one if fewer == 1 else verb} it"
+        figure = replace(figure, estimate=Estimate(np.nan, why=f"too few ({few})"))
+    return replace(figure, shown=yes, unshown=no)

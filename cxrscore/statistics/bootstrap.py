@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
 from cxrscore.core.resources import usable_cores
-from cxrscore.statistics.intervals import FEWEST, Freedom, effective_patients, freedom_of
+from cxrscore.statistics.intervals import FEWEST, Freedom, effective_patients, freedom_of, patients_by_class
 from cxrscore.statistics.roc_area import Floats, Ranked, quotient, ranked
 
 FEWEST_IN_FOLD = 5  # patients of either class; of one alone, intervals held the truth 85 times of 100
@@ -30,7 +30,9 @@ class Prepared(Protocol):
     """A figure of scores and truth, made ready once, so that many resamples cost little."""
 
     def values(self, weights: Floats) -> Floats:
-        """(n, R) how often each image counts in R resamples -> (R,), NaN where the figure is undefined."""
+        """(n, R) how often each image counts in R resamples -> (R,), NaN where the figure is undefined; or
+        (..., R) of what several figures are made of.
+        """
         ...
 
 
@@ -52,18 +54,12 @@ def well_shown(fold: Truth) -> NDArray[np.bool_]:
     An area that rests on fewer is missing from many resamples (from 37 % where one patient has the finding),
     and in the others it varies too little: with it, an interval is of another mean than its estimate.
     """
-    return np.array(
-        [
-            all(len(np.unique(fold.patient[known & (y == value)])) >= FEWEST_IN_FOLD for value in (0, 1))
-            for y, known in zip(fold.y.T, fold.mask.T, strict=True)
-        ]
-    )
+    return rarer_patients(fold.y, fold.mask, fold.patient) >= FEWEST_IN_FOLD
 
 
 def rarer_patients(y: np.ndarray, mask: np.ndarray, patient: np.ndarray) -> NDArray[np.int64]:
     """(n, L), (n, L), (n,) -> (L,) patients of each finding's rarer class, masked labels apart."""
-    counts = [[len(np.unique(patient[rows])) for rows in (mask & (y == value)).T] for value in (0, 1)]
-    fewest: NDArray[np.int64] = np.array(counts, dtype=np.int64).min(axis=0)
+    fewest: NDArray[np.int64] = patients_by_class(y, mask, patient).min(axis=0)
     return fewest
 
 
@@ -150,8 +146,8 @@ def replicates(
     generator: np.random.Generator,
     after: Callable[[int], None] = lambda drawn: None,
 ) -> dict[Key, Floats]:
-    """Figures prepared from the same n images -> each one's values (R,) in R resamples of whole clusters, the
-    same resamples for all. `cluster` (n,): numbers from 0 without gaps, of patients or, where those are
+    """Figures prepared from the same n images -> each one's values (..., R) in R resamples of whole clusters,
+    the same resamples for all. `cluster` (n,): numbers from 0 without gaps, of patients or, where those are
     unknown, of images. Figures are shared out over threads, and each makes its numbers alone, so the number
     of threads changes none.
     """
@@ -163,7 +159,7 @@ def replicates(
             for key, values in zip(prepared, found, strict=True):
                 parts[key].append(values)
             after(times.shape[1])
-    return {key: np.concatenate(found) for key, found in parts.items()}
+    return {key: np.concatenate(found, axis=-1) for key, found in parts.items()}
 
 
 def draws(clusters: int, resamples: int, generator: np.random.Generator, *, rows: int) -> Iterator[Floats]:

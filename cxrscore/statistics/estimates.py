@@ -13,20 +13,14 @@ from typing import TypeVar
 import numpy as np
 
 from cxrscore.core.errors import promise
-from cxrscore.statistics.bootstrap import Prepared, freedoms, replicates
-from cxrscore.statistics.intervals import (
-    FEWEST,
-    Freedom,
-    effective_patients,
-    freedom_of,
-    interval,
-    pooled_freedom,
-)
-from cxrscore.statistics.measures import MEASURES
+from cxrscore.statistics.bootstrap import Prepared, replicates
+from cxrscore.statistics.interval_rules import TABLE, Support, fewer, rare_in_words, supports
+from cxrscore.statistics.intervals import FEWEST, interval, pooled_freedom
+from cxrscore.statistics.measures import MEASURES, Prepare
 from cxrscore.statistics.roc_area import Floats, quotient
 from cxrscore.statistics.sample import Sample
 
-MACRO, SHOWN, TABLE = "macro", "macro of the findings shown often enough", "all findings"
+MACRO, SHOWN = "macro", "macro of the findings shown often enough"
 RESAMPLES = 1000
 SEED = 0
 MOST_UNDEFINED = (
@@ -35,6 +29,7 @@ MOST_UNDEFINED = (
 
 K = TypeVar("K")
 Key = tuple[str, str]  # measure; finding, or MACRO, SHOWN or TABLE
+Base = tuple[Prepare, str]  # of a measure; finding or TABLE
 
 
 @dataclass(frozen=True)
@@ -67,15 +62,15 @@ def estimates(
     after: Callable[[int], None] = lambda drawn: None,
 ) -> dict[Key, Estimate]:
     """`resamples` 0: no intervals. `after` is called with each chunk's number of resamples."""
-    enough = _enough(sample)
-    prepared = _prepared(sample, measures)
-    values = _with_means(_once(prepared, len(sample)), sample.findings, enough)
-    drawn = _resampled(prepared, sample, resamples, after)
-    replicated = _with_means(drawn, sample.findings, enough)
-    freedoms_of, few = _freedom(sample, replicated, enough), _too_few(sample)
+    support, bases = supports(sample, measures), _bases(sample, measures)
+    once = _figured(_once(bases, len(sample)), measures)
+    means = _means_over(once, sample.findings, support)
+    values = _with_means(once, means)
+    drawn = _with_means(_figured(_resampled(bases, sample, resamples, after), measures), means)
+    support = _with_supports(support, means, drawn)
     return {
-        key: _estimate(key, value, replicated.get(key), freedoms_of.get(key), few)
-        for key, value in _scalars(values).items()
+        key: estimate_of(key[0], float(value[0]), drawn.get(key), support[key])
+        for key, value in values.items()
     }
 
 
@@ -90,90 +85,69 @@ def differences(
     """Of two ways of scoring the same images, row by row; only figures that both have."""
     promise(np.array_equal(a.y, b.y) and np.array_equal(a.mask, b.mask), "samples of other truth")
     promise(np.array_equal(a.cluster, b.cluster), "samples of other patients")
-    enough = _enough(a)
-    prepared = {
-        (way, *key): one for way, s in (("a", a), ("b", b)) for key, one in _prepared(s, measures).items()
-    }
-    once = _once(prepared, len(a))
-    drawn = _resampled(prepared, a, resamples, after)
-
-    def of(way: str, values: Mapping[tuple[str, str, str], Floats]) -> dict[Key, Floats]:
-        mine = {(key[1], key[2]): value for key, value in values.items() if key[0] == way}
-        return _with_means(mine, a.findings, enough)
-
-    first, second = of("a", once), of("b", once)
-    less = {key: second[key] - first[key] for key in first.keys() & second.keys()}
-    spread_a, spread_b = of("a", drawn), of("b", drawn)
-    spread = {key: spread_b[key] - spread_a[key] for key in spread_a.keys() & spread_b.keys()}
-    freedoms_of, few = _freedom(a, spread, enough), _too_few(a)
-    return {
-        key: Difference(
-            float(first[key][0]),
-            float(second[key][0]),
-            _estimate(
-                key,
-                float(less[key][0]),
-                spread.get(key),
-                freedoms_of.get(key),
-                few,
-                difference=True,
-            ),
-        )
-        for key in first
-        if key in less
-    }
-
-
-def _enough(sample: Sample) -> dict[str, bool]:
-    """Whether enough patients show a finding, and enough do not."""
-    often = (bool(least >= FEWEST) for least in np.minimum(*sample.shown()))
-    return dict(zip(sample.findings, often, strict=True))
-
-
-def _too_few(sample: Sample) -> dict[str, str]:
-    """Finding that too few patients show, or do not -> how many do, in words; MACRO: of the rarest; TABLE: of
-    any finding.
-    """
-    counts = zip(sample.findings, *(side.tolist() for side in sample.shown()), strict=True)
-    rare = sorted((min(yes, no), name, yes, no) for name, yes, no in counts if min(yes, no) < FEWEST)
-    words = f"fewer than {FEWEST} patients show"
-    found = {name: f"{words} it, or do not: {yes:,} and {no:,}" for _, name, yes, no in rare}
-    for _, name, yes, no in rare[:1]:
-        found[MACRO] = f"{words} {name}, or do not: {yes:,} and {no:,}"
-    rows = ((sample.mask & (sample.y == value)).any(axis=1) for value in (1, 0))
-    yes, no = (len(np.unique(sample.cluster[some])) for some in rows)
-    if min(yes, no) < FEWEST:
-        found[TABLE] = f"{words} a finding, or lack one: {yes:,} and {no:,}"
-    return found
-
-
-def _freedom(
-    sample: Sample, resampled: Mapping[Key, Floats], enough: Mapping[str, bool]
-) -> dict[Key, Freedom]:
-    """Of each figure: a mean's from its findings, a table's from all patients."""
-    each = dict(zip(sample.findings, freedoms(sample.y, sample.mask, sample.cluster), strict=True))
-    whole = freedom_of(effective_patients(np.asarray(sample.mask.any(axis=1)), sample.cluster))
+    bases = {(way, *key): one for way, s in (("a", a), ("b", b)) for key, one in _bases(s, measures).items()}
+    once = _once(bases, len(a))
+    drawn = _resampled(bases, a, resamples, after)
+    others = supports(b, measures)
+    support = {key: fewer(one, others[key]) for key, one in supports(a, measures).items()}
+    of_a, of_b = (_figured(_of(way, once), measures) for way in ("a", "b"))
+    means = _means_over({key: of_b[key] - one for key, one in of_a.items()}, a.findings, support)
+    first, second = _with_means(of_a, means), _with_means(of_b, means)
+    spread_a, spread_b = (_with_means(_figured(_of(way, drawn), measures), means) for way in ("a", "b"))
+    spread = {key: spread_b[key] - one for key, one in spread_a.items()}
+    support = _with_supports(support, means, spread)
     found = {}
-    for measure, of in resampled:
-        names = [name for name in each if (measure, name) in resampled and (of == MACRO or enough[name])]
-        if of in (MACRO, SHOWN):
-            drawn = np.stack([resampled[measure, name] for name in names])
-            found[measure, of] = pooled_freedom([each[name] for name in names], drawn)
-        else:
-            found[measure, of] = each.get(of, whole)
+    for key in first:
+        one, other = float(first[key][0]), float(second[key][0])
+        apart = estimate_of(key[0], other - one, spread.get(key), support[key], difference=True)
+        found[key] = Difference(one, other, apart)
     return found
 
 
-def _prepared(sample: Sample, measures: Sequence[str]) -> dict[Key, Prepared]:
-    found: dict[Key, Prepared] = {}
+def estimate_of(
+    measure: str, value: float, resampled: Floats | None, support: Support, *, difference: bool = False
+) -> Estimate:
+    """With an interval, or why there is none; `resampled` None: because nobody asked for one."""
+    if np.isnan(value):
+        return Estimate(value, why="undefined")
+    if resampled is None:
+        return Estimate(value)
+    if MEASURES[measure].fewest is None:
+        return Estimate(value, why=MEASURES[measure].why)
+    if support.few:
+        return Estimate(value, why=support.few)
+    undefined = float(np.isnan(resampled).mean())
+    if undefined > MOST_UNDEFINED:
+        return Estimate(value, why=f"undefined in {undefined:.0%} of the resamples")
+    scale = "plain" if difference else MEASURES[measure].scale
+    ends = interval(value, resampled, scale=scale, freedom=support.freedom, trials=support.trials)
+    return Estimate(value, *ends, degrees=support.freedom.degrees)
+
+
+def _of(way: str, values: Mapping[tuple[str, Prepare, str], Floats]) -> dict[Base, Floats]:
+    return {(base, of): value for (mine, base, of), value in values.items() if mine == way}
+
+
+def _bases(sample: Sample, measures: Sequence[str]) -> dict[Base, Prepared]:
+    """What the measures are made of, once for all that are made of the same."""
+    found: dict[Base, Prepared] = {}
     for name in measures:
         measure = MEASURES[name]
-        if measure.of == "table":
-            found[name, TABLE] = measure.prepare(sample.y, sample.mask, sample.scores)
-            continue
-        columns = zip(sample.findings, sample.y.T, sample.mask.T, sample.scores.T, strict=True)
-        found |= {(name, finding): measure.prepare(*column) for finding, *column in columns}
+        for j, of in [(slice(None), TABLE)] if measure.of == "table" else enumerate(sample.findings):
+            if (measure.base, of) not in found:
+                columns = (array[:, j] for array in (sample.y, sample.mask, sample.scores))
+                found[measure.base, of] = measure.base(*columns)
     return found
+
+
+def _figured(values: Mapping[Base, Floats], measures: Sequence[str]) -> dict[Key, Floats]:
+    """By measure and finding. One base may serve a figure of a finding and one of all."""
+    return {
+        (name, of): MEASURES[name].figured(value)
+        for name in measures
+        for (base, of), value in values.items()
+        if base is MEASURES[name].base and (of == TABLE) == (MEASURES[name].of == "table")
+    }
 
 
 def _once(prepared: Mapping[K, Prepared], rows: int) -> dict[K, Floats]:
@@ -191,17 +165,40 @@ def _resampled(
     return replicates(prepared, sample.cluster, resamples=resamples, generator=generator, after=after)
 
 
-def _with_means(
-    values: Mapping[Key, Floats], findings: Sequence[str], enough: Mapping[str, bool]
-) -> dict[Key, Floats]:
-    """The figures, and of those by finding the means."""
-    found = dict(values)
-    often = {name for name in findings if enough[name]}
+def _means_over(
+    values: Mapping[Key, Floats], findings: Sequence[str], support: Mapping[Key, Support]
+) -> dict[Key, list[Key]]:
+    """Of each measure by finding, MACRO and perhaps SHOWN -> the figures that these are means of. A finding
+    whose figure is undefined, such as the area of one that nobody shows, is no part of either.
+    """
+    found = {}
     for measure in dict.fromkeys(name for name, of in values if of in findings):
-        mine = {of: value for (name, of), value in values.items() if name == measure and of in findings}
-        found[measure, MACRO] = _mean(list(mine.values()))
+        each = [(measure, name) for name in findings]
+        mine = [key for key in each if not np.isnan(values[key]).all()] or each
+        often = [key for key in mine if not support[key].rare]
+        found[measure, MACRO] = mine
         if often and len(often) < len(mine):
-            found[measure, SHOWN] = _mean([value for of, value in mine.items() if of in often])
+            found[measure, SHOWN] = often
+    return found
+
+
+def _with_means(values: Mapping[Key, Floats], means: Mapping[Key, Sequence[Key]]) -> dict[Key, Floats]:
+    """The figures, and those means; nothing of nothing."""
+    of = {mean: [values[key] for key in keys] for mean, keys in means.items() if values}
+    return dict(values) | {mean: _mean(those) for mean, those in of.items()}
+
+
+def _with_supports(
+    support: Mapping[Key, Support], means: Mapping[Key, Sequence[Key]], resampled: Mapping[Key, Floats]
+) -> dict[Key, Support]:
+    """And those of the means, which have it from their figures."""
+    found = dict(support)
+    for mean, keys in means.items():
+        those = [support[key] for key in keys]
+        drawn = np.stack([resampled.get(key, np.full(1, np.nan)) for key in keys])
+        freedom = pooled_freedom([one.freedom for one in those], drawn)
+        few = rare_in_words([one.rare for one in those], MEASURES[mean[0]].fewest or FEWEST)
+        found[mean] = Support(freedom, min(one.trials for one in those), few=few)
     return found
 
 
@@ -210,31 +207,3 @@ def _mean(values: Sequence[Floats]) -> Floats:
     stacked = np.stack(values)
     defined = (~np.isnan(stacked)).sum(0)
     return quotient(np.nansum(stacked, 0), defined.astype(float))
-
-
-def _estimate(
-    key: Key,
-    value: float,
-    resampled: Floats | None,
-    freedom: Freedom | None,
-    few: Mapping[str, str],
-    *,
-    difference: bool = False,
-) -> Estimate:
-    measure, of = key
-    if np.isnan(value):
-        return Estimate(value, why="undefined")
-    if resampled is None:
-        return Estimate(value)
-    if of in few:
-        return Estimate(value, why=few[of])
-    undefined = float(np.isnan(resampled).mean())
-    if undefined > MOST_UNDEFINED:
-        return Estimate(value, why=f"undefined in {undefined:.0%} of the resamples")
-    scale = "plain" if difference else MEASURES[measure].scale
-    ends = interval(value, resampled, scale=scale, freedom=freedom)
-    return Estimate(value, *ends, degrees=freedom.degrees if freedom else np.inf)
-
-
-def _scalars(values: Mapping[Key, Floats]) -> dict[Key, float]:
-    return {key: float(value[0]) for key, value in values.items()}

@@ -20,7 +20,7 @@ from cxrscore.statistics.weighted_ratio import Ratio, mean_of
 THRESHOLD = 0.5
 TOP = 3
 Bools = NDArray[np.bool_]
-Figure = Callable[[Floats, Floats, Floats], Floats]
+Figure = Callable[[Floats], Floats]  # of (3, L, R) numbers of labels that are true, called, and both
 
 
 def called(mask: np.ndarray, scores: np.ndarray, *, top: int | None = None) -> Bools:
@@ -38,62 +38,68 @@ def called(mask: np.ndarray, scores: np.ndarray, *, top: int | None = None) -> B
 
 @dataclass(frozen=True)
 class Counts:
-    """(n, L) labels that are true, called, and both; a figure of their sums by finding, (L, R) each."""
+    """(3 L, n) by finding, which labels are true, called, and both."""
 
-    true: Bools
-    positive: Bools
-    figure: Figure
+    labels: Floats
 
     def values(self, weights: Floats) -> Floats:
-        """(n, R) -> (R,)."""
-        true, positive, both = (
-            rows.T.astype(float) @ weights for rows in (self.true, self.positive, self.true & self.positive)
-        )
-        return self.figure(true, positive, both)
+        """(n, R) -> (3, L, R) their numbers."""
+        sums: Floats = self.labels @ weights
+        return sums.reshape(3, -1, weights.shape[1])
 
 
-def counts(figure: Figure, *, top: int | None = None) -> Callable[..., Counts]:
-    """How to make a figure ready."""
-
-    def prepare(y: np.ndarray, mask: np.ndarray, scores: np.ndarray) -> Counts:
-        return Counts(mask & (y == 1), called(mask, scores, top=top), figure)
-
-    return prepare
+def counts(y: np.ndarray, mask: np.ndarray, scores: np.ndarray) -> Counts:
+    return _counts(mask & (y == 1), called(mask, scores))
 
 
-def class_precision(true: Floats, positive: Floats, both: Floats) -> Floats:
+def counts_of_top(y: np.ndarray, mask: np.ndarray, scores: np.ndarray) -> Counts:
+    """With the TOP labels of an image that can be called."""
+    return _counts(mask & (y == 1), called(mask, scores, top=TOP))
+
+
+def _counts(true: Bools, positive: Bools) -> Counts:
+    return Counts(np.concatenate([true.T, positive.T, (true & positive).T]).astype(float))
+
+
+def class_precision(counted: Floats) -> Floats:
     """CP: the mean over findings that are there; one that is never called has precision 0."""
+    true, positive, both = counted
     precision = quotient(both, np.maximum(positive, np.finfo(float).tiny))
     return _mean(np.where(true > 0, precision, np.nan))
 
 
-def class_recall(true: Floats, positive: Floats, both: Floats) -> Floats:
+def class_recall(counted: Floats) -> Floats:
     """CR: the mean over findings that are there."""
+    true, _, both = counted
     return _mean(quotient(both, true))
 
 
-def class_f1(true: Floats, positive: Floats, both: Floats) -> Floats:
+def class_f1(counted: Floats) -> Floats:
     """CF1: the harmonic mean of CP and CR."""
-    return harmonic_mean(class_precision(true, positive, both), class_recall(true, positive, both))
+    return harmonic_mean(class_precision(counted), class_recall(counted))
 
 
-def overall_precision(true: Floats, positive: Floats, both: Floats) -> Floats:
+def overall_precision(counted: Floats) -> Floats:
     """OP: of all labels that are called."""
+    _, positive, both = counted
     return quotient(both.sum(0), positive.sum(0))
 
 
-def overall_recall(true: Floats, positive: Floats, both: Floats) -> Floats:
+def overall_recall(counted: Floats) -> Floats:
     """OR: of all labels that are true."""
+    true, _, both = counted
     return quotient(both.sum(0), true.sum(0))
 
 
-def overall_f1(true: Floats, positive: Floats, both: Floats) -> Floats:
+def overall_f1(counted: Floats) -> Floats:
     """OF1, the harmonic mean of OP and OR, which is the micro-averaged F1: 2 tp / (2 tp + fp + fn)."""
+    true, positive, both = counted
     return quotient(2 * both.sum(0), true.sum(0) + positive.sum(0))
 
 
-def macro_f1(true: Floats, positive: Floats, both: Floats) -> Floats:
+def macro_f1(counted: Floats) -> Floats:
     """The mean of F1 over findings that are true or called somewhere."""
+    true, positive, both = counted
     return _mean(quotient(2 * both, true + positive))
 
 

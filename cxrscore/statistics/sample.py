@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscore.core.errors import promise
+from cxrscore.statistics.intervals import patients_by_class
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,5 @@ class Sample:
         """(L,) patients with an image that shows the finding, and (L,) with one that does not; who has both
         kinds counts in both.
         """
-        found = []
-        for value in (1, 0):
-            columns = (known & (y == value) for y, known in zip(self.y.T, self.mask.T, strict=True))
-            found.append(np.array([len(np.unique(self.cluster[rows])) for rows in columns], dtype=np.int64))
-        return found[0], found[1]
+        yes, no = patients_by_class(self.y, self.mask, self.cluster)
+        return yes, no

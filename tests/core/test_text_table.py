@@ -28,6 +28,7 @@ LONG = "a finding whose name is as long as names can be [red] in a table of some
 SURE = {"value": 0.75, "low": 0.7, "high": 0.8}
 RARE = {"value": 1.0, "low": None, "high": None, "why": "fewer than 5 patients show it, or do not"}
 SHOWN = "macro of the findings shown often enough"
+PAPERS = ("CR", "CF1", "OP", "OR", "OF1")
 
 
 def statistics(*findings: str) -> dict[str, Any]:
@@ -100,24 +101,28 @@ def test_metrics_in_a_pipe_are_a_line_each() -> None:
     assert plain_text(metrics_blocks(METRICS)).splitlines() == [
         "                AUC   95 % interval     AP  Brier  cal. error  sensitivity  patients with  without",
         "Edema         0.750  0.700 to 0.800  0.750  0.750       0.750        0.750              4    1,200",
-        "Lung Opacity  1.000         too few  1.000  1.000   undefined        1.000              4    1,200",
-        "mean          1.000         too few  1.000  1.000       1.000        1.000",
+        "Lung Opacity  1.000            none  1.000  1.000   undefined        1.000              4    1,200",
+        "mean          1.000            none  1.000  1.000       1.000        1.000",
         "AP: average precision; cal. error: 15 bins of equal width; sensitivity: at 90 % specificity",
-        "no interval (fewer than 5 patients show it, or do not): Lung Opacity",
+        "no interval (fewer than 5 patients show it, or do not): Lung Opacity, mean",
         "",
-        "called above 0.5     CP         CR        CF1         OP         OR        OF1",
-        "all findings      0.750      0.750      0.750      0.750      0.750      0.750",
-        "top 3             0.750  undefined  undefined  undefined  undefined  undefined",
+        "called above 0.5  all labels   95 % interval      top 3   95 % interval",
+        "CP                     0.750  0.700 to 0.800      0.750  0.700 to 0.800",
+        *(f"{name:16s}       0.750  0.700 to 0.800  undefined                " for name in PAPERS),
+        "These scores are not calibrated (mean calibration error 1.00), so 0.5 is an arbitrary threshold for "
+        "them; `cxrscore score --calibrated` writes calibrated ones.",
         "",
-        "mAP                    1.000         too few",
+        "mAP                    1.000            none",
         "AP_all                 0.750  0.700 to 0.800",
         "subset accuracy        0.750  0.700 to 0.800",
         "Hamming loss           0.750  0.700 to 0.800",
         "example-based F1   undefined                ",
         "micro-averaged F1  undefined                ",
         "macro-averaged F1  undefined                ",
+        "no interval (fewer than 5 patients show it, or do not): mAP",
         "",
-        "macro-AUC, out of fold, 2 folds pooled  0.7500  too few  (2 findings, 1,365 images, 447 patients)",
+        "macro-AUC, out of fold, 2 folds pooled  0.7500  "
+        "no interval: fewer than 5 patients show it, or do not  (2 findings, 1,365 images, 447 patients)",
         "of the 1 finding with an interval       0.750  0.700 to 0.800",
         "labels per image                        1.26  (median 1, at most 7)",
         "images per label                        120  (median 99.5, at most 300)",
@@ -128,12 +133,17 @@ def test_metrics_in_a_pipe_are_a_line_each() -> None:
     ]
 
 
+def test_scores_that_are_calibrated_are_not_called_uncalibrated() -> None:
+    figures = METRICS["statistics"] | {"calibration_error": {"macro": SURE | {"value": 0.1}}}  # type: ignore[operator]
+    assert "calibrated ones" not in plain_text(metrics_blocks(METRICS | {"statistics": figures}))
+
+
 def test_metrics_without_resamples_have_no_column_of_intervals() -> None:
     value = {"value": 0.75, "low": None, "high": None}
     bare = {name: dict.fromkeys(of, value) for name, of in METRICS["statistics"].items()}  # type: ignore[attr-defined]
     lines = plain_text(metrics_blocks(METRICS | {"statistics": bare})).splitlines()
     assert lines[1].split() == ["Edema", *["0.750"] * 5, "4", "1,200"]
-    assert not any("interval" in line or "too few" in line for line in lines)
+    assert not any("interval" in line or "none" in line for line in lines)
 
 
 def test_facts_in_a_pipe_are_a_line_each() -> None:
@@ -277,7 +287,8 @@ def test_the_same_command_writes_lines_to_a_pipe_and_a_table_to_a_terminal(
         env=forced,
     ).stdout
     assert "\nEdema  1.000 " in piped
-    assert "\nmacro-AUC         1.0000  too few  (1 finding, 2 images)\n" in piped
+    few = "no interval: 1 of 1 findings is shown by, or not shown by fewer than 20 patients"
+    assert f"\nmacro-AUC         1.0000  {few}  (1 finding, 2 images)\n" in piped
     shown = on_a_terminal(scored, tmp_path, NO_COLOR="1")
     assert shown != piped.replace("\n", "\r\n")
     assert Counter(letters(piped)) <= Counter(letters(shown))  # each part repeats the first column

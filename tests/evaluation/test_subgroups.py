@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import UserError
 from cxrscore.core.progress import Silent
+from cxrscore.core.text_table import TextTable
 from cxrscore.evaluate import evaluate_table
 from cxrscore.evaluation.group_columns import SEVERAL, UNKNOWN, Grouping, groupings, years
 from cxrscore.evaluation.joined_scores import Scored
@@ -23,6 +24,7 @@ from cxrscore.evaluation.subgroup_tables import COLUMNS, as_json, blocks, long_r
 from cxrscore.evaluation.subgroups import Subgroups, checked_measures, subgroups, subgroups_of
 from cxrscore.statistics.bootstrap import draws
 from cxrscore.statistics.estimates import MACRO, SEED, estimates
+from cxrscore.statistics.interval_rules import TABLE
 from cxrscore.statistics.intervals import FEWEST
 from cxrscore.statistics.sample import Sample
 from cxrscore.tables.score_file import read_score_file
@@ -130,6 +132,40 @@ def test_a_cell_of_few_patients_has_words_and_no_number_anywhere() -> None:
     assert told == {"why": figure.estimate.why}
     row = next(dict(zip(COLUMNS, row, strict=True)) for row in long_rows([found]) if "Hernia" in row)
     assert (row["value"], row["low"], row["why"]) == (None, None, figure.estimate.why)
+
+
+def test_a_group_of_all_images_has_the_intervals_of_the_sample_and_no_other() -> None:
+    """By every measure, with a rare finding, few calls, and a finding whose slope many resamples lack."""
+    sample = a_sample(patients=60, rare=4)
+    probs = 1 / (1 + np.exp(3 - 3 * sample.scores))
+    probs[:, 1] = np.where(sample.y[:, 1] == 1, 0.9, 0.1)
+    probs[:2, 1] = [0.5, 0.45] if sample.y[0, 1] == 0 else [0.45, 0.5]
+    sample = Sample(FINDINGS, sample.y, sample.mask, probs, sample.cluster)
+    everyone = Grouping("Sex", ("F",), np.zeros(len(sample), dtype=np.int64))
+    names = checked_measures(["all"])
+    (group,) = subgroups(sample, everyone, names, resamples=50).groups
+    found = estimates(sample, names, resamples=50)
+    kinds = set()
+    for key, figure in group.figures.items():
+        if key[1] == MACRO:
+            continue
+        ours, theirs = figure.estimate, found[key]
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), nan_ok=True), key
+        assert ours.why == theirs.why or (math.isnan(ours.value) and math.isnan(theirs.low)), key
+        kinds.add((math.isnan(ours.value), math.isnan(ours.low)))
+    assert kinds == {(False, False), (False, True), (True, True)}
+
+
+def test_a_figure_of_all_findings_needs_patients_who_show_any() -> None:
+    sample = a_sample(patients=60)
+    few = Sample(
+        FINDINGS, sample.y * (sample.cluster < 4)[:, None], sample.mask, sample.scores, sample.cluster
+    )
+    everyone = Grouping("Sex", ("F",), np.zeros(len(sample), dtype=np.int64))
+    (group,) = subgroups(few, everyone, ["subset_accuracy"], resamples=50).groups
+    estimate = group.figures["subset_accuracy", TABLE].estimate
+    assert math.isnan(estimate.value) and math.isnan(estimate.low)
+    assert estimate.why == "fewer than 20 patients show a finding, or lack one: 4 and 60"
 
 
 def test_the_gap_of_a_mean_is_over_the_findings_that_both_groups_have() -> None:
@@ -302,6 +338,16 @@ def test_a_study_is_of_the_group_that_its_images_agree_on(tmp_path: Path) -> Non
     view, sex = groupings(found.scored, tmp_path / "labels.csv", ["View", "Sex"], id_column="Image_name")
     assert [view.groups[i] for i in view.member] == ["PA", SEVERAL]
     assert [sex.groups[i] for i in sex.member] == ["F", "M"]
+
+
+def test_studies_have_their_own_plural() -> None:
+    sample = a_sample(patients=160)
+    found = subgroups(sample, by_image(sample), unit="study", resamples=0)
+    tables = [block for block in blocks([found]) if isinstance(block, TextTable)]
+    assert tables[0].rows[0][:2] == ["View", "studies"]
+    few = a_sample(patients=60, rare=3)
+    (group,) = subgroups(few, by_image(few), unit="study", resamples=0).groups[:1]
+    assert group.figures["auc", "Hernia"].estimate.why == "too few (2 studies show it)"
 
 
 def test_without_patients_a_note_says_whom_the_intervals_are_over(tmp_path: Path) -> None:

@@ -6,19 +6,20 @@ Simulated: patients with as many images as in chest radiograph datasets (half ha
 scores are binormal with an effect of the patient; half of a score's variance is the patient's own. `positive`
 patients have at least one image that shows the finding, and may have others; `negative` ones have none. Two
 ways of scoring go together (correlation 0.7), and the true areas are known: Phi(d / sqrt 2), with ties the
-sum over the grid that scores are rounded to. Average precision and the Brier score are taken of samples whose
-number of positive patients varies, since both depend on it; their truth is that of four million images. Of
+sum over the grid that scores are rounded to. All measures are taken of three findings in samples whose
+numbers of positive patients vary, since most depend on it; their truth is that of half a million images. Of
 patients with one image each (alone) areas alone are measured, and there DeLong's variance is one more way.
 
 Out   one row per cell, figure and method: how often the interval held the truth, how often it lay above or
-      below, its mean width, and how often there was one. Cells that FILE has are not simulated again.
+      below, its mean width, and how often there was one ("all": also where the package says too few).
+Cells that FILE has are not simulated again.
 """
 
 import argparse
 import csv
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -27,18 +28,24 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, t
 
+from cxrscore.statistics.bootstrap import Prepared
+from cxrscore.statistics.estimates import estimate_of
+from cxrscore.statistics.interval_rules import TABLE, fewer, supports
 from cxrscore.statistics.intervals import Freedom, effective_patients, freedom_of, interval
+from cxrscore.statistics.measures import MEASURES
+from cxrscore.statistics.sample import Sample
 
 LARGEST, TAIL = 20, 1.6  # images of a patient: P(k) ~ k^-1.6, 51 % have one, 3.4 on average
 SHARED = 0.5  # of a score's variance: the patient's own
 TOGETHER = 0.7  # correlation of the two ways
 STEP = 0.5  # of rounded scores, a quarter of their range between the classes
-AREAS = {"fair": (0.75, 0.70), "good": (0.92, 0.88)}  # of the two ways
+AREAS = {"fair": (0.75, 0.70), "good": (0.92, 0.88), "best": (0.97, 0.95)}  # of the two ways
 PATIENTS = [(5, 100), (10, 100), (20, 100), (20, 20), (10, 10), (15, 15), (50, 100), (100, 400), (400, 400)]
 ALONE = [(20, 20), (20, 100), (50, 100), (100, 400)]
-OTHERS_OF = [(10, 100), (20, 100), (20, 20), (100, 400)]
-ALONE_OF = "one image each: "
-HEADER = ["figure", "areas", "ties", "positive", "negative", "simulations", "method"]
+FIGURES_OF = [(20, 20), (20, 100), (50, 50), (50, 100), (100, 100), (100, 400)]
+FINDINGS = 3
+NAMES = tuple(f"finding {j}" for j in range(FINDINGS))
+HEADER = ["kind", "figure", "areas", "ties", "positive", "negative", "simulations", "method"]
 HEADER += ["covered", "above", "below", "width", "given"]
 
 Ends = dict[str, tuple[float, float]]
@@ -46,7 +53,8 @@ Ends = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Cell:
-    kind: str  # areas: the area and a difference of two; alone: of one image each; others: precision, Brier
+    kind: str  # areas: the area and a difference of two, by many methods; alone: the same of one image each;
+    # figures: every measure, by ours
     areas: str
     ties: bool
     positive: int
@@ -67,10 +75,9 @@ def sizes(draw: np.random.Generator, patients: int) -> np.ndarray:
     return 1 + draw.choice(LARGEST, size=patients, p=shares / shares.sum())
 
 
-def simulate(cell: Cell, draw: np.random.Generator, patients: int = 0) -> Images:
-    share = cell.positive / (cell.positive + cell.negative)
-    total = patients or cell.positive + cell.negative
-    shows = draw.random(total) < share if cell.kind == "others" else np.arange(total) < cell.positive
+def simulate(cell: Cell, draw: np.random.Generator) -> Images:
+    total = cell.positive + cell.negative
+    shows = np.arange(total) < cell.positive
     size = np.ones(total, dtype=int) if cell.kind == "alone" else sizes(draw, total)
     patient = np.repeat(np.arange(total), size)
     first = np.append(True, np.diff(patient) > 0)
@@ -242,52 +249,82 @@ def area_ends(images: Images, draw: np.random.Generator, resamples: int) -> dict
     return found
 
 
-def precisions(images: Images, weights: np.ndarray) -> np.ndarray:
-    """Average precision (2, R) of either way; `weights` (R, n)."""
-    found = []
-    for scores in images.scores:
-        order = np.argsort(-scores, kind="stable")
-        ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-        sums = np.cumsum(weights[:, order], axis=1)[:, ends]
-        hits = np.cumsum(weights[:, order] * images.y[order], axis=1)[:, ends]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            steps = np.where(sums > 0, np.diff(hits, axis=1, prepend=0) * hits / sums, 0)
-            found.append(steps.sum(1) / hits[:, -1])
-    return np.stack(found)
+def simulate_findings(cell: Cell, draw: np.random.Generator, patients: int = 0) -> tuple[Sample, Sample]:
+    """Either way of scoring FINDINGS that are alike; what a patient shows, and has of its own, is drawn for
+    each. Scores are probabilities, calibrated by the share of images that show a finding.
+    """
+    total = patients or cell.positive + cell.negative
+    share = cell.positive / (cell.positive + cell.negative)
+    size = sizes(draw, total)
+    patient = np.repeat(np.arange(total), size)
+    first = np.append(True, np.diff(patient) > 0)[:, None]
+    shows = draw.random((total, FINDINGS)) < share
+    y = shows[patient] & (first | (draw.random((len(patient), FINDINGS)) < 0.6))
+    own, each = (np.stack([_pairs(draw, n) for _ in range(FINDINGS)], axis=2) for n in (total, len(patient)))
+    k = np.arange(1, LARGEST + 1)
+    images = (k * k**-TAIL).sum() / (k**-TAIL).sum()
+    prior = logit(share * (0.6 + 0.4 / images))
+    ways = []
+    for way, area in enumerate(AREAS[cell.areas]):
+        d = distance(area)
+        scores = own[way, patient] * SHARED**0.5 + each[way] * (1 - SHARED) ** 0.5 + y * d
+        probs = expit(d * scores - d * d / 2 + prior)
+        ways.append(Sample(NAMES, y.astype(np.int8), np.ones(y.shape, dtype=bool), probs, patient))
+    return ways[0], ways[1]
 
 
-def briers(images: Images, weights: np.ndarray) -> np.ndarray:
-    off = (expit(2 * images.scores - 4) - images.y) ** 2
-    return off @ weights.T / weights.sum(1)
+def figures_of(sample: Sample) -> dict[str, Prepared]:
+    """Of the first finding, or of all."""
+    found = {}
+    for name, measure in MEASURES.items():
+        of = slice(None) if measure.of == "table" else 0
+        if measure.fewest is not None and measure.top is None:
+            found[name] = measure.prepare(sample.y[:, of], sample.mask[:, of], sample.scores[:, of])
+    return found
 
 
-OTHERS = {"average precision": precisions, "brier": briers}
-
-
-def other_ends(images: Images, draw: np.random.Generator, resamples: int) -> dict[str, Ends]:
-    df, found = degrees(images), {}
-    freedom = freedom_of(*(effective_patients(rows, images.patient) for rows in (images.y, ~images.y)))
-    weights = drawn(draw, int(images.patient[-1]) + 1, resamples)[:, images.patient]
-    for figure, of in OTHERS.items():
-        (value, second), (values, others) = of(images, np.ones((1, len(images.y)))), of(images, weights)
-        defined = np.isfinite(values) & np.isfinite(others)
-        found[figure] = simple_ends(float(value[0]), values[defined], df, freedom, unit=True)
-        apart = (others - values)[defined]
-        found[f"{figure} difference"] = simple_ends(
-            float((second - value)[0]), apart, df, freedom, unit=False
+def figure_ends(cell: Cell, draw: np.random.Generator, resamples: int) -> dict[str, Ends]:
+    ways = simulate_findings(cell, draw)
+    rules = [supports(way, list(MEASURES)) for way in ways]
+    weights = drawn(draw, ways[0].clusters, resamples)[:, ways[0].cluster].T.astype(float)
+    once, found = np.ones((len(weights), 1)), {}
+    for (name, one), other in zip(figures_of(ways[0]).items(), figures_of(ways[1]).values(), strict=True):
+        key = name, TABLE if MEASURES[name].of == "table" else NAMES[0]
+        mine = replace(rules[0][key], few="")
+        (value, second), (values, others) = (
+            [figure.values(weight) for figure in (one, other)] for weight in (once, weights)
         )
+        apart = fewer(rules[0][key], rules[1][key])
+        for figure, support, estimate in (
+            (name, rules[0][key], estimate_of(name, float(value[0]), values, mine)),
+            (
+                f"{name} difference",
+                apart,
+                estimate_of(
+                    name,
+                    float((second - value)[0]),
+                    others - values,
+                    replace(apart, few=""),
+                    difference=True,
+                ),
+            ),
+        ):
+            ends = estimate.low, estimate.high
+            found[figure] = {"all": ends, "the package's": (np.nan, np.nan) if support.few else ends}
     return found
 
 
 def truths(cell: Cell, draw: np.random.Generator) -> dict[str, float]:
-    if cell.kind != "others":
+    if cell.kind != "figures":
         one, other = (true_area(area, cell.ties) for area in AREAS[cell.areas])
         return {"auc": one, "auc difference": other - one}
-    images = simulate(cell, draw, patients=1_200_000)
-    once, found = np.ones((1, len(images.y))), {}
-    for figure, of in OTHERS.items():
-        one, other = of(images, once)[:, 0]
-        found |= {figure: float(one), f"{figure} difference": float(other - one)}
+    ways = simulate_findings(cell, draw, patients=150_000)
+    once, found = np.ones((len(ways[0]), 1)), {}
+    first, second = (
+        {name: float(figure.values(once)[0]) for name, figure in figures_of(way).items()} for way in ways
+    )
+    for name, value in first.items():
+        found |= {name: value, f"{name} difference": second[name] - value}
     return found
 
 
@@ -296,46 +333,43 @@ def measure(cell: Cell, simulations: int, resamples: int) -> Iterator[list[objec
     truth = truths(cell, draw)
     ends: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(simulations):
-        images = simulate(cell, draw)
-        while len(np.unique(images.patient[images.y])) < 2:
-            images = simulate(cell, draw)
-        found = (other_ends if cell.kind == "others" else area_ends)(images, draw, resamples)
+        if cell.kind == "figures":
+            found = figure_ends(cell, draw, resamples)
+        else:
+            found = area_ends(simulate(cell, draw), draw, resamples)
         for figure, of in found.items():
             for method, pair in of.items():
                 ends.setdefault((figure, method), []).append(pair)
     for (figure, method), pairs in ends.items():
         low, high = np.array([pair for pair in pairs if not np.isnan(pair).any()]).reshape(-1, 2).T
+        if not len(low):
+            continue
         above, below = (low > truth[figure] + 1e-12).mean(), (high < truth[figure] - 1e-12).mean()
         shares = (1 - above - below, above, below, (high - low).mean(), len(low) / simulations)
         place = (cell.areas, int(cell.ties), cell.positive, cell.negative, simulations)
-        named = f"{ALONE_OF}{figure}" if cell.kind == "alone" else figure
-        yield [named, *place, method, *(f"{share:.4f}" for share in shares)]
+        yield [cell.kind, figure, *place, method, *(f"{share:.4f}" for share in shares)]
 
 
 def cells(quick: bool) -> list[Cell]:
     """Fewest patients first: those with most take nearly all of the time."""
     found = []
     for pair in PATIENTS[3:4] if quick else PATIENTS:
-        every = list(product(AREAS, (False, True)))
+        every = list(product(list(AREAS)[:2], (False, True)))
         found += [Cell("areas", *which, *pair) for which in (every if min(pair) <= 20 else every[::3])]
-        found += [Cell("others", areas, False, *pair) for areas in AREAS if pair in OTHERS_OF]
-        found += [Cell("alone", areas, False, *pair) for areas in AREAS if pair in ALONE]
+    found += [Cell("alone", areas, False, *pair) for pair in ALONE for areas in list(AREAS)[:2]] * (not quick)
+    found += [
+        Cell("figures", areas, False, *pair) for pair in FIGURES_OF[: 1 if quick else None] for areas in AREAS
+    ]
     return found
 
 
 def written(path: Path) -> set[tuple[str, ...]]:
-    """Cells that the table has: their kind, and columns 1 to 4."""
+    """Cells that the table has."""
     if not path.exists():
         return set()
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
-    return {(_kind(row[0]), *row[1:5]) for row in rows}
-
-
-def _kind(figure: str) -> str:
-    if figure.startswith(ALONE_OF):
-        return "alone"
-    return "areas" if figure.startswith("auc") else "others"
+    return {(row[0], *row[2:6]) for row in rows}
 
 
 def main() -> None:
@@ -343,7 +377,7 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--quick", action="store_true", help="20 and 20 patients alone")
-    parser.add_argument("--kind", choices=("areas", "alone", "others"), help="these cells alone")
+    parser.add_argument("--kind", choices=("areas", "alone", "figures"), help="these cells alone")
     parser.add_argument("--part", default="0/1", help="k/n: every n-th cell from the k-th on")
     parser.add_argument("--to", type=Path, default=Path("coverage.csv"))
     args = parser.parse_args()

@@ -40,6 +40,8 @@ def test_of_endless_patients_it_is_the_normal_distributions() -> None:
 def test_at_an_end_of_the_range_it_is_clopper_and_pearsons(patients: int) -> None:
     exact = stats.binomtest(patients, patients).proportion_ci(0.95, "exact")
     assert around(1.0, 0.0, scale="unit", degrees=patients - 1) == pytest.approx((exact.low, 1.0), abs=1e-12)
+    share = around(1.0, 0.0, scale="unit", degrees=2 * patients, trials=patients)
+    assert share == pytest.approx((exact.low, 1.0), abs=1e-12)
     none = around(0.0, 0.0, scale="unit", degrees=patients - 1)
     assert none == pytest.approx((0.0, 1 - exact.low), abs=1e-12)
 

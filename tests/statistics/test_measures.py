@@ -187,6 +187,16 @@ def test_the_papers_figures_are_scikit_learns_where_all_labels_are_known() -> No
     assert {name: once(name, y, mask, scores) for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
+def test_figures_of_the_same_sums_have_them_made_once() -> None:
+    def bases(names: list[str]) -> int:
+        return len({MEASURES[name].base for name in names})
+
+    counted = ["cp", "cr", "cf1", "op", "or", "of1"]
+    assert bases([*counted, "micro_f1", "macro_f1"]) == 1
+    assert bases([f"{name}_top3" for name in counted]) == 1
+    assert bases(["calibration_intercept", "calibration_slope"]) == 1
+
+
 def labels_and_weights() -> st.SearchStrategy[tuple[Truth, list[int]]]:
     cell = st.tuples(st.booleans(), st.booleans(), st.integers(0, 10), st.integers(0, 10))
 
@@ -258,6 +268,19 @@ def test_recalibration_finds_what_the_probabilities_were_made_with() -> None:
     assert once("calibration_intercept", y, mask, 1 / (1 + np.exp(1 - 0.5 * logits))) == pytest.approx(
         1, abs=0.02
     )
+
+
+def test_recalibration_of_many_images_is_that_of_each() -> None:
+    """Of more different logits than there are groups: the expected labels of a group are a curve."""
+    draw = np.random.default_rng(1)
+    logits = draw.normal(-1, 2, 20_000)
+    y = (draw.random(len(logits)) < 1 / (1 + np.exp(0.3 - 1.4 * logits))).astype(np.int8)
+    p, mask = 1 / (1 + np.exp(-logits)), draw.random(len(logits)) < 0.9
+    times = draw.integers(0, 3, len(logits))
+    rows = np.repeat(np.arange(len(y)), times * mask)
+    for name, judge in (("calibration_intercept", slow_intercept), ("calibration_slope", slow_slope)):
+        found = MEASURES[name].prepare(y, mask, p).values(np.column_stack([mask, times]).astype(float))
+        assert found == pytest.approx([judge(y[mask], p[mask]), judge(y[rows], p[rows])], abs=1e-6)
 
 
 def test_ties_decide_no_operating_point_halfway() -> None:
