@@ -62,7 +62,7 @@ from cxrscore.decisions.out_of_fold import (
     measure_out_of_fold,
 )
 from cxrscore.decisions.thresholds import calls_of
-from cxrscore.evaluation.fold_trainings import check_tables
+from cxrscore.evaluation.fold_trainings import check_tables, notes_on_patients
 from cxrscore.evaluation.held_out import read_test_labels
 from cxrscore.evaluation.joined_scores import join, pool
 from cxrscore.model.checkpoint import read_card
@@ -115,6 +115,7 @@ def decide(
     checked = check_tables(
         layout, {(fold, True): part.table.ids for fold, part in zip(folds, parts, strict=True)}
     )
+    checked += notes_on_patients(pool(parts).table, np.repeat(folds, [len(part.scores) for part in parts]))
     models, views = _models(layout, folds, parts[0].findings)
     whole, fold = pool(parts).sample(), np.repeat(folds, [len(part.scores) for part in parts])
     samples = [whole.rows(fold == one) for one in folds]

@@ -15,7 +15,7 @@ from cxrscore.core.progress import Progress
 from cxrscore.decisions.decision_file import read_decisions, refuse_other_ensemble
 from cxrscore.images.decoding.decode import sha256_of
 from cxrscore.images.inputs.listing import Listing, list_input
-from cxrscore.scoring.decided import NAME
+from cxrscore.scoring.decided import NAME, what_is_written
 from cxrscore.scoring.output import Outputs
 from cxrscore.scoring.provenance import read_provenance
 from cxrscore.scoring.row_ids import shown_names, writable
@@ -49,11 +49,12 @@ def verify(
         raise UserError(f"{table}: not a file name; name the table.")
     files = Outputs(table)
     about = read_provenance(files.provenance)
+    decided = about["choices"].get("decisions")
+    yield Verdict(f"the table holds {what_is_written(decided)}, by its provenance")
     yield _outputs(files, about["sha256"])
     yield _counts(files, about)
     if models is not None:
         yield _models(models, about["run"]["models"])
-    decided = about["choices"].get("decisions")
     if decisions is None and models is not None and decided is not None:
         decisions = models.parent / NAME
     if decisions is not None:

@@ -132,7 +132,7 @@ Abstain = Annotated[
     typer.Option(
         "--abstain",
         help="With --binary, leave cells blank: those whose other label is not ruled out at the coverage of "
-        "`decide`, or on which the models do not agree.",
+        "`decide` (not the share of written cells that are right), or those the models do not agree on.",
         rich_help_panel=DECISIONS,
     ),
 ]
@@ -158,7 +158,7 @@ OnError = Annotated[
     typer.Option(
         "--on-error",
         help="A file that cannot be scored: leave out its row, stop without a table, or write the training "
-        "prevalences in its row.",
+        "prevalences in its row (blanks with --binary).",
         rich_help_panel=FAILURES,
     ),
 ]

@@ -155,15 +155,16 @@ def score(
     except Stopped as stopped:
         say_how_to_resume(stopped.lines, resuming_command(stopped.words))
         raise SystemExit(stopped.code) from stopped
-    _tell_outcome(outcome, on_error)
+    _tell_outcome(outcome, on_error, calls=binary is not None)
 
 
-def _tell_outcome(outcome: "Outcome", on_error: str) -> None:
+def _tell_outcome(outcome: "Outcome", on_error: str, *, calls: bool) -> None:
     tell(outcome.notes)
     sum_of = f"{outcome.scored:,} scored + {outcome.quarantined:,} quarantined"
     print_notes(f"{outcome.listed:,} listed = {sum_of}")
     if outcome.quarantined:
-        rows = "have the training prevalences in their rows" if on_error == "fill" else "have no row"
+        filled = "have blank rows" if calls else "have the training prevalences in their rows"
+        rows = filled if on_error == "fill" else "have no row"
         print_notes(f"quarantined files {rows}; they are listed in {outcome.errors_csv}")
         raise typer.Exit(3)
 

@@ -5,7 +5,7 @@ Out   Decided, which reduces scores over folds. Raises UserError, before any wor
       a damaged file, or decisions of another ensemble.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,13 @@ class Decided:
         spread: NDArray[np.float32] = self.decisions.maps.calibrated(by_fold).std(axis=0).astype(np.float32)
         return spread
 
+    def without_threshold(self) -> list[str]:
+        """Findings whose cells are all blank in a table of calls."""
+        if self.binary is None:
+            return []
+        pairs = zip(self.decisions.findings, self.decisions.thresholds[self.binary], strict=True)
+        return [name for name, threshold in pairs if np.isnan(threshold)]
+
     def facts(self) -> dict[str, Any]:
         """For the provenance: what shapes the table."""
         return {
@@ -67,6 +74,16 @@ class Decided:
             "abstain": self.abstain,
             **({"settings": dict(self.decisions.settings)} if self.binary else {}),
         }
+
+
+def what_is_written(facts: Mapping[str, Any] | None) -> str:
+    """`facts`: as Decided has them for the provenance; None: nothing is decided."""
+    if facts is None:
+        return "the plain mean of the models' probabilities"
+    if facts["binary"] is None:
+        return "calibrated probabilities"
+    blank = f", blank where undecided ({facts['abstain']})" if facts["abstain"] else ""
+    return f"calls, 0 and 1, by {facts['binary']}{blank}"
 
 
 def read_decided(options: Options, models: Path) -> Decided | None:

@@ -4,7 +4,7 @@ In    a run that is done, and what it is (Setup).
 Out   the files beside one another, and the Outcome; UserError where there should be no table.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cxrscore.core.errors import UserError, counted, promise
 from cxrscore.core.files import move_into_place, sha256_file
+from cxrscore.scoring.decided import what_is_written
 from cxrscore.scoring.output import (
     ROLES,
     fold_mean,
@@ -54,14 +55,14 @@ def finish(run: Run, setup: Setup) -> Outcome:
     write_manifest(staged.place(files.manifest), plan, run.journal)
     if faults:
         write_errors(staged.place(files.errors), faults)
-    rows = _write_tables(run, setup, staged)
+    rows, called = _write_tables(run, setup, staged)
     made = dict(staged.at)
     write_provenance(
         staged.place(files.provenance),
         setup.identity,
         source=plan.listing.source,
         choices=_choices(setup),
-        counts={"listed": listed, "scored": scored, "quarantined": len(faults), "rows": rows},
+        counts={"listed": listed, "scored": scored, "quarantined": len(faults), "rows": rows} | called,
         kinds=[kind for _, _, kind, _ in faults],
         compute={"computed_in_fp32": run.exact, "turned_upright": run.turned, "halved_to": run.halvings},
         outputs={files.role(path): at for path, at in made.items()},
@@ -71,7 +72,7 @@ def finish(run: Run, setup: Setup) -> Outcome:
             move_into_place(staged.at[path], path)
         else:
             path.unlink(missing_ok=True)  # an older run's would speak of this one
-    notes = [*setup.notes, *_notes(run)]
+    notes = [*setup.notes, *_notes(run), *_note_on_calls(setup, called)]
     return Outcome(listed, scored, len(faults), notes, files.errors if faults else None)
 
 
@@ -86,6 +87,16 @@ def _notes(run: Run) -> Iterator[str]:
             f"not enough memory for a whole batch: {counted(run.halvings[-1], 'image')} per forward "
             "pass at the end"
         )
+
+
+def _note_on_calls(setup: Setup, counts: Mapping[str, int]) -> list[str]:
+    """Of a table of calls, whose header is that of any other."""
+    if setup.decided is None or "undecided" not in counts:
+        return []
+    without = setup.decided.without_threshold()
+    columns = f"; there is no threshold for {', '.join(without)}" if without else ""
+    cells = f"{counts['decided']:,} cells decided, {counts['undecided']:,} blank"
+    return [f"{setup.files.table}: {what_is_written(setup.decided.facts())}: {cells}{columns}"]
 
 
 def _choices(setup: Setup) -> dict[str, Any]:
@@ -126,8 +137,10 @@ def _refuse_nothing(source: str, faults: Sequence[Fault], scored: int, *, fail: 
         )
 
 
-def _write_tables(run: Run, setup: Setup, staged: _Staged) -> int:
-    """The table and, where they were asked for, the spread over folds and each fold's scores; -> rows."""
+def _write_tables(run: Run, setup: Setup, staged: _Staged) -> tuple[int, dict[str, int]]:
+    """The table and, where they were asked for, the spread over folds and each fold's scores; -> rows and,
+    of calls, how many cells are decided and how many are not.
+    """
     files, options, filling = setup.files, setup.options, setup.options.on_error == "fill"
     prevalence = np.mean([fold.card.prevalence for fold in setup.ensemble], axis=0).astype(np.float32)
     unknown = np.full_like(prevalence, np.nan)
@@ -154,8 +167,20 @@ def _write_tables(run: Run, setup: Setup, staged: _Staged) -> int:
         place = staged.place(files.folds)
         write_fold_scores(place, run.plan.id_column, setup.findings, models, by_fold)
     if decided is None:
-        return write(files.table, fold_mean, prevalence)
-    return write(files.table, decided.reduce, unknown if decided.binary else prevalence)
+        return write(files.table, fold_mean, prevalence), {}
+    if decided.binary is None:
+        return write(files.table, decided.reduce, prevalence), {}
+    counts = {"decided": 0, "undecided": 0}
+
+    def called(by_fold: NDArray[np.float32]) -> NDArray[np.float32]:
+        calls = decided.reduce(by_fold)
+        blank = int(np.isnan(calls).sum())
+        counts["decided"] += calls.size - blank
+        counts["undecided"] += blank
+        return calls
+
+    rows = write(files.table, called, unknown)
+    return rows, counts
 
 
 _Reduce = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -180,9 +205,11 @@ def finished_before(setup: Setup) -> Outcome:
     difference = first_difference(earlier, {**setup.identity, **_choices(setup)})
     if difference is not None:
         name, before, now = difference
-        raise UserError(
-            f"{files.table}: from a finished run with {name} {before}, now {now}; --overwrite replaces it."
-        )
+        told = f"{name} {before}, now {now}"
+        if name.partition(".")[0] == "decisions":
+            one, other = (what_is_written(run.get("decisions")) for run in (earlier, _choices(setup)))
+            told = f"{one}, now {other}" if one != other else "other decisions"
+        raise UserError(f"{files.table}: from a finished run with {told}; --overwrite replaces it.")
     for path in map(files.named, ROLES):
         stated = about["sha256"].get(files.role(path))
         if stated != (sha256_file(path) if path.exists() else None):
@@ -195,6 +222,6 @@ def finished_before(setup: Setup) -> Outcome:
         counts["listed"],
         counts["scored"],
         counts["quarantined"],
-        [*setup.notes, "already finished; nothing to do"],
+        [*setup.notes, *_note_on_calls(setup, counts), "already finished; nothing to do"],
         errors,
     )

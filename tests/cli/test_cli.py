@@ -196,7 +196,7 @@ def test_a_check_before_a_run_and_a_verification_after_it(
     assert door("score", "images", "-o", "sub.csv", "--models", project.layout.models).code == 3
     words = ["verify", "sub.csv", "--models", project.layout.models, "--input", "images"]
     call = door(*words)
-    assert call.code == 0 and [line[:3] for line in call.out.splitlines()] == ["OK "] * 4
+    assert call.code == 0 and [line[:3] for line in call.out.splitlines()] == ["OK "] * 5
     (tmp_path / "images" / "bad.jpg").write_bytes(b"x")
     call = door(*words)
     assert call.code == 1 and "     1 file changed: SHA-256 does not match: bad.jpg" in call.out

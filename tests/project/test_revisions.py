@@ -139,3 +139,34 @@ def test_what_dvc_itself_commits_and_saves_is_found(tmp_path: Path) -> None:
         assert copy_files(root, commit_of(root, name), files, folder, called=name) == set(files)
         assert contents(folder) == files
     assert first[OOF] != second[OOF]
+
+
+@pytest.mark.parametrize("path", [OOF, "data/labels.csv"])
+def test_a_file_that_was_edited_through_its_link_into_the_cache_is_refused(
+    chest: Path, tmp_path: Path, path: str
+) -> None:
+    """DVC's cache is often linked: who writes into the workspace's file writes into the cache's."""
+    held = next(
+        one
+        for one in (chest / ".dvc/cache").rglob("*")
+        if one.is_file() and one.read_bytes() == (chest / path).read_bytes()
+    )
+    held.write_bytes(held.read_bytes().replace(b"0.5", b"0.4").replace(b",1", b",0"))
+    message = rf"HEAD:{path}: changed in the cache of DVC \(.*another MD5 than its name\); remove that file"
+    with pytest.raises(UserError, match=message):
+        copy_files(chest, commit_of(chest, "HEAD"), [path], tmp_path / "copy", called="HEAD")
+
+
+@pytest.mark.parametrize("text", ["{", "[{}]", "[]"])
+def test_a_damaged_list_of_a_folder_is_refused(chest: Path, tmp_path: Path, text: str) -> None:
+    for one in (chest / ".dvc/cache").rglob("*.dir"):
+        one.write_text(text)
+    with pytest.raises(UserError, match=r"HEAD:data: changed in the cache of DVC"):
+        copy_files(chest, commit_of(chest, "HEAD"), ["data/labels.csv"], tmp_path / "copy", called="HEAD")
+
+
+@pytest.mark.parametrize("text", ["[cache", "[foo]\nbar = 1\n"])
+def test_a_broken_configuration_of_dvc_is_named(chest: Path, tmp_path: Path, text: str) -> None:
+    (chest / ".dvc" / "config").write_text(text)
+    with pytest.raises(UserError, match=r"\.dvc/config: .*; correct it until `dvc config -l` works"):
+        copy_files(chest, commit_of(chest, "HEAD"), [OOF], tmp_path / "copy", called="HEAD")

@@ -5,10 +5,12 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Door, Project, as_an_earlier_version_told
+from sklearn.metrics import recall_score
 
 from cxrscore.api import load_ensemble
 from cxrscore.core.device import Machine
@@ -20,14 +22,18 @@ from cxrscore.core.sealed_json import write_sealed_json
 from cxrscore.decide import COLUMNS, Decided, decide
 from cxrscore.decisions.calibration import expit
 from cxrscore.decisions.decision_file import read_decisions
-from cxrscore.decisions.thresholds import RULES, TOGETHER
+from cxrscore.decisions.fold_maps import cross_calibrated
+from cxrscore.decisions.measured import with_scores
+from cxrscore.decisions.thresholds import RULES, TOGETHER, choose_thresholds
+from cxrscore.evaluation.joined_scores import join
 from cxrscore.report import write_report
 from cxrscore.score import score
 from cxrscore.scoring.options import Options
 from cxrscore.scoring.output import Outputs, fold_mean
 from cxrscore.tables.csv_table import write_table
 from cxrscore.tables.fold_scores import read_fold_scores, write_fold_scores
-from cxrscore.tables.score_table import write_scores
+from cxrscore.tables.labels import read_labels
+from cxrscore.tables.score_table import read_scores, write_scores
 from cxrscore.verify import verify
 
 FOLDS = (0, 1)
@@ -123,6 +129,38 @@ def test_the_tables_hold_each_rule_and_finding_and_the_report_shows_them(mine: P
     write_report(mine.layout, folds=FOLDS)
     page = mine.layout.report.read_text()
     assert "Calibration and abstention" in page and "test, disagreement" in page
+
+
+def test_one_fold_alone_is_measured_on_parts_that_did_not_choose(mine: Project) -> None:
+    settings: dict[str, Any] = {"labels": mine.params.labels, "folds": [0], "params": mine.params.decide}
+    found = decide(mine.labels, mine.layout, **settings, test_labels_csv=mine.data / "none.csv")
+    decisions, _ = read_decisions(mine.layout.decisions)
+    with (mine.layout.decision_tables / "thresholds.csv").open(encoding="utf-8", newline="") as file:
+        reached = [float(row["reached"]) for row in csv.DictReader(file) if row["rule"] == "youden"]
+    table = read_labels(mine.labels, **mine.params.labels.model_dump())
+    sample = join(read_scores(mine.layout.scores(0, views=True)), table).sample()
+    probs = np.concatenate(cross_calibrated([sample]))
+    chosen = choose_thresholds(with_scores(sample, probs), sensitivity=0.9, specificity=0.9)["youden"]
+    np.testing.assert_allclose(chosen, decisions.thresholds["youden"])
+    flattered = [
+        recall_score(y, p >= t) + recall_score(1 - y, p < t) - 1
+        for y, p, t in zip(sample.y.T, probs.T, chosen, strict=True)
+    ]
+    assert np.mean(reached) < np.mean(flattered) - 0.001  # those are of the images that chose them
+    assert found.metrics["coverage"]["present"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_patient_in_two_folds_is_one_patient_and_that_is_said(mine: Project) -> None:
+    rows = mine.labels.read_text().splitlines()
+    few = [rows[0]] + [
+        f"{row.split(',')[0]},p{i % 15},{row.split(',', 2)[2]}" for i, row in enumerate(rows[1:])
+    ]
+    mine.labels.write_text("\n".join(few) + "\n")
+    found = run(mine)
+    assert any("15 patients are in more than one fold" in note for note in found.notes)
+    assert any(note.startswith("no threshold, as fewer than 20 patients") for note in found.notes)
+    decisions, _ = read_decisions(mine.layout.decisions)
+    assert np.isnan(decisions.thresholds["youden"]).all()
 
 
 def test_the_same_scores_give_the_same_bytes(mine: Project) -> None:
@@ -242,6 +280,8 @@ def test_calibrated_calls_and_blanks_are_those_of_the_ensemble(
         expected = np.where(np.isnan(calls), "", np.where(calls == 1, "1", "0"))
         np.testing.assert_array_equal(cells, expected)
         assert abstain is not None or (cells != "").all()
+        counts = json.loads(Outputs(tmp_path / "sub.csv").provenance.read_text())["counts"]
+        assert (counts["decided"], counts["undecided"]) == ((cells != "").sum(), (cells == "").sum())
     verdicts = list(verify(tmp_path / "sub.csv", models=mine.layout.models, source=None, progress=Silent()))
     assert not [fault for verdict in verdicts for fault in verdict.faults]
     assert any("decisions" in verdict.question for verdict in verdicts)
