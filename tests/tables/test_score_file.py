@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import UserError
 from cxrscore.evaluate import evaluate_table
+from cxrscore.evaluation.joined_scores import PLAIN
+from cxrscore.project.params import LabelParams
 from cxrscore.tables.score_file import read_score_file
 
 FRAME = pl.DataFrame({"Image_name": ["a", "b"], "Edema": np.array([0.1, 0.9], dtype=np.float32)})
@@ -56,3 +59,35 @@ def test_patients_are_known_by_their_columns_name_outside_a_project(tmp_path: Pa
     )
     assert metrics["patients"] == 1
     assert any("patients are those of 'Patient ID'" in note for note in notes)
+
+
+@pytest.mark.parametrize("near", [0.0, 0.5, 1.0])
+def test_a_score_keeps_its_digits_in_either_format_so_that_no_tie_is_made(
+    tmp_path: Path, near: float
+) -> None:
+    y, draw = np.arange(60) % 2, np.random.default_rng(0)
+    probs = np.abs(near - 1e-9 * (0.1 + 0.6 * draw.random(60)))
+    truth = "".join(f"i{i},{label}\n" for i, label in enumerate(y))
+    (tmp_path / "labels.csv").write_text("Image_name,Edema\n" + truth)
+    frame = pl.DataFrame({"Image_name": [f"i{i}" for i in range(60)], "Edema": probs})
+    frame.write_csv(tmp_path / "sub.csv")
+    frame.write_parquet(tmp_path / "sub.parquet")
+    assert len(set(probs)) == 60
+    for name in ("sub.csv", "sub.parquet"):
+        table = read_score_file(tmp_path / name)
+        assert table.probs[:, 0].tolist() == probs.tolist()
+        found = evaluate_table(table, tmp_path / "labels.csv", labels=None, resamples=0)
+        assert found.statistics.figures["auc", "Edema"].value == pytest.approx(roc_auc_score(y, probs))
+
+
+def test_studies_of_the_same_scores_in_another_order_tie(tmp_path: Path) -> None:
+    """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in binary."""
+    rows = [("a", 0.1, 1), ("a", 0.2, 1), ("a", 0.3, 1), ("b", 0.3, 0), ("b", 0.2, 0), ("b", 0.1, 0)]
+    truth = "".join(f"i{i},{study},{label}\n" for i, (study, _, label) in enumerate(rows))
+    scores = "".join(f"i{i},{score}\n" for i, (_, score, _) in enumerate(rows))
+    (tmp_path / "labels.csv").write_text("Image_name,Study,Edema\n" + truth)
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\n" + scores)
+    labels = LabelParams.model_validate(PLAIN | {"id": "Image_name", "study": "Study", "findings": ["Edema"]})
+    table = read_score_file(tmp_path / "sub.csv")
+    metrics = evaluate_table(table, tmp_path / "labels.csv", labels=labels, resamples=0).metrics
+    assert metrics["study"] == {"macro_auc": 0.5}
