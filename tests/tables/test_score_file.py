@@ -1,5 +1,6 @@
 """A score table is the same in CSV and in Parquet, whatever the file is called."""
 
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,73 @@ def test_studies_of_the_same_scores_in_another_order_tie(tmp_path: Path) -> None
     table = read_score_file(tmp_path / "sub.csv")
     metrics = evaluate_table(table, tmp_path / "labels.csv", labels=labels, resamples=0).metrics
     assert metrics["study"] == {"macro_auc": 0.5}
+
+
+DAYS = [date(1970, 1, 1), date(1970, 1, 2)]  # 0 and 1 days after the first, as polars counts
+COLUMNS = {
+    "Date": pl.Series(DAYS),
+    "Datetime": pl.Series(DAYS).cast(pl.Datetime),
+    "Duration": pl.Series([timedelta(0), timedelta(microseconds=1)]),
+    "Time": pl.Series([time(0), time(0)]),
+    "Categorical": pl.Series(["0.1", "0.9"], dtype=pl.Categorical),
+    "Enum": pl.Series(["0.1", "0.9"], dtype=pl.Enum(["0.1", "0.9"])),
+    "Struct": pl.Series([{"p": 0.1}, {"p": 0.9}]),
+    "List": pl.Series([[0.1], [0.9]]),
+    "Binary": pl.Series([b"0.1", b"0.9"]),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_a_column_that_holds_no_numbers_is_named_with_its_type(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "sub.parquet"
+    FRAME.with_columns(COLUMNS[kind].alias("Mass")).write_parquet(path)
+    with pytest.raises(UserError, match=rf"sub.parquet: column 'Mass' is of type {kind}; give prob") as error:
+        read_score_file(path)
+    assert "\\n" not in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["Struct", "List", "Binary"])
+def test_ids_that_are_no_names_are_refused(tmp_path: Path, kind: str) -> None:
+    pl.DataFrame({"id": COLUMNS[kind], "Mass": [0.1, 0.9]}).write_parquet(tmp_path / "sub.parquet")
+    with pytest.raises(UserError, match=rf"sub.parquet: column 'id' is of type {kind}; put ids, as text"):
+        read_score_file(tmp_path / "sub.parquet")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([0, 1], dtype=pl.UInt8),
+        pl.Series([False, True]),
+        pl.Series([0.25, 0.75], dtype=pl.Float32),
+        pl.Series(["0.25", "0.75"]).cast(pl.Decimal(5, 2)),
+        pl.Series(["0.25", " 7.5e-1"]),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_numbers_of_every_kind_are_probabilities(tmp_path: Path, column: pl.Series) -> None:
+    FRAME.with_columns(column.alias("Edema")).write_parquet(tmp_path / "sub.parquet")
+    expected = [float(value) for value in column]
+    assert read_score_file(tmp_path / "sub.parquet").probs[:, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (FRAME.select("Edema", "Image_name"), r"0.1.*: Image_name: a number from 0 to 1, not 'a'; keep ids"),
+        (
+            FRAME.with_columns(Edema=pl.Series(["0.1", "high"])),
+            "'b': Edema: a number from 0 to 1, not 'high'",
+        ),
+        (FRAME.with_columns(Edema=pl.Series(["0.1", ""])), "'b': Edema: a number from 0 to 1, not ''"),
+        (FRAME.with_columns(Edema=pl.Series(["0.1", None])), r"holds nulls or NaN; give a number"),
+        (FRAME.with_columns(Edema=pl.Series(["0.1", "1.5"])), r"'b': Edema: a number from 0 to 1, not 1.5"),
+    ],
+    ids=["ids not first", "a word", "blank", "null", "above 1"],
+)
+def test_text_that_is_no_number_is_named_with_its_id(
+    tmp_path: Path, frame: pl.DataFrame, message: str
+) -> None:
+    frame.write_parquet(tmp_path / "sub.parquet")
+    with pytest.raises(UserError, match=rf"sub.parquet: {message}") as error:
+        read_score_file(tmp_path / "sub.parquet")
+    assert "conversion" not in str(error.value) and "\n" not in str(error.value)
