@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrscore.core.errors import UserError
+from cxrscore.project.option_rules import resamples as enough_resamples
 from cxrscore.python_api.arguments import (
     LABELS,
     OUT,
@@ -18,7 +19,6 @@ from cxrscore.python_api.arguments import (
     TEST_LABELS,
     PathLike,
     Readers,
-    number,
     one_of,
     processes,
     texts,
@@ -48,7 +48,8 @@ def evaluate(
     resamples: int = 1000,
 ) -> Evaluation:
     """Scores against labels: areas under the ROC curve, average precision and the other figures of `cxrscore
-    evaluate`, by finding and their means, with intervals from `resamples` of the patients (0: no intervals).
+    evaluate`, by finding and their means, with intervals from `resamples` of the patients (at least 100; 0:
+    no intervals).
 
     `scores` is a table that `score` wrote or returned, or a frame with ids in its first column and one column
     of probabilities per finding; its rows are images or studies. `labels` is read as the section `labels` of
@@ -77,13 +78,13 @@ def evaluate(
     from cxrscore.evaluate import evaluate_table
     from cxrscore.evaluation.group_columns import BANDS
     from cxrscore.evaluation.subgroup_tables import write_long_table
-    from cxrscore.evaluation.subgroups import DEFAULT, MOST_RESAMPLES, subgroups_of
+    from cxrscore.evaluation.subgroups import DEFAULT, subgroups_of
     from cxrscore.project.params_file import read_params
     from cxrscore.python_api.frames import scores_in
 
     if readers is not None:
         one_of("readers", readers, Readers)
-    drawn = number("resamples", resamples, least=0, most=MOST_RESAMPLES)
+    drawn = enough_resamples(resamples, called="resamples")
     groups: dict[str, Any] = {
         "by": texts("by", by or ()),
         "bands": whole_numbers("age_bands", BANDS if age_bands is None else age_bands),
@@ -150,10 +151,9 @@ def test(
         0
     """
     from cxrscore.core.paths import Layout
-    from cxrscore.evaluation.subgroups import MOST_RESAMPLES
     from cxrscore.project.params_file import read_params
 
-    decoders, drawn = processes(workers), number("resamples", resamples, least=0, most=MOST_RESAMPLES)
+    decoders, drawn = processes(workers), enough_resamples(resamples, called="resamples")
     settings = read_params(Path(params))
 
     from cxrscore.core.device import choose_machine

@@ -117,8 +117,8 @@ def _probabilities(rows: "pl.DataFrame", finding: str, source: str) -> NDArray[n
     if len(odd):
         i = int(odd[0])
         raise UserError(
-            f"{source}: {rows[i, 0]!r}: {finding}: a number from 0 to 1, not {cells[i]!r}; keep ids in the first "
-            "column alone."
+            f"{source}: {rows[i, 0]!r}: {finding}: a number from 0 to 1, not {cells[i]!r}; keep ids in the "
+            "first column alone."
         )
     return probs
 

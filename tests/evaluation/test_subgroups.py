@@ -316,7 +316,7 @@ def test_without_patients_a_note_says_whom_the_intervals_are_over(tmp_path: Path
 def test_the_command_measures_groups_of_out_of_fold_scores(project: Project, door, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     copy = project.copy_to(tmp_path)
     before = copy.layout.metrics.read_bytes()
-    words = ["evaluate", "--labels", copy.labels, "--by", "Sex,AgeBand,ViewPosition", "--resamples", 20]
+    words = ["evaluate", "--labels", copy.labels, "--by", "Sex,AgeBand,ViewPosition", "--resamples", 100]
     call = door(*words, "--by-out", "groups.csv", "--json")
     assert call.code == 0, call.err
     assert copy.layout.metrics.read_bytes() == before
