@@ -22,7 +22,7 @@ from cxrscore.core.paths import Layout
 from cxrscore.core.progress import Progress, Silent
 from cxrscore.evaluation.fold_trainings import check_rows, check_trainings, notes_on_patients
 from cxrscore.evaluation.head_pictures import TABLES
-from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
+from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool, unknown_patients
 from cxrscore.evaluation.learned_tables import learned_tables
 from cxrscore.evaluation.prediction_tables import prediction_tables
 from cxrscore.evaluation.statistics_table import Statistics, headlines, statistics_of, write_statistics
@@ -99,7 +99,8 @@ def evaluate(
     others = ", ".join(map(str, sorted(layout.of_other_folds(folds))))
     stale = [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
     fold = np.repeat(folds, [len(part.table.ids) for part in plain])
-    notes += [*notes_on_patients(pooled.table, fold), *undefined(pooled), *_pooling(len(folds)), *stale]
+    notes += [*notes_on_patients(pooled.table, fold), *unknown_patients(pooled, resamples=resamples)]
+    notes += [*undefined(pooled), *_pooling(len(folds)), *stale]
     return Measured(metrics, notes, pooled, statistics)
 
 
@@ -119,7 +120,7 @@ def evaluate_table(
     in read_labels, in place of the settings' own.
     """
     joined, notes = join_file(scores, labels_csv, labels=labels, readers=readers)
-    notes += undefined(joined)
+    notes += [*undefined(joined), *unknown_patients(joined, resamples=resamples)]
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
         rows = ("labelled image",) if joined.images is None else ("labelled study", "labelled studies")
