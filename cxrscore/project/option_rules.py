@@ -40,8 +40,8 @@ def resamples(number: object, *, called: str) -> int:
         return int(number)
     given = f"{number:,}" if type(number) is int else repr(number)
     raise UserError(
-        f"{called}: {given}; give a whole number from {FEWEST_RESAMPLES} to {MOST_RESAMPLES:,}, or 0 for no "
-        "intervals."
+        f"{called}: {given}; a whole number from {FEWEST_RESAMPLES} to {MOST_RESAMPLES:,} was expected, or 0 "
+        "for no intervals."
     )
 
 

@@ -116,7 +116,7 @@ def test_intervals_can_be_left_out(door: Door, project: Project) -> None:
 def test_intervals_of_a_few_resamples_are_refused(door: Door, command: list[str], few: int) -> None:
     call = door(*command, "--resamples", few)
     assert call.code == 2
-    assert f"--resamples: {few}; give a whole number from 100 to 100,000, or 0 for no intervals" in call.err
+    assert f"--resamples: {few}; a whole number from 100 to 100,000 was expected, or 0 for no" in call.err
 
 
 def test_a_score_table_is_measured_without_a_project(door: Door, project: Project, tmp_path: Path) -> None:

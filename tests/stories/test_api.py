@@ -430,7 +430,7 @@ def test_evaluate_without_scores_measures_the_folds_as_the_stage_does(at_home: P
 @pytest.mark.parametrize("few", [1, 50, 99])
 def test_too_few_resamples_for_an_interval_are_refused(at_home: Path, few: int) -> None:
     for measured in (partial(api.evaluate, by=["Sex"]), api.evaluate, api.test):
-        with pytest.raises(UserError, match=rf"resamples: {few}; give a whole number from 100 to 100,000"):
+        with pytest.raises(UserError, match=rf"resamples: {few}; a whole number from 100 to 100,000"):
             measured(resamples=few)
 
 
