@@ -84,7 +84,8 @@ def join_file(
     table = read_labels(labels_csv, **settings)
     studies = None
     if not (places(scores.ids, table.ids) >= 0).any():
-        studies = studies_named(scores.ids, _with_studies(table, labels_csv, settings))
+        images = _with_studies(table, labels_csv, settings).measurable()
+        studies = studies_named(scores.ids, images)
         if studies is None and scores.id_column == STUDY_COLUMN:
             raise UserError(
                 f"{scores.source}: rows are studies such as {scores.ids[0]!r}, and not all of them are in "
@@ -167,7 +168,7 @@ def unknown_patients(scored: Scored, *, resamples: int) -> list[str]:
 
 def join(scores: ScoreTable, table: LabelTable) -> Scored:
     """A score table with the labels of its rows, in its order. Raises UserError for rows without labels."""
-    source = scores.source
+    source, table = scores.source, table.measurable()
     if list(scores.findings) != list(table.findings):
         raise UserError(
             f"{source}: scores {', '.join(scores.findings)}; the labels hold {', '.join(table.findings)}; "

@@ -162,3 +162,42 @@ def test_text_that_is_no_number_is_named_with_its_id(
     with pytest.raises(UserError, match=rf"sub.parquet: {message}") as error:
         read_score_file(tmp_path / "sub.parquet")
     assert "conversion" not in str(error.value) and "\n" not in str(error.value)
+
+
+def readers_who(say: dict[str, str]) -> str:
+    """A table of labels with a row per image and reader."""
+    rows = [f"{image},R{i},{label}" for image, labels in say.items() for i, label in enumerate(labels)]
+    return "\n".join(["Image_name,Reader,Edema", *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("say", "measured", "area", "left_out"),
+    [
+        ({"a": "11", "b": "00", "c": "01", "d": "10"}, 2, 1.0, "2 labels"),  # c of 0.9 would be a positive
+        ({"a": "01", "b": "10", "c": "01", "d": "10"}, 0, None, "4 labels"),
+        ({"a": "110", "b": "001", "c": "1100", "d": "000"}, 3, 0.5, "1 label"),
+    ],
+    ids=["some", "all", "of four"],
+)
+def test_half_of_the_readers_is_no_class_that_figures_could_use(
+    tmp_path: Path, say: dict[str, str], measured: int, area: float | None, left_out: str
+) -> None:
+    (tmp_path / "labels.csv").write_text(readers_who(say))
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\na,0.8\nb,0.1\nc,0.05\nd,0.9\n")
+    scores = read_score_file(tmp_path / "sub.csv")
+    found = evaluate_table(scores, tmp_path / "labels.csv", labels=None, readers="mean", resamples=0)
+    assert found.scored.table.mask.sum() == measured
+    assert found.metrics["auc"].get("Edema") == area
+    assert any(
+        f"{left_out} tied and not measured: figures take more than half" in note for note in found.notes
+    )
+
+
+def test_half_of_the_readers_of_an_image_makes_no_study_positive(tmp_path: Path) -> None:
+    say = {"1_1_1.png": "01", "1_1_2.png": "00", "2_1_1.png": "11", "3_1_1.png": "00"}
+    (tmp_path / "labels.csv").write_text(readers_who(say))
+    (tmp_path / "sub.csv").write_text("Study,Edema\n1_1,0.9\n2_1,0.8\n3_1,0.1\n")
+    scores = read_score_file(tmp_path / "sub.csv")
+    found = evaluate_table(scores, tmp_path / "labels.csv", labels=None, readers="mean", resamples=0)
+    assert found.scored.table.mask[:, 0].tolist() == [False, True, True]
+    assert found.metrics["auc"] == {"Edema": 1.0}
