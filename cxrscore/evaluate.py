@@ -9,7 +9,7 @@ A finding with a single class has no area: it is absent, counted, and left out o
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,9 +60,11 @@ def evaluate(
     folds: Sequence[int],
     resamples: int = RESAMPLES,
     progress: Progress = SILENT,
+    check: Callable[[Scored], None] = lambda scored: None,
 ) -> Measured:
     """The stage: out-of-fold metrics of the trained folds, as validated (one view), with all views, and
     with all views and images of a study. `resamples` of the patients make the intervals; 0: none.
+    `check` may refuse what is to be measured before anything is written.
     """
     table = read_labels(labels_csv, **labels.model_dump())
     plain, averaged = (
@@ -75,6 +77,7 @@ def evaluate(
     notes = check_rows(layout, rows) + check_trainings(layout, folds)
     learned = learned_tables(layout, dict(zip(folds, plain, strict=True)))
     pooled, pooled_views = pool(plain), pool(averaged)
+    check(pooled)
     metrics = summarise(pooled)
     metrics["views"] = _macro(pooled_views)
     metrics |= by_study(averaged)
@@ -112,14 +115,16 @@ def evaluate_table(
     readers: str | None = None,
     resamples: int = RESAMPLES,
     progress: Progress = SILENT,
+    check: Callable[[Scored], None] = lambda scored: None,
 ) -> Measured:
     """Any score table against any label table.
 
     The findings are the score table's columns. Without a project's `labels`, a plain table is expected, and a
     blank or -1 is an error: nobody has said what they mean. Patients and studies are optional. `readers`: as
-    in read_labels, in place of the settings' own.
+    in read_labels, in place of the settings' own. `check` may refuse what is to be measured.
     """
     joined, notes = join_file(scores, labels_csv, labels=labels, readers=readers)
+    check(joined)
     notes += [*undefined(joined), *unknown_patients(joined, resamples=resamples)]
     if joined.unscored:
         total = joined.unscored + len(joined.scores)

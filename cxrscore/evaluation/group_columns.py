@@ -55,7 +55,7 @@ def groupings(
         raise UserError(f"--by: names no column; list columns of {labels_csv}, such as Sex,AgeBand.")
     table = read_foreign_table(labels_csv)
     images = scored.images or [(name,) for name in scored.table.ids]
-    return [_grouping(name, table, images, id_column=id_column, bands=_checked(bands)) for name in by]
+    return [_grouping(name, table, images, id_column=id_column, bands=checked_bands(bands)) for name in by]
 
 
 def _grouping(
@@ -148,7 +148,7 @@ def _band_names(bands: Sequence[int]) -> list[str]:
     return [*(f"{a}-{b - 1}" for a, b in zip(starts, bands, strict=False)), f"{bands[-1]}+"]
 
 
-def _checked(bands: Sequence[int]) -> Sequence[int]:
+def checked_bands(bands: Sequence[int]) -> Sequence[int]:
     rising = [0, *bands] == sorted({0, *bands})
     if not bands or not rising or bands[-1] > OLDEST:
         given = ",".join(map(str, bands))
