@@ -399,3 +399,30 @@ def test_the_table_of_groups_replaces_nothing_that_is_read_and_nothing_of_the_pi
     assert door(*words, "--by-out", "groups.parquet").code == 0
     plain, packed = pl.read_csv("mine.csv"), pl.read_parquet("groups.parquet")
     assert packed.columns == plain.columns and packed["value"].to_list() == plain["value"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["M", "m", "F", "F"], "'M' and 'm'"),
+        (["1", "1.0", "0", "0"], "'1' and '1.0'"),
+        (["01", "1", "male", "Male"], "'1' and '01'; 'Male' and 'male'"),
+        (["M", "Male", "F", "f "], "'F' and 'f'"),
+        (["M", "F", "", "Unknown"], ""),
+        (["1", "2", "10", "M"], ""),
+    ],
+)
+def test_groups_that_are_spelt_alike_are_named_and_stay_apart(
+    tmp_path: Path, cells: list[str], told: str
+) -> None:
+    rows = "".join(f"i{i},{cell},{i % 2}\n" for i, cell in enumerate(cells))
+    (tmp_path / "labels.csv").write_text(f"Image_name,Sex,Edema\n{rows}", encoding="utf-8")
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\ni0,0.1\ni1,0.2\ni2,0.3\ni3,0.4\n", encoding="utf-8")
+    scored = evaluate_table(
+        read_score_file(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None, resamples=0
+    ).scored
+    (found,) = groupings(scored, tmp_path / "labels.csv", ["Sex"], id_column="Image_name")
+    known = {cell.strip() for cell in cells} - {"", "Unknown"}
+    assert set(found.groups) - {UNKNOWN} == known
+    notes = [note for note in found.notes if "each is measured apart" in note]
+    assert len(notes) == bool(told) and all(f"one number: {told}; each" in note for note in notes)
