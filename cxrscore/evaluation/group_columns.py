@@ -100,7 +100,7 @@ def _grouping(
 
 
 def _spelt_alike(groups: set[str], column: str) -> list[str]:
-    """Groups that may be one: `M` and `m`, `1` and `1.0`. It is told and not decided: codes need case."""
+    """Groups that may be one: `M` and `m`, `1` and `1.0`. Nothing is merged, as codes can need case."""
     alike = [*spellings(sorted(groups)), *near_spellings(groups)]
     said = "; ".join(some(names) for names in alike[:MOST_ALIKE])
     more = f"; and {counted(len(alike) - MOST_ALIKE, 'more')}" if len(alike) > MOST_ALIKE else ""

@@ -141,7 +141,7 @@ def label_settings(
 
 
 def _patients(table: Table) -> str | None:
-    """A filled column that can be called nothing else; one of blanks alone is as good as none. Raises
+    """A filled column that can be called nothing else; one of blanks alone does not count. Raises
     UserError for one that is blank in some rows: each of their images would be a patient, or all of them one.
     """
     name = named(table.columns, tuple(word for word in PATIENTS if word not in WEAK))

@@ -60,10 +60,12 @@ def group_options(
 ) -> GroupOptions:
     """None: not given. `table`: where to write the figures of groups; `read`: the files that are read."""
     if by is None:
-        for option, given in (("--by-out", table), ("--age-bands", bands), ("--by-measures", measures)):
-            if given is not None:
-                what = "write" if option == "--by-out" else "measure"
-                raise UserError(f"{option}: there are no groups to {what}; name their columns with --by.")
+        if table is not None:
+            raise UserError("--by-out: there are no groups to write; name their columns with --by.")
+        if bands is not None:
+            raise UserError("--age-bands: there are no groups to measure; name their columns with --by.")
+        if measures is not None:
+            raise UserError("--by-measures: there are no groups to measure; name their columns with --by.")
         return GroupOptions()
     if not by:
         raise UserError("--by: names no column; list columns of the label table, such as Sex,AgeBand.")

@@ -104,7 +104,7 @@ def _called(dtype: "pl.DataType") -> str:
 
 
 def _probabilities(rows: "pl.DataFrame", finding: str, source: str) -> NDArray[np.float64]:
-    """(n,) NaN where there is none. Raises UserError for a text that is no number."""
+    """(n,) NaN where there is none. Raises UserError for other text."""
     import polars as pl
 
     column = rows[finding]
