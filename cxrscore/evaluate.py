@@ -9,7 +9,7 @@ A finding with a single class has no area: it is absent, counted, and left out o
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +22,7 @@ from cxrscore.core.paths import Layout
 from cxrscore.core.progress import Progress, Silent
 from cxrscore.evaluation.fold_trainings import check_tables, notes_on_patients
 from cxrscore.evaluation.head_pictures import TABLES
-from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool
+from cxrscore.evaluation.joined_scores import Scored, join, join_file, pool, unknown_patients
 from cxrscore.evaluation.learned_tables import learned_tables
 from cxrscore.evaluation.prediction_tables import prediction_tables
 from cxrscore.evaluation.statistics_table import Statistics, headlines, statistics_of, write_statistics
@@ -60,9 +60,11 @@ def evaluate(
     folds: Sequence[int],
     resamples: int = RESAMPLES,
     progress: Progress = SILENT,
+    check: Callable[[Scored], None] = lambda scored: None,
 ) -> Measured:
     """The stage: out-of-fold metrics of the trained folds, as validated (one view), with all views, and
     with all views and images of a study. `resamples` of the patients make the intervals; 0: none.
+    `check` may refuse what is to be measured before anything is written.
     """
     table = read_labels(labels_csv, **labels.model_dump())
     plain, averaged = (
@@ -74,6 +76,7 @@ def evaluate(
     notes = check_tables(layout, rows)
     learned = learned_tables(layout, dict(zip(folds, plain, strict=True)))
     pooled, pooled_views = pool(plain), pool(averaged)
+    check(pooled)
     metrics = summarise(pooled)
     metrics["views"] = _macro(pooled_views)
     metrics |= by_study(averaged)
@@ -98,7 +101,8 @@ def evaluate(
     others = ", ".join(map(str, sorted(layout.of_other_folds(folds))))
     stale = [f"files of fold {others} are left out, as folds.train does not list them"] if others else []
     fold = np.repeat(folds, [len(part.table.ids) for part in plain])
-    notes += [*notes_on_patients(pooled.table, fold), *undefined(pooled), *_pooling(len(folds)), *stale]
+    notes += [*notes_on_patients(pooled.table, fold), *unknown_patients(pooled, resamples=resamples)]
+    notes += [*undefined(pooled), *_pooling(len(folds)), *stale]
     return Measured(metrics, notes, pooled, statistics)
 
 
@@ -110,15 +114,17 @@ def evaluate_table(
     readers: str | None = None,
     resamples: int = RESAMPLES,
     progress: Progress = SILENT,
+    check: Callable[[Scored], None] = lambda scored: None,
 ) -> Measured:
     """Any score table against any label table.
 
     The findings are the score table's columns. Without a project's `labels`, a plain table is expected, and a
     blank or -1 is an error: nobody has said what they mean. Patients and studies are optional. `readers`: as
-    in read_labels, in place of the settings' own.
+    in read_labels, in place of the settings' own. `check` may refuse what is to be measured.
     """
     joined, notes = join_file(scores, labels_csv, labels=labels, readers=readers)
-    notes += undefined(joined)
+    check(joined)
+    notes += [*undefined(joined), *unknown_patients(joined, resamples=resamples)]
     if joined.unscored:
         total = joined.unscored + len(joined.scores)
         rows = ("labelled image",) if joined.images is None else ("labelled study", "labelled studies")
@@ -150,8 +156,8 @@ def by_study(parts: Sequence[Scored]) -> dict[str, dict[str, float]]:
     """`study`, measured on the same images and labels with each score replaced by the mean over the study's
     images in the same table; nothing where the labels tell no study.
     """
-    means = [
-        replace(part, scores=group_means(part.scores, part.table.study))
+    means = [  # rounded, as 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in the 16th digit, and are a tie
+        replace(part, scores=group_means(part.scores, part.table.study).round(14))
         for part in parts
         if part.table.study is not None
     ]

@@ -24,7 +24,7 @@ from cxrscore.core.paths import Layout
 from cxrscore.core.progress import Progress
 from cxrscore.evaluate import Measured, by_study, summarise, undefined
 from cxrscore.evaluation.held_out import read_test_labels
-from cxrscore.evaluation.joined_scores import join
+from cxrscore.evaluation.joined_scores import join, unknown_patients
 from cxrscore.evaluation.statistics_table import statistics_of, write_statistics
 from cxrscore.images.inputs.folder import list_images
 from cxrscore.prepare import find_files
@@ -92,6 +92,7 @@ def test(
     write_statistics(layout.test / "statistics.csv", statistics)
     write_text(layout.test_metrics, json.dumps({"test": metrics}, indent=1) + "\n")
     notes += [*files.notes, *scored.notes, *undefined(scored), *of_identical]
+    notes += unknown_patients(scored, resamples=resamples)
     if len(table) > outcome.scored:
         notes.append(f"{len(table) - outcome.scored} of {counted(len(table), 'test image')} without a score")
     return Measured(metrics, notes, scored, statistics)

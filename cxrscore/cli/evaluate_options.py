@@ -55,7 +55,7 @@ ByOut = Annotated[
     typer.Option(
         "--by-out",
         metavar="TABLE",
-        help="CSV file to write with all figures of all groups.",
+        help="Table to write, .csv or .parquet, with all figures of all groups.",
         rich_help_panel=GROUPS,
     ),
 ]

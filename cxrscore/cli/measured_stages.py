@@ -4,6 +4,7 @@ In    labels, score tables, out/ as the stages before have left it, params.yaml.
 Out   what the stage writes in out/; figures on stdout, notes on stderr.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from cxrscore.cli.options import (
     Device,
     LabelsCsv,
     Out,
+    Overwrite,
     ParamsFile,
     Resamples,
     TrainingDtype,
@@ -31,7 +33,6 @@ from cxrscore.cli.options import (
     age_list,
     name_list,
 )
-from cxrscore.core.errors import UserError
 
 
 def evaluate(
@@ -50,6 +51,7 @@ def evaluate(
     age_bands: AgeBands = None,
     by_measures: ByMeasures = None,
     by_out: ByOut = None,
+    overwrite: Overwrite = False,
     out: Out = OUT,
     params: ParamsFile = PARAMS,
     resamples: Resamples = 1000,
@@ -69,45 +71,52 @@ def evaluate(
     from cxrscore.core.paths import Layout
     from cxrscore.evaluate import evaluate, evaluate_table
     from cxrscore.evaluation.statistics_table import as_facts
+    from cxrscore.project.evaluate_rules import check_readers, group_options
     from cxrscore.project.params_file import read_params
     from cxrscore.tables.score_file import read_score_file
 
-    groups: dict[str, Any] = {"by": name_list(by)}
-    groups |= {"bands": age_list(age_bands)} if age_bands else {}
-    groups |= {"measures": name_list(by_measures)} if by_measures else {}
-    if by_out is not None and by is None:
-        raise UserError("--by-out: there are no groups to write; name their columns with --by.")
-    if readers is not None and scores is None:
-        raise UserError(
-            "--readers: out-of-fold scores are measured as params.yaml says; set labels.readers there."
-        )
+    options = group_options(
+        None if by is None else name_list(by),
+        bands=age_list(age_bands) if age_bands is not None else None,
+        measures=name_list(by_measures) if by_measures is not None else None,
+        table=by_out,
+        overwrite=overwrite,
+        read=[labels, params, scores],
+        out=out,
+    )
+    check_readers(readers, out_of_fold=scores is None)
     with on_terminal() as progress:
         how: Any = {"resamples": resamples, "progress": progress}
         if scores is None:
             settings = read_params(params)
-            found = evaluate(labels, Layout(out), labels=settings.labels, folds=settings.folds.train, **how)
             read_as: dict[str, Any] = {"id_column": settings.labels.id, "labels": settings.labels}
+            check = partial(options.check, labels_csv=labels, **read_as)
+            folds = settings.folds.train
+            found = evaluate(labels, Layout(out), labels=settings.labels, folds=folds, check=check, **how)
         else:
             declared = read_params(params).labels if params.exists() else None
             table = read_score_file(scores)
-            found = evaluate_table(table, labels, labels=declared, readers=readers, **how)
             read_as = {"id_column": table.id_column, "labels": declared}
+            check = partial(options.check, labels_csv=labels, **read_as)
+            found = evaluate_table(table, labels, labels=declared, readers=readers, check=check, **how)
     tell(found.notes)
     facts = found.metrics | as_facts(found.statistics)
-    if by is None:
+    if not options.by:
         show(facts, metrics_blocks, as_json=as_json)
         return
 
+    from cxrscore.evaluation.subgroup_files import write_groups
     from cxrscore.evaluation.subgroup_tables import as_json as groups_json
-    from cxrscore.evaluation.subgroup_tables import blocks, write_long_table
+    from cxrscore.evaluation.subgroup_tables import blocks
     from cxrscore.evaluation.subgroups import subgroups_of
 
     with on_terminal() as progress:
-        how = {"resamples": resamples, "progress": progress}
-        measured, notes = subgroups_of(found.scored, labels, **groups, **read_as, **how)
+        how = {"resamples": resamples, "progress": progress, "measures": options.measures}
+        how |= {"bands": options.bands} if options.bands else {}
+        measured, notes = subgroups_of(found.scored, labels, options.by, **read_as, **how)
     tell(notes)
     if by_out is not None:
-        write_long_table(by_out, measured)
+        write_groups(by_out, measured)
     facts |= {"by": groups_json(measured)}
     show(facts, lambda facts: [*metrics_blocks(facts), *blocks(measured)], as_json=as_json)
 

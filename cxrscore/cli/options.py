@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cxrscore.core.errors import UserError
-from cxrscore.project.option_rules import default_decoders, fold_numbers, view_names
+from cxrscore.project.option_rules import default_decoders, fold_numbers, resamples, view_names
 
 INPUT, OUTPUT, RESUMING, MACHINE, GROUPS = (
     "Input",
@@ -120,7 +120,8 @@ Resamples = Annotated[
         "--resamples",
         min=0,
         max=100_000,
-        help="Resamples of the patients, for intervals (0: no intervals).",
+        callback=lambda number: resamples(number, called="--resamples"),
+        help="Resamples of the patients, for intervals, at least 100 (0: no intervals).",
         rich_help_panel=OUTPUT,
     ),
 ]

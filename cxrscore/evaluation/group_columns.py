@@ -17,6 +17,7 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.evaluation.joined_scores import Scored
 from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets.column_names import named, plain
+from cxrscore.tables.datasets.patient_ids import near_spellings, some, spellings
 from cxrscore.tables.foreign_table import read_foreign_table
 from cxrscore.tables.tabular_inputs import values_of
 
@@ -34,6 +35,7 @@ AGE = re.compile(  # 58, 58.5, 058Y, 011M as DICOM writes it, 90+, > 89
 PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}
 OLDEST = 130  # years; NIH ChestX-ray14 has patients of 411
 MOST_GROUPS = 50  # a column with more names something, as an id does
+MOST_ALIKE = 5  # spellings that a note names
 UNKNOWN, SEVERAL = "unknown", "several"
 
 
@@ -55,7 +57,7 @@ def groupings(
         raise UserError(f"--by: names no column; list columns of {labels_csv}, such as Sex,AgeBand.")
     table = read_foreign_table(labels_csv)
     images = scored.images or [(name,) for name in scored.table.ids]
-    return [_grouping(name, table, images, id_column=id_column, bands=_checked(bands)) for name in by]
+    return [_grouping(name, table, images, id_column=id_column, bands=checked_bands(bands)) for name in by]
 
 
 def _grouping(
@@ -84,6 +86,7 @@ def _grouping(
         group_of |= {value: UNKNOWN for value in group_of if value.casefold() == UNKNOWN}
     of_image = _by_image(table, column, id_column, {cell: group_of[value] for cell, value in cells.items()})
     of_row = [_common({of_image[image] for image in those}) for those in images]
+    notes += [] if derived else _spelt_alike({*of_row} - {UNKNOWN, SEVERAL}, column)
     order = _in_order(set(of_row), _band_names(bands) if derived else ())
     if len(order) > MOST_GROUPS:
         ages = f", or {AGE_BAND}" if plain(column) in AGES else ""
@@ -94,6 +97,15 @@ def _grouping(
     place = {group: i for i, group in enumerate(order)}
     member = np.array([place[group] for group in of_row], dtype=np.int64)
     return Grouping(name, tuple(order), member, tuple(f"{table.path}: {note}." for note in notes))
+
+
+def _spelt_alike(groups: set[str], column: str) -> list[str]:
+    """Groups that may be one: `M` and `m`, `1` and `1.0`. Nothing is merged, as codes can need case."""
+    alike = [*spellings(sorted(groups)), *near_spellings(groups)]
+    said = "; ".join(some(names) for names in alike[:MOST_ALIKE])
+    more = f"; and {counted(len(alike) - MOST_ALIKE, 'more')}" if len(alike) > MOST_ALIKE else ""
+    how = "differ only in case, or are one number"
+    return [f"groups of {column!r} that {how}: {said}{more}; each is measured apart"] if alike else []
 
 
 def _column(name: str, columns: Mapping[str, Sequence[str]]) -> str | None:
@@ -148,7 +160,7 @@ def _band_names(bands: Sequence[int]) -> list[str]:
     return [*(f"{a}-{b - 1}" for a, b in zip(starts, bands, strict=False)), f"{bands[-1]}+"]
 
 
-def _checked(bands: Sequence[int]) -> Sequence[int]:
+def checked_bands(bands: Sequence[int]) -> Sequence[int]:
     rising = [0, *bands] == sorted({0, *bands})
     if not bands or not rising or bands[-1] > OLDEST:
         given = ",".join(map(str, bands))

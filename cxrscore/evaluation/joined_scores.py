@@ -5,7 +5,7 @@ Out   Scored: (n, L) scores with y and mask. Raises UserError for rows that no l
       findings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +17,16 @@ from cxrscore.core.errors import UserError, counted
 from cxrscore.evaluation.study_labels import studies_named
 from cxrscore.statistics.roc_area import auc_by_finding
 from cxrscore.statistics.sample import Sample
+from cxrscore.tables.csv_table import Table
 from cxrscore.tables.datasets import column_names
 from cxrscore.tables.datasets.column_names import IDS, PATIENTS, STUDIES, WEAK, named, plain
 from cxrscore.tables.foreign_table import read_foreign_table
-from cxrscore.tables.image_names import match_names, without_blanks
+from cxrscore.tables.image_names import match_names
 from cxrscore.tables.label_table import LabelTable
 from cxrscore.tables.labels import read_labels
 from cxrscore.tables.polars_frames import places
 from cxrscore.tables.score_table import ScoreTable
+from cxrscore.tables.tabular_inputs import values_of
 
 if TYPE_CHECKING:
     from cxrscore.project.params import LabelParams
@@ -82,7 +84,8 @@ def join_file(
     table = read_labels(labels_csv, **settings)
     studies = None
     if not (places(scores.ids, table.ids) >= 0).any():
-        studies = studies_named(scores.ids, _with_studies(table, labels_csv, settings))
+        images = _with_studies(table, labels_csv, settings).measurable()
+        studies = studies_named(scores.ids, images)
         if studies is None and scores.id_column == STUDY_COLUMN:
             raise UserError(
                 f"{scores.source}: rows are studies such as {scores.ids[0]!r}, and not all of them are in "
@@ -119,12 +122,13 @@ def label_settings(
 ) -> tuple[dict[str, Any], list[str]]:
     """What reads this table of labels, which may have fewer columns than the project's -> settings, notes."""
     settings = labels.model_dump() if labels else PLAIN | {"id": id_column}
-    columns, notes = read_foreign_table(labels_csv).columns, []
+    table, notes = read_foreign_table(labels_csv), list[str]()
+    columns = table.columns
     wanted = [labels.id] if labels else list[str]()
     if plain(id_column) in STUDIES and (images := named(columns, IDS)):  # rather than the studies' own column
         wanted.append(images)
     settings["id"] = column_names.id_column(columns, *wanted, id_column)
-    if labels is None and (patient := _patients(columns)):
+    if labels is None and (patient := _patients(table)):
         settings["patient"] = patient
         notes.append(f"{labels_csv}: patients are those of {patient!r}.")
     derived = settings["format"] == "chexpert"  # from the path
@@ -136,15 +140,35 @@ def label_settings(
     return settings, notes
 
 
-def _patients(columns: Mapping[str, Sequence[str]]) -> str | None:
-    """A filled column that can be called nothing else."""
-    name = named(columns, tuple(word for word in PATIENTS if word not in WEAK))
-    return name if name and all(map(without_blanks, set(columns[name]))) else None
+def _patients(table: Table) -> str | None:
+    """A filled column that can be called nothing else; one of blanks alone does not count. Raises
+    UserError for one that is blank in some rows: each of their images would be a patient, or all of them one.
+    """
+    name = named(table.columns, tuple(word for word in PATIENTS if word not in WEAK))
+    values = values_of(table.columns[name]) if name else []
+    if not any(values):
+        return None
+    if blank := [line for line, value in zip(table.lines, values, strict=True) if not value]:
+        raise UserError(
+            f"{table.path}:{blank[0]}: {name!r} is blank, the first of {counted(len(blank), 'such row')}; "
+            "fill it in, or delete the row; or remove the column, and each image counts as a patient."
+        )
+    return name
+
+
+def unknown_patients(scored: Scored, *, resamples: int) -> list[str]:
+    """A note where intervals are over images, or studies, as nobody knows whose they are."""
+    one, several = ("image", "images") if scored.images is None else ("study", "studies")
+    note = (
+        f"no patients are known, and each {one} counts as one: where patients have several {several}, "
+        "intervals are too narrow"
+    )
+    return [note] if resamples and scored.table.patient is None else []
 
 
 def join(scores: ScoreTable, table: LabelTable) -> Scored:
     """A score table with the labels of its rows, in its order. Raises UserError for rows without labels."""
-    source = scores.source
+    source, table = scores.source, table.measurable()
     if list(scores.findings) != list(table.findings):
         raise UserError(
             f"{source}: scores {', '.join(scores.findings)}; the labels hold {', '.join(table.findings)}; "

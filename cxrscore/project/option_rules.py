@@ -13,6 +13,7 @@ from cxrscore.core.errors import UserError
 from cxrscore.core.resources import most_decoders, usable_cores
 
 MOST_DECODERS = 16  # by default
+FEWEST_RESAMPLES, MOST_RESAMPLES = 100, 100_000  # the ends of an interval are the 2.5 % on either side
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -31,6 +32,17 @@ def table_format(out: Path, asked: str | None, *, called: str) -> str:
     if asked and named and asked != named:
         raise UserError(f"{out}: {called} is {asked}; name the table accordingly, or leave {called} out.")
     return asked or named or "csv"
+
+
+def resamples(number: object, *, called: str) -> int:
+    """0, for no intervals, or so many that ends of intervals can be read from them."""
+    if is_whole(number) and (number == 0 or FEWEST_RESAMPLES <= number <= MOST_RESAMPLES):
+        return int(number)
+    given = f"{number:,}" if type(number) is int else repr(number)
+    raise UserError(
+        f"{called}: {given}; a whole number from {FEWEST_RESAMPLES} to {MOST_RESAMPLES:,} was expected, or 0 "
+        "for no intervals."
+    )
 
 
 def fold_numbers(folds: Sequence[object], *, called: str, such_as: str) -> tuple[int, ...]:

@@ -6,10 +6,11 @@ Out   Evaluation.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrscore.core.errors import UserError
+from cxrscore.project.option_rules import resamples as enough_resamples
 from cxrscore.python_api.arguments import (
     LABELS,
     OUT,
@@ -18,8 +19,9 @@ from cxrscore.python_api.arguments import (
     TEST_LABELS,
     PathLike,
     Readers,
-    number,
+    flag,
     one_of,
+    path_or_none,
     processes,
     texts,
     whole_numbers,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cxrscore.evaluate import Measured
-    from cxrscore.evaluation.subgroups import Subgroups
 
 
 def evaluate(
@@ -45,10 +46,12 @@ def evaluate(
     age_bands: Sequence[int] | None = None,
     by_measures: Sequence[str] | None = None,
     by_out: PathLike | None = None,
+    overwrite: bool = False,
     resamples: int = 1000,
 ) -> Evaluation:
     """Scores against labels: areas under the ROC curve, average precision and the other figures of `cxrscore
-    evaluate`, by finding and their means, with intervals from `resamples` of the patients (0: no intervals).
+    evaluate`, by finding and their means, with intervals from `resamples` of the patients (at least 100; 0:
+    no intervals).
 
     `scores` is a table that `score` wrote or returned, or a frame with ids in its first column and one column
     of probabilities per finding; its rows are images or studies. `labels` is read as the section `labels` of
@@ -60,7 +63,8 @@ def evaluate(
     names columns of the labels, such as Sex, AgeBand (made of the ages; `age_bands`, where bands begin, is by
     default [18, 40, 60, 80]) or ViewPosition: the figures `by_measures` (by default ["auc"]; ["all"]) of each
     group and the gaps between groups are `Evaluation.subgroups`, with 95 % intervals from so many `resamples`
-    of the patients (0: no intervals). They are also written to `by_out`, a CSV file.
+    of the patients (0: no intervals). They are also written to `by_out`, a .csv or .parquet file outside
+    `out`, which `overwrite` may replace.
 
     Examples:
         >>> from cxrscore.api import evaluate, score
@@ -76,54 +80,49 @@ def evaluate(
     from cxrscore.evaluate import evaluate as story
     from cxrscore.evaluate import evaluate_table
     from cxrscore.evaluation.group_columns import BANDS
-    from cxrscore.evaluation.subgroup_tables import write_long_table
-    from cxrscore.evaluation.subgroups import DEFAULT, MOST_RESAMPLES, subgroups_of
+    from cxrscore.evaluation.subgroup_files import long_frame, write_groups
+    from cxrscore.evaluation.subgroups import subgroups_of
+    from cxrscore.project.evaluate_rules import check_readers, group_options
     from cxrscore.project.params_file import read_params
     from cxrscore.python_api.frames import scores_in
 
     if readers is not None:
         one_of("readers", readers, Readers)
-    drawn = number("resamples", resamples, least=0, most=MOST_RESAMPLES)
-    groups: dict[str, Any] = {
-        "by": texts("by", by or ()),
-        "bands": whole_numbers("age_bands", BANDS if age_bands is None else age_bands),
-        "measures": texts("by_measures", DEFAULT if by_measures is None else by_measures),
-        "resamples": drawn,
-    }
-    if by_out is not None and not by:
-        raise UserError("by_out: there are no groups to write; name their columns in by.")
+    drawn = enough_resamples(resamples, called="resamples")
+    named = scores.path if isinstance(scores, Scores) else scores
+    options = group_options(
+        texts("by", by) if by else None,
+        bands=None if age_bands is None else whole_numbers("age_bands", age_bands),
+        measures=None if by_measures is None else texts("by_measures", by_measures),
+        table=path_or_none(by_out),
+        overwrite=flag("overwrite", overwrite),
+        read=[Path(labels), Path(params), *([Path(named)] if isinstance(named, str | Path) else [])],
+        out=Path(out),
+    )
+    check_readers(readers, out_of_fold=scores is None)
     if scores is None:
         settings = read_params(Path(params))
-        if readers is not None:
-            raise UserError(
-                "readers: out-of-fold scores are measured as params.yaml says; set labels.readers there."
-            )
         layout, own = Layout(Path(out)), settings.labels
-        done = story(Path(labels), layout, labels=own, folds=settings.folds.train, resamples=drawn)
         read_as: dict[str, Any] = {"id_column": own.id, "labels": own}
+        how: dict[str, Any] = {"check": partial(options.check, labels_csv=Path(labels), **read_as)}
+        how |= {"labels": own, "resamples": drawn}
+        done = story(Path(labels), layout, folds=settings.folds.train, **how)
     else:
         declared = read_params(Path(params)).labels if Path(params).exists() else None
         table = scores_in(scores)
-        how: dict[str, Any] = {"labels": declared, "readers": readers, "resamples": drawn}
-        done = evaluate_table(table, Path(labels), **how)
         read_as = {"id_column": table.id_column, "labels": declared}
+        how = {"check": partial(options.check, labels_csv=Path(labels), **read_as)}
+        how |= {"labels": declared, "readers": readers, "resamples": drawn}
+        done = evaluate_table(table, Path(labels), **how)
     found = _evaluation_of(done)
-    if not by:
+    if not options.by:
         return found
-    measured, notes = subgroups_of(done.scored, Path(labels), **groups, **read_as, progress=Silent())
+    groups: dict[str, Any] = {"bands": options.bands or BANDS, "measures": options.measures}
+    groups |= {"resamples": drawn, "progress": Silent()}
+    measured, notes = subgroups_of(done.scored, Path(labels), options.by, **groups, **read_as)
     if by_out is not None:
-        write_long_table(Path(by_out), measured)
-    return replace(found, subgroups=_long_frame(measured), notes=(*found.notes, *notes))
-
-
-def _long_frame(measured: "Sequence[Subgroups]") -> "pl.DataFrame":
-    import polars as pl
-
-    from cxrscore.evaluation.subgroup_tables import COLUMNS, NUMBERS, WHOLE, long_rows
-
-    types: dict[str, Any] = dict.fromkeys(COLUMNS, pl.String)
-    types |= dict.fromkeys(WHOLE, pl.Int64) | dict.fromkeys(NUMBERS, pl.Float64)
-    return pl.DataFrame(list(long_rows(measured)), types, orient="row")
+        write_groups(Path(by_out), measured)
+    return replace(found, subgroups=long_frame(measured), notes=(*found.notes, *notes))
 
 
 def test(
@@ -150,10 +149,9 @@ def test(
         0
     """
     from cxrscore.core.paths import Layout
-    from cxrscore.evaluation.subgroups import MOST_RESAMPLES
     from cxrscore.project.params_file import read_params
 
-    decoders, drawn = processes(workers), number("resamples", resamples, least=0, most=MOST_RESAMPLES)
+    decoders, drawn = processes(workers), enough_resamples(resamples, called="resamples")
     settings = read_params(Path(params))
 
     from cxrscore.core.device import choose_machine

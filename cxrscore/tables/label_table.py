@@ -46,6 +46,13 @@ class LabelTable:
         """(n, L) what a training aims at."""
         return self.y.astype(np.float32) if self.soft is None else self.soft
 
+    def measurable(self) -> "LabelTable":
+        """Labels of 0 and 1 alone, as figures need them: half of an image's readers is neither."""
+        if self.soft is None:
+            return self
+        mask = self.mask & (self.soft != 0.5)
+        return replace(self, y=(self.y * mask).astype(np.int8), mask=mask, soft=None)
+
     def rows(self, index: Sequence[int] | NDArray[np.int64]) -> "LabelTable":
         """The rows at `index`, in that order."""
         texts = {name: getattr(self, name) for name in ("ids", "patient", "study", "view", "sex", "age")}
@@ -57,8 +64,9 @@ class LabelTable:
 
 def one_row_per_image(table: LabelTable, lines: Sequence[int], *, rule: str) -> LabelTable:
     """Several readers' rows of an image become one. `rule`: majority (more than half of those who say; of
-    a tie nothing is known), any (one of them is enough), or mean (the share of them is trained on, and half
-    of them counts as positive where it is measured). Raises UserError where an image is of two patients.
+    a tie nothing is known), any (one of them is enough), or mean (the share of them is trained on; half
+    of them counts as positive in folds, and is left out of figures: `measurable`). Raises UserError where
+    an image is of two patients.
     """
     place: dict[str, int] = {}
     image = np.array([place.setdefault(name, len(place)) for name in table.ids])
@@ -70,13 +78,15 @@ def one_row_per_image(table: LabelTable, lines: Sequence[int], *, rule: str) -> 
     np.add.at(told, image, table.mask)
     np.add.at(positive, image, table.y * table.mask)
     share = positive / np.maximum(told, 1)
-    tie = (share == 0.5) if rule == "majority" else np.zeros(share.shape, dtype=bool)
+    half = (share == 0.5) & (rule != "any")
+    tie = half & (rule == "majority")
     least = {"majority": share > 0.5, "any": share > 0, "mean": share >= 0.5}
     note = (
         f"{table.path}: {counted(len(table), 'row')} of {counted(len(place), 'image')}, from several "
         f"readers: {rule}"
     )
-    ties = f"; {counted(int(tie.sum()), 'label')} tied and not used" if tie.any() else ""
+    use = "used" if rule == "majority" else "measured: figures take more than half for 1, and less for 0"
+    ties = f"; {counted(int(half.sum()), 'label')} tied and not {use}" if half.any() else ""
     return replace(
         table.rows(first),
         y=least[rule].astype(np.int8),

@@ -1,8 +1,9 @@
 """The score table: one row per image, its id and then a probability per finding.
 
 In    probabilities (n, L) float32 with ids and findings.
-Out   CSV, `%.7g`, `\n` line ends, whole or not at all, and the same back. Out-of-fold and competition tables
-      have one shape. Names come out byte for byte as they came in.
+Out   CSV, `%.7g`, `\n` line ends, whole or not at all, and back as float64: other programs write more digits,
+      and near 1 the steps of float32, 6e-8, would make ties. Out-of-fold and competition
+      tables have one shape. Names come out byte for byte as they came in.
 """
 
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ def score_cells(name: str, probs: NDArray[np.float32]) -> list[str]:
 
 
 class ScoreTable(NamedTuple):
-    """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`; float32 from a file. `notes`:
-    what was read otherwise than it stands there. `source`: what messages call the table.
+    """`probs` (n, L): row i belongs to `ids[i]`, column j to `findings[j]`. `notes`: what was read
+    otherwise than it stands there. `source`: what messages call the table.
     """
 
     id_column: str
@@ -88,7 +89,7 @@ def unique_ids(table: Table, id_column: str) -> list[str]:
     return ids
 
 
-def _probabilities(table: Table, finding: str, findings: Sequence[str]) -> NDArray[np.float32]:
+def _probabilities(table: Table, finding: str, findings: Sequence[str]) -> NDArray[np.float64]:
     from cxrscore.tables.polars_frames import numbers
 
     cells = table.columns[finding]
@@ -101,4 +102,4 @@ def _probabilities(table: Table, finding: str, findings: Sequence[str]) -> NDArr
         if not cells[i] and {cell for name in findings for cell in table.columns[name]} <= CALLS:
             raise UserError(f"{table.path}:{table.lines[i]}: {finding}: {UNDECIDED}")
         raise UserError(f"{table.path}:{table.lines[i]}: {finding}: a number from 0 to 1, not {cells[i]!r}.")
-    return probs.astype(np.float32)
+    return probs

@@ -105,10 +105,18 @@ def test_metrics_for_a_program_are_json(door: Door, project: Project) -> None:
 
 def test_intervals_can_be_left_out(door: Door, project: Project) -> None:
     words = ["evaluate", "--scores", project.layout.scores(0, views=False), "--labels", project.labels]
-    assert "95 % interval" in door(*words, "--resamples", 20).out
+    assert "95 % interval" in door(*words, "--resamples", 100).out
     call = door(*words, "--resamples", 0)
     assert call.code == 0 and "interval" not in call.out
     assert door(*words, "--resamples", -1).code == 2
+
+
+@pytest.mark.parametrize("few", [1, 2, 99])
+@pytest.mark.parametrize("command", [["evaluate"], ["evaluate", "--by", "Sex"], ["test"]])
+def test_intervals_of_a_few_resamples_are_refused(door: Door, command: list[str], few: int) -> None:
+    call = door(*command, "--resamples", few)
+    assert call.code == 2
+    assert f"--resamples: {few}; a whole number from 100 to 100,000 was expected, or 0 for no" in call.err
 
 
 def test_a_score_table_is_measured_without_a_project(door: Door, project: Project, tmp_path: Path) -> None:

@@ -3,17 +3,21 @@
 import csv
 import json
 import math
+import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import scipy.stats
-from conftest import Project
+from conftest import Project, contents
 from sklearn.metrics import roc_auc_score
 
+from cxrscore import api
 from cxrscore.core.errors import UserError
 from cxrscore.core.progress import Silent
 from cxrscore.core.text_table import TextTable
@@ -362,7 +366,7 @@ def test_without_patients_a_note_says_whom_the_intervals_are_over(tmp_path: Path
 def test_the_command_measures_groups_of_out_of_fold_scores(project: Project, door, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     copy = project.copy_to(tmp_path)
     before = copy.layout.metrics.read_bytes()
-    words = ["evaluate", "--labels", copy.labels, "--by", "Sex,AgeBand,ViewPosition", "--resamples", 20]
+    words = ["evaluate", "--labels", copy.labels, "--by", "Sex,AgeBand,ViewPosition", "--resamples", 100]
     call = door(*words, "--by-out", "groups.csv", "--json")
     assert call.code == 0, call.err
     assert copy.layout.metrics.read_bytes() == before
@@ -382,3 +386,89 @@ def test_options_without_their_groups_are_refused(project: Project, door) -> Non
     assert "--by-out: there are no groups to write" in door("evaluate", "--by-out", "x.csv").err
     assert "--readers: out-of-fold scores are measured as params" in door("evaluate", "--readers", "any").err
     assert "--age-bands young: list whole years" in door("evaluate", "--age-bands", "young").err
+
+
+def test_groups_that_cannot_be_measured_are_refused_before_anything_is_written(  # type: ignore[no-untyped-def]
+    project: Project, door, tmp_path: Path
+) -> None:
+    copy = project.copy_to(tmp_path)
+    shutil.rmtree(copy.layout.plots)
+    copy.layout.metrics.unlink()
+    words = ["evaluate", "--labels", copy.labels, "--resamples", 0]
+    for more, told in (
+        (["--by", "Nope"], "--by Nope: no such column"),
+        (["--by", "Sex", "--age-bands", "40"], "--age-bands: --by names Sex, and no AgeBand; add AgeBand"),
+        (["--by", "AgeBand", "--age-bands", "60,40"], "--age-bands 60,40: list the ages"),
+        (["--by", "Sex", "--by-measures", "aucc"], "--by-measures: 'aucc'; choose from"),
+        (["--age-bands", "40"], "--age-bands: there are no groups to measure"),
+        (["--by-measures", "auc"], "--by-measures: there are no groups to measure"),
+        (["--by", "Sex", "--by-out", "groups.json"], "groups.json: tables of groups are CSV or Parquet"),
+    ):
+        call = door(*words, *more)
+        assert call.code == 2 and told in call.err, (more, call.err)
+        assert not copy.layout.plots.exists() and not copy.layout.metrics.exists()
+        arguments = {"by": None, "age_bands": None, "by_measures": None, "by_out": None}
+        given = dict(zip(more[::2], more[1::2], strict=True))
+        arguments |= {name.removeprefix("--").replace("-", "_"): value for name, value in given.items()}
+        ages = arguments["age_bands"]
+        bands = None if ages is None else [int(age) for age in ages.split(",")]
+        with pytest.raises(UserError, match=re.escape(told)):
+            api.evaluate(labels=copy.labels, out=copy.layout.root, **arguments | {"age_bands": bands})  # type: ignore[arg-type]
+        assert not copy.layout.plots.exists() and not copy.layout.metrics.exists()
+
+
+def test_the_table_of_groups_replaces_nothing_that_is_read_and_nothing_of_the_pipeline(  # type: ignore[no-untyped-def]
+    project: Project, door, tmp_path: Path
+) -> None:
+    copy = project.copy_to(tmp_path)
+    shutil.copy(copy.layout.scores(0, views=False), "sub.csv")
+    Path("hard.csv").hardlink_to("sub.csv")
+    Path("mine.csv").write_text("mine", encoding="utf-8")
+    words = ["evaluate", "--labels", copy.labels, "--out", copy.layout.root, "--by", "Sex", "--resamples", 0]
+    before = contents(tmp_path)
+    for more, told in (
+        ([copy.labels], "would replace what is read here; choose another name"),
+        (["sub.csv"], "would replace what is read here; choose another name"),
+        (["hard.csv"], "would replace what is read here; choose another name"),
+        ([copy.layout.folds], "which is the pipeline's; choose another folder"),
+        ([copy.layout.root / "new.csv"], "which is the pipeline's; choose another folder"),
+        (["."], "'.': not a file name"),
+        ([tmp_path], "not a regular file"),
+    ):
+        for force in ([], ["--overwrite"]):
+            call = door(*words, "--scores", "sub.csv", *force, "--by-out", *more)
+            assert call.code == 2 and told in call.err, (more, call.err)
+    kept = door(*words, "--by-out", "mine.csv")
+    assert kept.code == 2 and "mine.csv: exists; --overwrite replaces it" in kept.err
+    assert contents(tmp_path) == before
+    assert door(*words, "--by-out", "mine.csv", "--overwrite").code == 0
+    assert door(*words, "--by-out", "groups.parquet").code == 0
+    plain, packed = pl.read_csv("mine.csv"), pl.read_parquet("groups.parquet")
+    assert packed.columns == plain.columns and packed["value"].to_list() == plain["value"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["M", "m", "F", "F"], "'M' and 'm'"),
+        (["1", "1.0", "0", "0"], "'1' and '1.0'"),
+        (["01", "1", "male", "Male"], "'1' and '01'; 'Male' and 'male'"),
+        (["M", "Male", "F", "f "], "'F' and 'f'"),
+        (["M", "F", "", "Unknown"], ""),
+        (["1", "2", "10", "M"], ""),
+    ],
+)
+def test_groups_that_are_spelt_alike_are_named_and_stay_apart(
+    tmp_path: Path, cells: list[str], told: str
+) -> None:
+    rows = "".join(f"i{i},{cell},{i % 2}\n" for i, cell in enumerate(cells))
+    (tmp_path / "labels.csv").write_text(f"Image_name,Sex,Edema\n{rows}", encoding="utf-8")
+    (tmp_path / "sub.csv").write_text("Image_name,Edema\ni0,0.1\ni1,0.2\ni2,0.3\ni3,0.4\n", encoding="utf-8")
+    scored = evaluate_table(
+        read_score_file(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None, resamples=0
+    ).scored
+    (found,) = groupings(scored, tmp_path / "labels.csv", ["Sex"], id_column="Image_name")
+    known = {cell.strip() for cell in cells} - {"", "Unknown"}
+    assert set(found.groups) - {UNKNOWN} == known
+    notes = [note for note in found.notes if "each is measured apart" in note]
+    assert len(notes) == bool(told) and all(f"one number: {told}; each" in note for note in notes)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
@@ -426,10 +427,17 @@ def test_evaluate_without_scores_measures_the_folds_as_the_stage_does(at_home: P
     assert int(found.findings["images"][0]) == found.metrics["images"]
 
 
+@pytest.mark.parametrize("few", [1, 50, 99])
+def test_too_few_resamples_for_an_interval_are_refused(at_home: Path, few: int) -> None:
+    for measured in (partial(api.evaluate, by=["Sex"]), api.evaluate, api.test):
+        with pytest.raises(UserError, match=rf"resamples: {few}; a whole number from 100 to 100,000"):
+            measured(resamples=few)
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"Image_name": ["a"], "Edema": ["no number"]}, "scores: not all columns are numbers"),
+        ({"Image_name": ["a"], "Edema": ["no number"]}, "'a': Edema: a number from 0 to 1, not 'no number'"),
         ({"Image_name": ["a"], "Edema": [None]}, "scores: holds nulls or NaN"),
         ({"Image_name": ["a"], "Edema": [float("nan")]}, "scores: holds nulls or NaN"),
         ({"Image_name": [None], "Edema": [0.5]}, "scores: holds nulls or NaN"),

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxrscore.core.errors import UserError
 from cxrscore.core.paths import Layout
-from cxrscore.evaluate import evaluate, evaluate_table, summarise
+from cxrscore.evaluate import Measured, evaluate, evaluate_table, summarise
 from cxrscore.evaluation.head_pictures import Picture, write_learned
 from cxrscore.project.params import LabelParams
 from cxrscore.report import write_report
@@ -668,3 +668,45 @@ def test_labels_without_the_projects_patients_and_id_column_are_measured_too(tmp
     assert any("no column 'Patient_ID'; metrics are not grouped by patient" in note for note in notes)
     metrics, *_ = evaluate_table(read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None)
     assert metrics["auc"] == {"Edema": 1.0}
+
+
+def measured_patients(tmp_path: Path, cells: list[str], *, column: str = "Patient_ID") -> Measured:
+    """Of a table outside a project, with an image per cell of the column of patients."""
+    rows = "".join(f"i{i},{cell},{i % 2}\n" for i, cell in enumerate(cells))
+    (tmp_path / "labels.csv").write_text(f"Image_name,{column},Edema\n{rows}")
+    scores = "".join(f"i{i},{i / len(cells)}\n" for i in range(len(cells)))
+    (tmp_path / "sub.csv").write_text(f"Image_name,Edema\n{scores}")
+    table = read_scores(tmp_path / "sub.csv")
+    return evaluate_table(table, tmp_path / "labels.csv", labels=None, resamples=100)
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "nan", "NA"])
+@pytest.mark.parametrize("column", ["Patient_ID", "subject"])
+def test_a_column_of_patients_with_a_blank_cell_is_refused(tmp_path: Path, blank: str, column: str) -> None:
+    words = rf"labels.csv:3: '{column}' is blank, the first of 2 such rows; fill it in, or delete the row"
+    with pytest.raises(UserError, match=words):
+        measured_patients(tmp_path, ["1", blank, "2", blank], column=column)
+
+
+UNKNOWN = "no patients are known, and each image counts as one: where patients have several images, intervals"
+
+
+def test_intervals_without_patients_are_said_to_be_too_narrow(tmp_path: Path) -> None:
+    def told(found: Measured) -> bool:
+        return any(note.startswith(UNKNOWN) for note in found.notes)
+
+    assert told(measured_patients(tmp_path, ["", "", "", ""]))
+    assert told(measured_patients(tmp_path, ["1", "", "2", "2"], column="Who"))
+    assert not told(measured_patients(tmp_path, ["1", "1", "2", "2"]))
+    labels_csv, layout = a_project(tmp_path)
+    without = LABELS.model_copy(update={"patient": None})
+    assert told(evaluate(labels_csv, layout, labels=without, folds=[0, 1], resamples=100))
+    assert not told(evaluate(labels_csv, layout, labels=without, folds=[0, 1], resamples=0))
+    assert not told(evaluate(labels_csv, layout, labels=LABELS, folds=[0, 1], resamples=100))
+
+
+def test_studies_without_patients_are_said_to_count_as_one_each(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("Image_name,Edema\n1_1_1.png,1\n1_1_2.png,1\n2_1_1.png,0\n")
+    (tmp_path / "sub.csv").write_text("Study,Edema\n2_1,0.3\n1_1,0.2\n")
+    notes = evaluate_table(read_scores(tmp_path / "sub.csv"), tmp_path / "labels.csv", labels=None).notes
+    assert any("each study counts as one: where patients have several studies" in note for note in notes)

@@ -137,7 +137,7 @@ def test_a_large_score_table_is_read_the_same_and_its_wrong_cell_named(
     path.write_text("\n".join(["id,A,B,C", *rows]) + "\n", encoding="utf-8")
     id_column, ids, findings, read, *_ = read_scores(path)
     assert (id_column, ids, findings) == ("id", [f"{i}.png" for i in range(300)], ["A", "B", "C"])
-    assert np.array_equal(read, probs)
+    assert np.array_equal(read.astype(np.float32), probs)
     for line, cell in ((2, "1.01"), (150, ""), (301, "nan")):
         wrong = ["id,A,B,C", *rows]
         wrong[line - 1] = f"x.png,0.5,{cell},0.5"

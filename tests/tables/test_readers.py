@@ -58,14 +58,18 @@ def test_each_rule_is_what_its_name_says(
     assert table.y.tolist() == y
     assert table.mask.astype(int).tolist() == mask
     assert f"6 rows of 2 images, from several readers: {rule}" in table.notes[0]
-    assert ("1 label tied" in table.notes[0]) == (rule == "majority")
+    assert ("1 label tied and not used" in table.notes[0]) == (rule == "majority")
+    assert ("1 label tied and not measured" in table.notes[0]) == (rule == "mean")
 
 
-def test_the_mean_is_trained_on_and_half_of_the_readers_counts_where_it_is_measured(tmp_path: Path) -> None:
+def test_the_mean_is_trained_on_and_half_of_the_readers_is_not_measured(tmp_path: Path) -> None:
     table = read(tmp_path, THREE, readers="mean")
     np.testing.assert_allclose(table.targets, [[2 / 3, 1 / 3], [1 / 2, 0]], rtol=1e-6)
     assert table.targets.dtype == np.float32
     assert table.rows([1]).targets.tolist() == [[0.5, 0.0]]
+    measured, ties_out = table.measurable(), read(tmp_path, THREE, readers="majority")
+    assert (measured.y.tolist(), measured.mask.tolist()) == (ties_out.y.tolist(), ties_out.mask.tolist())
+    assert measured.soft is None
 
 
 def test_readers_who_agree_count_each(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_scores_come_back_as_written_to_seven_digits(tmp_path: Path) -> None:
     ids = [f"{i:03}" for i in range(20)]
     write_scores(tmp_path / "sub.csv", "id", ids, FINDINGS, probs)
     id_column, again, findings, read, *_ = read_scores(tmp_path / "sub.csv")
-    assert (id_column, again, findings, read.dtype) == ("id", ids, FINDINGS, np.float32)
+    assert (id_column, again, findings, read.dtype) == ("id", ids, FINDINGS, np.float64)
     np.testing.assert_allclose(read, probs, rtol=5e-7)
 
 
