@@ -156,8 +156,8 @@ def by_study(parts: Sequence[Scored]) -> dict[str, dict[str, float]]:
     """`study`, measured on the same images and labels with each score replaced by the mean over the study's
     images in the same table; nothing where the labels tell no study.
     """
-    means = [  # rounded, as 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in the 16th digit, and are a tie
-        replace(part, scores=group_means(part.scores, part.table.study).round(14))
+    means = [
+        replace(part, scores=group_means(part.scores, part.table.study))
         for part in parts
         if part.table.study is not None
     ]
