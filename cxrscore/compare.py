@@ -189,8 +189,8 @@ def _run(root: Path, called: str, *, labels_csv: Path | None) -> Side:
     folds = params.folds.train
     rows = {(fold, False): part.table.ids for fold, part in zip(folds, parts, strict=True)}
     rows |= {(fold, True): part.table.ids for fold, part in zip(folds, by_view, strict=True)}
-    checked = check_tables(layout, rows) + notes_on_settings(layout, folds, read_yaml(root / PARAMS).values)
-    notes += [f"{called}: {note}" for note in checked]
+    changed = notes_on_settings(layout, folds, read_yaml(root / PARAMS).values)
+    notes += [*check_tables(layout, rows), *(f"{called}: {note}" for note in changed)]
     kinds = {"views": pool(by_view)}
     if table.study is not None:
         means = [replace(part, scores=group_means(part.scores, part.table.study or ())) for part in by_view]

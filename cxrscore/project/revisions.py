@@ -90,7 +90,7 @@ def _cache_of(project: Path) -> Path:
         return Path(Config(str(root / ".dvc"))["cache"].get("dir", root / ".dvc" / "cache"))
     except ConfigError as error:
         raise UserError(
-            f"{root / '.dvc' / 'config'}: {error}; correct it until `dvc config -l` works."
+            f"{root / '.dvc' / 'config'}: DVC does not read it ({error}); correct it until `dvc config -l` works."
         ) from error
 
 

@@ -95,7 +95,7 @@ def verify(
         >>> scores = score("data/test", out="checked.csv", overwrite=True, device="cpu", workers=1)
         >>> verdicts = verify("checked.csv", models="out/models", source="data/test")
         >>> verdicts["holds"].to_list()
-        [True, True, True, True]
+        [True, True, True, True, True]
     """
     import polars as pl
 

@@ -733,8 +733,8 @@ BREAKAGES = [
     Breakage(
         "readers: a tie is a no",
         "tables/label_table.py",
-        'tie = (share == 0.5) if rule == "majority" else',
-        'tie = (share > 1) if rule == "majority" else',
+        'tie = half & (rule == "majority")',
+        'tie = half & (rule == "tie")',
         "tables/test_readers.py",
     ),
     Breakage(

@@ -168,5 +168,6 @@ def test_a_damaged_list_of_a_folder_is_refused(chest: Path, tmp_path: Path, text
 @pytest.mark.parametrize("text", ["[cache", "[foo]\nbar = 1\n"])
 def test_a_broken_configuration_of_dvc_is_named(chest: Path, tmp_path: Path, text: str) -> None:
     (chest / ".dvc" / "config").write_text(text)
-    with pytest.raises(UserError, match=r"\.dvc/config: .*; correct it until `dvc config -l` works"):
+    message = r"\.dvc/config: DVC does not read it \(.*\); correct it until `dvc config -l` works"
+    with pytest.raises(UserError, match=message):
         copy_files(chest, commit_of(chest, "HEAD"), [OOF], tmp_path / "copy", called="HEAD")
