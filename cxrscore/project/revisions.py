@@ -86,11 +86,12 @@ def _cache_of(project: Path) -> Path:
     root = next((one for one in (here, *here.parents) if (one / ".dvc").is_dir()), None)
     if root is None:
         raise UserError(f"{project}: no DVC project; run `dvc init` there, or use --project.")
+    path = root / ".dvc" / "config"
     try:
-        return Path(Config(str(root / ".dvc"))["cache"].get("dir", root / ".dvc" / "cache"))
+        return Path(Config(str(path.parent))["cache"].get("dir", path.parent / "cache"))
     except ConfigError as error:
         raise UserError(
-            f"{root / '.dvc' / 'config'}: DVC does not read it ({error}); correct it until `dvc config -l` works."
+            f"{path}: DVC does not read it ({error}); correct it until `dvc config -l` works."
         ) from error
 
 
